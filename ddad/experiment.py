@@ -27,6 +27,7 @@ import torch
 from .data import Benchmark, cache_folder, check_image_size, find_root, load_benchmark, read_repartition, unlabeled_counts
 from .ensemble import pick_device, pick_precision
 from .networks import BACKBONES
+from .phantom import make_phantom
 
 # %% auto #0
 __all__ = ['PHANTOM', 'PRESETS', 'NOTEBOOK', 'Config', 'benchmark_root', 'check_data', 'write_json', 'write_csv', 'read_csv',
@@ -99,7 +100,6 @@ class Config:
 def benchmark_root(config: Config, data_root: str | Path | None = None) -> Path:
     "The Med-AD folder that holds the run's benchmark; without a `data_root` the phantom is made in the cache folder, once."
     if config.benchmark != PHANTOM or data_root: return find_root(data_root)
-    from ddad.phantom import make_phantom
     return make_phantom(cache_folder() / "Med-AD").parent
 
 def check_data(config: Config, data_root: str | Path | None = None) -> Path:
@@ -253,7 +253,7 @@ def _arguments() -> argparse.ArgumentParser:
 def run(notebook: str, data: str | None, out: str | None, config: Config, progress: bool = True) -> Path:
     "Executes the run's notebook through papermill and gives the run's folder; raises before anything is written if settings or data are wrong."
     import papermill
-    check_data(config, data)
+    load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress)
     folder = Path(out or f"runs/{config.name}")
     if not Path(notebook).is_file(): raise FileNotFoundError(f"There is no notebook {notebook}: run this from the repository's root or give --notebook.")
     if (folder / "config.json").is_file(): open_run(folder, config, json.loads((folder / "config.json").read_text(encoding="utf-8")).get("data_hash"))

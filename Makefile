@@ -1,0 +1,44 @@
+# `make reproduce` and `make test` set up their own environment in .venv; nothing but Python 3.10 or newer is needed.
+PYTHON ?= python3
+BENCHMARK ?= Phantom
+DATA ?=
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install reproduce test test-slow notebooks benchmark lab clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "ddad needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## set up .venv with the tested versions
+
+reproduce: $(INSTALLED)  ## run the method on the phantom, or on BENCHMARK=... of DATA=... (ARGS: options of ddad-run)
+	$(BIN)/ddad-run --benchmark $(BENCHMARK) $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+test: $(INSTALLED)  ## run every notebook of nbs/ and all fast tests
+	$(BIN)/nbdev_test --n_workers 2
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED)  ## run the tests that take minutes
+	$(BIN)/pytest -m slow
+
+notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it
+	$(BIN)/nbdev_export
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN nbs/*.ipynb
+	$(BIN)/nbdev_clean
+
+benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (DATA=... BENCHMARK=...)
+	$(BIN)/python benchmarks/speed.py $(if $(DATA),--data '$(DATA)') --benchmark $(BENCHMARK) $(ARGS)
+
+lab: $(INSTALLED)  ## open the notebooks
+	$(BIN)/jupyter lab nbs
+
+clean:  ## remove .venv and runs/
+	rm -rf .venv runs

@@ -1,0 +1,57 @@
+"A tiny benchmark in the Med-AD layout, and a cache folder that is not the user's."
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12, "test_abnormal": 12}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def disc(rng, side, abnormal):
+    "A disc of random size and brightness; abnormal: with a bright square in it. Image and mask, (side, side) uint8."
+    grid = np.linspace(-1, 1, side)
+    image = rng.uniform(60, 160) * (np.hypot(*np.meshgrid(grid, grid)) < rng.uniform(0.6, 0.9)) + rng.normal(0, 4, (side, side))
+    mask = np.zeros((side, side), np.uint8)
+    if abnormal:
+        y, x = rng.integers(side // 3, side // 2, 2)
+        mask[y:y + side // 5, x:x + side // 5] = 255
+    return (image + 0.35 * mask).clip(0, 255).astype(np.uint8), mask
+
+
+def make_discs(root, name="Discs", side=40, seed=0):
+    "Writes the benchmark `name` and gives its folder."
+    rng, folder, names = np.random.default_rng(seed), root / name, {}
+    for sub in ("images", "masks"): (folder / sub).mkdir(parents=True)
+    for split, n in SPLITS.items():
+        names[split] = [f"{split}_{i:02d}.png" for i in range(n)]
+        for image_name in names[split]:
+            image, mask = disc(rng, side, split.endswith("abnormal"))
+            Image.fromarray(image).save(folder / "images" / image_name)
+            if mask.any(): Image.fromarray(mask).save(folder / "masks" / image_name)
+    tree = {"train": {"0": names["normal"], "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}},
+            "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
+    (folder / "data.json").write_text(json.dumps(tree))
+    return folder
+
+
+@pytest.fixture
+def discs(tmp_path):
+    "A root of its own that holds the benchmark Discs, free to be damaged."
+    make_discs(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    "A root that holds the benchmark Discs, for reading only."
+    path = tmp_path_factory.mktemp("Med-AD")
+    make_discs(path)
+    return path

@@ -1,0 +1,74 @@
+"What a user gets wrong: one clear sentence, exit status not 0, nothing left behind."
+import json
+
+import pytest
+
+from ddad import experiment
+from ddad.data import load_benchmark
+
+SMALL = ["--image-size", "32", "--batch-size", "16", "--n-unlabeled", "24", "--epochs", "1"]
+
+
+def break_json(d): (d / "data.json").write_text("{")
+def drop_key(d):
+    tree = json.loads((d / "data.json").read_text())
+    del tree["train"]["unlabeled"]["1"]
+    (d / "data.json").write_text(json.dumps(tree))
+def drop_image(d): (d / "images/test_normal_03.png").unlink()
+def spoil_image(d): (d / "images/test_normal_03.png").write_text("no image")
+def cut_image(d):
+    path = d / "images/test_normal_03.png"
+    path.write_bytes(path.read_bytes()[:200])
+def lead_outside(d): (d / "data.json").write_text((d / "data.json").read_text().replace("test_normal_03.png", "../../secret.png"))
+def empty_test(d):
+    tree = json.loads((d / "data.json").read_text())
+    tree["test"]["1"] = []
+    (d / "data.json").write_text(json.dumps(tree))
+def spoil_mask(d): (d / "masks/test_abnormal_00.png").write_text("no image")
+
+
+def refused(capsys, arguments, out):
+    "The one sentence with which ddad-run refuses."
+    with pytest.raises(SystemExit) as stop: experiment.main([*arguments, "--out", str(out)])
+    message = str(stop.value.code)
+    assert message.startswith("ddad-run: ") and "\n" not in message and "Traceback" not in message
+    assert not out.exists()
+    return message
+
+
+@pytest.mark.parametrize("damage, says", [
+    (break_json, ["data.json is not JSON"]), (drop_key, ["data.json lacks the key train.unlabeled.1"]),
+    (drop_image, ["test_normal_03.png is missing", "test.0"]), (spoil_image, ["test_normal_03.png cannot be read as an image"]),
+    (cut_image, ["test_normal_03.png cannot be read as an image"]), (lead_outside, ["outside the root"]), (empty_test, ["test.1 is empty"]),
+    (spoil_mask, ["test_abnormal_00.png cannot be read as an image"])])
+def test_damaged_benchmark(discs, tmp_path, capsys, damage, says):
+    damage(discs / "Discs")
+    message = refused(capsys, ["--data", str(discs), "--benchmark", "Discs", *SMALL], tmp_path / "out")
+    assert all(s in message for s in says)
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--benchmark", "Disks"], ["'Disks'", "Discs"]), (["--benchmark", "../Discs"], ["outside the root"]),
+    (["--backbone", "VAE"], ["'VAE'", "MemAE"]), (["--anomaly-rate", "1.5"], ["1.5", "between 0 and 1"]),
+    (["--n-unlabeled", "40", "--anomaly-rate", "1"], ["40 abnormal", "24 and 24"]), (["--k", "1"], ["k is 1", "at least 2"]),
+    (["--image-size", "50"], ["50", "multiple of 16"]), (["--batch-size", "100"], ["48 known-normal"]),
+    (["--device", "cuda:7"], ["cuda:7"]), (["--precision", "int8"], ["int8"]), (["--epochs", "0"], ["epochs is 0"]), (["--notebook", "no.ipynb"], ["no.ipynb"])])
+def test_wrong_setting(root, tmp_path, capsys, arguments, says):
+    message = refused(capsys, ["--data", str(root), "--benchmark", "Discs", *SMALL, *arguments], tmp_path / "out")
+    assert all(s in message for s in says)
+
+
+def test_missing_root(tmp_path, capsys):
+    message = refused(capsys, ["--data", str(tmp_path / "nowhere"), "--benchmark", "Discs"], tmp_path / "out")
+    assert str(tmp_path / "nowhere") in message and "DDAD_DATA" in message
+
+
+def test_a_folder_of_another_run_is_refused(root, tmp_path):
+    config = experiment.Config.of("Discs", epochs=1)
+    experiment.open_run(tmp_path / "run", config, "hash")
+    for other, data in ((experiment.replace(config, epochs=2), "hash"), (config, "other")):
+        with pytest.raises(ValueError, match="holds another run"): experiment.open_run(tmp_path / "run", other, data)
+
+
+def test_load_benchmark_refuses_a_name_outside(root):
+    with pytest.raises(ValueError, match="outside the root"): load_benchmark(root, "../Discs")

@@ -1,0 +1,43 @@
+"The notebooks are the source: the exported package and the cleaned notebooks are in step with them."
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+NOTEBOOKS = sorted(REPO.glob("nbs/*.ipynb"))
+
+
+def files(folder): return {p.relative_to(folder): p.read_bytes() for d in ("ddad", "nbs") for p in sorted((folder / d).rglob("*")) if p.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in p.parts}
+
+
+def test_exporting_and_cleaning_changes_nothing(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "figures", "tests", "__pycache__"))
+    for tool in ("nbdev_export", "nbdev_clean"):
+        subprocess.run([str(Path(sys.executable).parent / tool)], cwd=copy, check=True, capture_output=True)
+    ours, fresh = files(REPO), files(copy)
+    assert [p for p in ours | fresh if ours.get(p) != fresh.get(p)] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_was_run_to_its_end_without_an_error(path):
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    outputs = [o for c in cells for o in c["outputs"]]
+    assert outputs and not [o for o in outputs if o["output_type"] == "error"]
+
+
+def test_the_run_notebook_takes_every_setting():
+    import papermill
+    from ddad.experiment import Config, fields
+    assert {f.name for f in fields(Config)} | {"data_root", "out"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+
+
+def test_modules_import_no_later_one():
+    order = ["data", "phantom", "networks", "ensemble", "scores", "refine", "metrics", "plots", "experiment"]
+    for i, name in enumerate(order):
+        source = (REPO / "ddad" / f"{name}.py").read_text()
+        assert not [later for later in order[i + 1:] if f"from ddad.{later} import" in source], name

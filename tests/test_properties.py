@@ -1,0 +1,106 @@
+"What must hold for any data: order does not matter, seeds do, a planted lesion raises the scores, resuming changes nothing."
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from ddad import data, metrics, refine, scores
+from ddad.ensemble import generator, train_modules
+
+OPTIONS = dict(device="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def benchmark(root):
+    return data.load_benchmark(root, "Discs", 32, progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(benchmark, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    sets = {"udm": torch.cat([benchmark.normal, benchmark.unlabeled(24, 0.5)]), "ndm": benchmark.normal}
+    modules, _ = train_modules(sets, folder, k=2, epochs=60, batch_size=16, **OPTIONS)
+    nets, _ = refine.train_refiners(benchmark.normal, modules["udm"], modules["ndm"], folder, epochs=3, **OPTIONS)
+    return modules, nets
+
+
+def all_maps(trained, images, **options):
+    modules, nets = trained
+    maps = scores.predict_maps(images, modules["udm"], modules["ndm"], **options)
+    return maps | refine.refine_maps(nets, maps)
+
+
+def test_order_and_company_do_not_matter(trained, benchmark):
+    order = torch.randperm(len(benchmark.test), generator=generator(0))
+    maps, permuted = all_maps(trained, benchmark.test), all_maps(trained, benchmark.test[order], batch_size=5)
+    for name, m in maps.items(): torch.testing.assert_close(permuted[name], m[order], rtol=1e-3, atol=1e-5)
+
+
+def test_a_planted_lesion_raises_the_scores(trained, benchmark):
+    clean = benchmark.test[benchmark.labels == 0]
+    planted = clean.clone()
+    planted[..., 12:20, 12:20] = 255
+    before, after = (scores.predict_maps(x, trained[0]["udm"], trained[0]["ndm"]) for x in (clean, planted))
+    for name in ("rec", "rec_1", "rec_2"):
+        assert (scores.image_scores(after[name]) > scores.image_scores(before[name])).all()
+    assert after["rec"][..., 12:20, 12:20].mean() > 2 * before["rec"][..., 12:20, 12:20].mean()
+
+
+def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
+    two, three = (train_modules({"ndm": benchmark.normal}, tmp_path / str(k), k=k, epochs=1, batch_size=16, **OPTIONS)[0]["ndm"] for k in (2, 3))
+    for a, b in zip(two, three):
+        assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
+    assert not torch.equal(three[0].decoder[9].weight, three[1].decoder[9].weight)
+
+
+@pytest.mark.parametrize("backbone", ["AE-U", "MemAE"])
+def test_the_other_backbones_train_and_score(benchmark, tmp_path, backbone):
+    modules, losses = train_modules({"udm": benchmark.normal, "ndm": benchmark.normal}, tmp_path, backbone=backbone, k=2, epochs=8, batch_size=16, **OPTIONS)
+    assert losses["ndm_1"][-1] < losses["ndm_1"][0]
+    maps = scores.predict_maps(benchmark.test, modules["udm"], modules["ndm"])
+    assert all(torch.isfinite(m).all() and (m >= 0).all() for m in maps.values())
+
+
+def test_a_checkpoint_of_other_settings_is_refused(benchmark, tmp_path):
+    train = lambda key: train_modules({"ndm": benchmark.normal}, tmp_path, k=2, epochs=1, batch_size=16, key=key, **OPTIONS)
+    train("one")
+    with pytest.raises(ValueError, match="other settings or data"): train("two")
+
+
+def test_a_failing_network_stops_the_others_and_says_why(benchmark, tmp_path):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        train_modules({"ndm": benchmark.normal}, tmp_path, k=2, epochs=200, batch_size=16, lr=1e30, **OPTIONS)
+
+
+def test_a_wrong_weights_file_is_named(tmp_path):
+    from ddad.ensemble import load_weights
+    from ddad.networks import AE
+    (tmp_path / "ndm_1.safetensors").write_text("nonsense")
+    with pytest.raises(ValueError, match="ndm_1.safetensors"): load_weights(AE(), tmp_path / "ndm_1.safetensors")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([32, 64, 128]))
+def test_synthetic_anomalies_stay_in_their_mask_and_range(seed, side):
+    x = torch.rand(6, 1, side, side, generator=generator("x", seed)) * 2 - 1
+    changed, masks = refine.synthetic_anomalies(x, generator(seed))
+    assert torch.equal(changed[~masks], x[~masks]) and changed.abs().max() <= 1
+    sides = masks.any(2).sum(-1).flatten(), masks.any(3).sum(-1).flatten()
+    assert all((s <= 2 * int(0.2 * side)).all() for s in sides)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=60), st.floats(0.1, 10), st.floats(-5, 5))
+def test_metrics_ignore_order_and_scale(values, factor, shift):
+    s, labels = np.array(values), np.arange(len(values)) % 2
+    order = np.random.default_rng(0).permutation(len(s))
+    ranks = np.unique(s, return_inverse=True)[1].astype(float)
+    assert metrics.auc(s, labels) == pytest.approx(metrics.auc(s[order], labels[order]))
+    assert metrics.auc(ranks, labels) == pytest.approx(metrics.auc(ranks * factor + shift, labels))
+    assert metrics.auc(s, labels) == pytest.approx(1 - metrics.auc(-s, labels))
+    assert 0 <= metrics.chi2_distance(ranks, labels) <= 100.0001
+
+
+@pytest.mark.parametrize("n, rate, expected", [(1000, 0.6, (400, 600)), (10, 0.29, (8, 2)), (10, 0, (10, 0)), (10, 1, (0, 10)), (0, 0.5, (0, 0))])
+def test_the_number_of_abnormal_images_is_rounded_down(n, rate, expected):
+    assert data.unlabeled_counts(n, rate, 1000, 1000) == expected

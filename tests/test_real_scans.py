@@ -1,0 +1,53 @@
+"On real scans, where DDAD_DATA points to a Med-AD folder that holds Brain Tumor MRI."
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddad import data, metrics, scores
+from ddad.ensemble import train_modules
+
+ROOT = Path(os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
+pytestmark = pytest.mark.skipif(not (ROOT / "BrainTumor/data.json").is_file(), reason="needs Brain Tumor MRI: set DDAD_DATA to a Med-AD folder (README, Data)")
+
+
+@pytest.fixture(scope="module")
+def brains():
+    return data.load_benchmark(ROOT, "BrainTumor", progress=False)
+
+
+def test_the_repartition_is_the_papers(brains):
+    counts = {k: len(v) for k, v in brains.names.items()}
+    assert counts == {"normal": 1000, "unlabeled_normal": 400, "unlabeled_abnormal": 600, "test_normal": 600, "test_abnormal": 600}
+    assert brains.test.shape == (1200, 1, 64, 64) and brains.test.dtype == torch.uint8 and brains.masks is None
+    assert brains.labels.tolist() == [0] * 600 + [1] * 600
+
+
+def test_images_are_read_as_the_paper_reads_them(brains):
+    for i in (0, 599, 600, 1199):
+        with Image.open(ROOT / "BrainTumor/images" / brains.test_names[i]) as im:
+            assert (np.asarray(im.convert("L").resize((64, 64), Image.Resampling.BILINEAR)) == brains.test[i, 0].numpy()).all()
+
+
+def test_unlabeled_images_are_the_first_of_each_pool(brains):
+    unlabeled = brains.unlabeled(400, 0.25)
+    assert torch.equal(unlabeled, torch.cat([brains.unlabeled_normal[:300], brains.unlabeled_abnormal[:100]]))
+    with pytest.raises(ValueError, match="needs 200 normal and 800 abnormal"): brains.unlabeled(1000, 0.8)
+
+
+def test_a_few_epochs_already_tell_tumours_apart(brains, tmp_path):
+    modules, losses = train_modules({"ndm": brains.normal}, tmp_path, k=2, epochs=6, device="cpu", progress=False)
+    assert losses["ndm_1"][-1] < 0.5 * losses["ndm_1"][0]
+    maps = scores.predict_maps(brains.test, [], modules["ndm"])
+    assert 0.4 < metrics.auc(scores.image_scores(maps["rec"]), brains.labels) < 1
+
+
+def test_committed_scores_name_the_test_images(brains):
+    for record in Path(__file__).parents[1].glob("figures/BrainTumor*/record.json"):
+        from ddad.experiment import read_csv
+        assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names
+        assert json.loads(record.read_text())["data_hash"] == brains.hash

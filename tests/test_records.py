@@ -1,0 +1,26 @@
+"Every committed run: its record and its scores belong together."
+import json
+from pathlib import Path
+
+import pytest
+
+from ddad import experiment, metrics
+
+RUNS = sorted(Path(__file__).parents[1].glob("figures/*/record.json"))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.parent.name)
+def test_results_come_from_the_scores(path):
+    record, scores = json.loads(path.read_text()), experiment.read_csv(path.parent / "scores.csv")
+    assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", "r_intra", "r_dual"]
+    assert scores["label"].count(0) == record["images"]["test_normal"] and scores["label"].count(1) == record["images"]["test_abnormal"]
+    by_score = {r["score"]: r for r in record["results"]}
+    for name in list(scores)[2:]:
+        assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
+        assert by_score[name]["ap"] == pytest.approx(metrics.average_precision(scores[name], scores["label"]))
+    assert experiment.Config.of(**record["config"])
+    assert len(record["commit"]) == 40, "a committed run comes from committed code"
+
+
+def test_there_are_committed_runs():
+    assert RUNS

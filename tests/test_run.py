@@ -1,0 +1,117 @@
+"End to end: the command, through papermill, to a folder that explains itself; killed and taken up again."
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddad import experiment, metrics
+
+REPO = Path(__file__).parents[1]
+DDAD_RUN = str(Path(sys.executable).parent / "ddad-run")
+SETTINGS = dict(benchmark="Discs", k=2, epochs=40, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3, test_curve=1)
+COLUMNS = ["image", "label", "rec_1", "rec_2", "rec", "intra", "inter", "r_intra", "r_dual"]
+
+
+def command(root, out, **changes):
+    options = [f"--{k.replace('_', '-')}={v}" for k, v in (SETTINGS | changes).items()]
+    return [DDAD_RUN, "--data", str(root), "--out", str(out), *options]
+
+
+def run(root, out, **changes):
+    return subprocess.run(command(root, out, **changes), cwd=REPO, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "first"
+    done = run(root, out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_the_folder_explains_itself(finished):
+    out, done = finished
+    scores = experiment.read_csv(out / "scores.csv")
+    assert list(scores) == COLUMNS and len(scores["image"]) == 24 and sum(scores["label"]) == 12
+    record = json.loads((out / "record.json").read_text())
+    assert SETTINGS.items() <= record["config"].items()
+    assert record["config"].items() <= json.loads((out / "config.json").read_text()).items()
+    assert {"versions", "commit", "data_hash", "stages", "results", "pixels"} <= set(record)
+    assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 0 for s in record["stages"].values())
+    by_score = {r["score"]: r for r in record["results"]}
+    for name in COLUMNS[2:]: assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
+    assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
+    for picture in ("training", "histograms", "roc", "maps", "test_curve"):
+        for kind in ("png", "pdf"): assert (out / f"{picture}.{kind}").stat().st_size > 1000
+    assert {p.name for p in (out / "weights").iterdir()} == {f"{n}.safetensors" for n in ("udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual", "r_intra")}
+
+
+def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
+    out, done = finished
+    assert "R_dual" in done.stdout and "A_inter" in done.stdout and str(out) in done.stdout
+    assert "epoch" in done.stderr
+
+
+def test_the_same_command_again_gives_the_same_scores_at_once(finished, root):
+    out, _ = finished
+    before, start = (out / "scores.csv").read_bytes(), time.time()
+    assert run(root, out).returncode == 0
+    assert (out / "scores.csv").read_bytes() == before
+    assert json.loads((out / "record.json").read_text())["resumed"]
+
+
+def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
+    out, _ = finished
+    process = subprocess.Popen(command(root, tmp_path / "killed"), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("killed/weights/ndm_*")) and time.time() < deadline: time.sleep(0.02)
+    family = [*psutil.Process(process.pid).children(recursive=True), process]
+    for p in family: p.kill()
+    process.wait()
+    assert list(tmp_path.glob("killed/weights/*.safetensors")) and not (tmp_path / "killed/record.json").exists()
+    again = run(root, tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "killed/scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
+
+
+def test_another_seed_gives_other_scores(finished, root, tmp_path):
+    out, _ = finished
+    assert run(root, tmp_path / "other", seed=4, epochs=2, refine_epochs=1, test_curve=0).returncode == 0
+    assert (tmp_path / "other/scores.csv").read_bytes() != (out / "scores.csv").read_bytes()
+    assert not (tmp_path / "other/test_curve.png").exists()
+
+
+def test_a_finished_run_can_be_published_without_weights(finished, tmp_path):
+    out, _ = finished
+    target = experiment.publish(out, tmp_path)
+    assert (target / "scores.csv").is_file() and not (target / "weights").exists()
+    notebook = (target / "run.ipynb").read_text()
+    assert "image/png" in notebook and str(REPO) not in notebook and "it/s" not in notebook
+    with pytest.raises(FileNotFoundError, match="not a finished run"): experiment.publish(tmp_path / "nothing", tmp_path)
+
+
+def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
+    notebook = tmp_path / "broken.ipynb"
+    source = json.loads((REPO / "nbs/paper/run.ipynb").read_text())
+    source["cells"].insert(3, {"cell_type": "code", "id": "broken", "metadata": {}, "source": "1 / 0", "outputs": [], "execution_count": None})
+    notebook.write_text(json.dumps(source))
+    done = subprocess.run([*command(root, tmp_path / "out"), "--notebook", str(notebook)], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode != 0 and "ZeroDivisionError" in done.stderr and "cell" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "out/run.ipynb").is_file() and not (tmp_path / "out/record.json").exists()
+
+
+def test_help_tells_every_setting():
+    done = subprocess.run([DDAD_RUN, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and all(f"--{f.name.replace('_', '-')}" in done.stdout for f in experiment.fields(experiment.Config))
+
+
+def test_papermill_alone_runs_the_notebook(root, tmp_path):
+    parameters = SETTINGS | dict(epochs=1, refine_epochs=1, test_curve=0, data_root=str(root), out=str(tmp_path / "run"))
+    options = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    done = subprocess.run([sys.executable, "-m", "papermill", "nbs/paper/run.ipynb", str(tmp_path / "out.ipynb"), *options], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/record.json").is_file()
