@@ -96,7 +96,7 @@ def whole_process(way, arguments):
     "Seconds from the start of a fresh process to its end, and what it says of its stages."
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run([sys.executable, __file__, *arguments, "--worker", way], env={**os.environ, "DDAD_CACHE": cache, **(experiment._MALLOC if way != "plain" else {})},
+        done = subprocess.run([sys.executable, __file__, *arguments, "--worker", way], env={**os.environ, "DDAD_CACHE": cache, **(experiment.MALLOC if way != "plain" else {})},
                               stdout=subprocess.PIPE, text=True, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "whole_process_seconds": time.perf_counter() - start}
 

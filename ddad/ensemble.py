@@ -134,7 +134,7 @@ def fit(net: nn.Module, batches: Callable[[int], Iterable], loss: Callable, path
         on_epoch(epoch, losses[-1], net.eval())
     if done != path: _write(path, net.state_dict(), {"key": key, "losses": losses})
     unfinished.unlink(missing_ok=True)
-    net.eval()
+    net.eval().zero_grad(set_to_none=True)
     return losses
 
 def _run_epoch(net, opt, batches, loss, device, precision, stop) -> float:

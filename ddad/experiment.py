@@ -30,9 +30,9 @@ from .networks import BACKBONES
 from .phantom import make_phantom
 
 # %% auto #0
-__all__ = ['PHANTOM', 'PRESETS', 'NOTEBOOK', 'Config', 'benchmark_root', 'check_data', 'write_json', 'write_csv', 'read_csv',
-           'open_run', 'training_key', 'Stages', 'commit', 'environment', 'write_record', 'clean_notebook', 'publish',
-           'run', 'main']
+__all__ = ['PHANTOM', 'PRESETS', 'NOTEBOOK', 'MALLOC', 'Config', 'benchmark_root', 'check_data', 'write_json', 'write_csv',
+           'read_csv', 'open_run', 'training_key', 'Stages', 'commit', 'environment', 'write_record', 'clean_notebook',
+           'publish', 'run', 'main']
 
 # %% ../nbs/08_experiment.ipynb #34b19f8e
 PHANTOM = "Phantom"
@@ -235,7 +235,7 @@ def publish(run: str | Path, figures: str | Path = "figures") -> Path:
 # %% ../nbs/08_experiment.ipynb #169cc1f0
 NOTEBOOK = "nbs/paper/run.ipynb"
 # glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="ddad-run", description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the pictures.",
@@ -261,7 +261,7 @@ def run(notebook: str, data: str | None, out: str | None, config: Config, progre
     unknown = set(parameters) - set(papermill.inspect_notebook(notebook))
     if unknown: raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}: add it to the cell tagged `parameters`.")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in _MALLOC.items(): os.environ.setdefault(name, value)
+    for name, value in MALLOC.items(): os.environ.setdefault(name, value)
     papermill.execute_notebook(notebook, folder / "run.ipynb", parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
     return folder
 
