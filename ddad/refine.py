@@ -101,7 +101,7 @@ def train_refiners(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Modu
     return nets, losses
 
 # %% ../nbs/05_refine.ipynb #8abb8e03
-def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 8) -> torch.Tensor:
+def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 4) -> torch.Tensor:
     "Each pixel's probability of being anomalous, (N, 1, H, W) in [0, 1] on the CPU, from discrepancy maps (N, C, H, W); in float32, with `net` in eval mode."
     device = next(net.parameters()).device
     with float32_exact():
