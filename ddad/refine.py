@@ -62,8 +62,8 @@ def _map_batches(images, udm, ndm, inputs, batch_size, seed):
     untouched = maps_of(images)
     def batches(epoch):
         x, masks = synthetic_anomalies(images, generator(*seed, "anomalies", epoch))
-        touched, maps = masks.flatten(1).any(1), untouched.clone()
-        if touched.any(): maps[touched] = maps_of(x[touched])
+        maps = untouched.clone()
+        for touched in masks.flatten(1).any(1).nonzero().flatten().split(64): maps[touched] = maps_of(x[touched])
         for index in batch_order(len(images), batch_size, *seed, epoch).to(device): yield maps[index], masks[index]
     return batches
 

@@ -24,3 +24,9 @@ def test_results_come_from_the_scores(path):
 
 def test_there_are_committed_runs():
     assert RUNS
+
+
+def test_the_readme_shows_the_committed_tables():
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text()
+    for table in ("figures/comparison.md", "benchmarks/speed.md"): assert (root / table).read_text() in readme, table
