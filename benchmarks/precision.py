@@ -1,52 +1,62 @@
-"""Does training in bfloat16 move the scores? The NDM of Brain Tumor MRI (or another benchmark), trained in both precisions from the same seeds.
+"""Does training in bfloat16 move the scores? Float32 twins of networks of a committed run.
 
-    .venv/bin/python benchmarks/precision.py --data ~/Med-AD --epochs 250 --seeds 0
+    .venv/bin/python benchmarks/precision.py figures/BrainTumor_AE_seed0 --data ~/Med-AD --members 1
 
-Writes benchmarks/precision.json and benchmarks/precision.md: the AUC of each network alone, of A_rec and of A_intra. Scores are computed in float32 in both cases.
+Each NDM network named is trained anew from the same seed, on the same images in the same order, in float32. Its A_rec AUC stands beside that of its twin in the committed run; the
+spread of all networks of the committed runs of that benchmark and backbone is the seed noise to hold the difference against. Unfinished twins are resumed (runs/precision/).
+Writes benchmarks/precision.json and benchmarks/precision.md.
 """
 import argparse
-import tempfile
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddad import data, ensemble, experiment, metrics, scores
+from ddad import data, ensemble, experiment, metrics, networks, scores
 
 HERE = Path(__file__).parent
-PRECISIONS = ("float32", "bfloat16")
 
 
-def evaluate(b, k, epochs, seed, precision):
-    "AUC of rec_1 ... rec_K, rec and intra."
-    with tempfile.TemporaryDirectory() as tmp:
-        modules, _ = ensemble.train_modules({"ndm": b.normal}, tmp, k=k, epochs=epochs, seed=seed, device="cpu", precision=precision)
-    return {name: metrics.auc(scores.image_scores(m), b.labels) for name, m in scores.predict_maps(b.test, [], modules["ndm"]).items()}
+def twin(b, config, i, folder):
+    "AUC of A_rec of NDM network i, trained in float32 on one thread."
+    member, device = (config.seed, "ndm", i), torch.device("cpu")
+    torch.set_num_threads(1)
+    net = ensemble.seeded(lambda: networks.make_network(config.backbone, config.latent, config.width, config.image_size), *member)
+    ensemble.fit(net, ensemble.image_batches(b.normal, config.batch_size, *member), lambda net, x: net.loss(x), folder / f"{config.name}_ndm_{i}.safetensors",
+                 epochs=config.epochs, lr=config.lr, device=device, key=experiment.training_key(config, b.hash))
+    recon, var = ensemble.reconstruct([net], b.test)
+    return metrics.auc(scores.image_scores(scores.member_maps(data.to_float(b.test), recon, var))[0], b.labels)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run", type=Path, help="a committed run's folder")
     p.add_argument("--data")
-    p.add_argument("--benchmark", default="BrainTumor")
-    p.add_argument("--epochs", type=int, default=250)
-    p.add_argument("--k", type=int, default=3)
-    p.add_argument("--seeds", type=int, nargs="+", default=[0])
+    p.add_argument("--members", type=int, nargs="+", default=[1])
     a = p.parse_args()
-    b = data.load_benchmark(experiment.check_data(experiment.Config.of(a.benchmark), a.data), a.benchmark)
-    runs = [{"seed": seed, "precision": precision, "auc": evaluate(b, a.k, a.epochs, seed, precision)} for seed in a.seeds for precision in PRECISIONS]
-    report = {"benchmark": a.benchmark, "epochs": a.epochs, "k": a.k, "data_hash": b.hash, "commit": experiment.commit(), **experiment.environment(torch.device("cpu")), "runs": runs}
+    record = json.loads((a.run / "record.json").read_text())
+    config = experiment.Config.of(**record["config"] | {"precision": "float32"})
+    b = data.load_benchmark(experiment.check_data(config, a.data), config.benchmark, config.image_size)
+    if b.hash != record["data_hash"]: raise SystemExit(f"{a.data} holds other images than {a.run} was made from.")
+    folder = Path("runs/precision")
+    folder.mkdir(parents=True, exist_ok=True)
+    committed = {r["score"]: r["auc"] for r in record["results"]}
+    twins = [{"member": i, "float32": twin(b, config, i, folder), record["precision"]: committed[f"rec_{i}"]} for i in a.members]
+    others = [json.loads(p.read_text()) for p in sorted(a.run.parent.glob(f"{config.benchmark}_{config.backbone}_seed*/record.json"))]
+    spread = [r["auc"] for o in others for r in o["results"] if r["score"].startswith("rec_") and r["score"] != "rec_single"]
+    report = {"run": a.run.name, "commit": experiment.commit(), **experiment.environment(torch.device("cpu")), "config": record["config"], "data_hash": b.hash, "twins": twins,
+              "committed_networks": spread}
     experiment.write_json(HERE / "precision.json", report)
-    (HERE / "precision.md").write_text(table(report))
-    print(table(report))
+    (HERE / "precision.md").write_text(table(report, record["precision"]))
+    print(table(report, record["precision"]))
 
 
-def table(report):
-    runs, names = report["runs"], list(report["runs"][0]["auc"])
-    lines = [f"AUC on {report['benchmark']}, NDM of {report['k']} AE networks, {report['epochs']} epochs; commit {report['commit'][:8]}.", "",
-             "| seed | trained in | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    lines += [f"| {r['seed']} | {r['precision']} | " + " | ".join(f"{r['auc'][n]:.3f}" for n in names) + " |" for r in runs]
-    alone = {p: [r["auc"][n] for r in runs if r["precision"] == p for n in names if n.startswith("rec_")] for p in PRECISIONS}
-    lines += ["", "Networks alone, mean ± std: " + "; ".join(f"{p} {np.mean(v):.3f} ± {np.std(v, ddof=1):.3f}" for p, v in alone.items()) + "."]
+def table(report, precision):
+    lines = [f"A_rec AUC of a network alone; {report['run']}, {report['config']['epochs']} epochs.", "", f"| NDM network | float32 | {precision} | difference |", "|---|---|---|---|"]
+    lines += [f"| {t['member']} | {t['float32']:.3f} | {t[precision]:.3f} | {t[precision] - t['float32']:+.3f} |" for t in report["twins"]]
+    spread = report["committed_networks"]
+    lines += ["", f"The {len(spread)} networks of the committed runs: {np.mean(spread):.3f} ± {np.std(spread, ddof=1):.3f}, from {min(spread):.3f} to {max(spread):.3f}."]
     return "\n".join(lines) + "\n"
 
 
