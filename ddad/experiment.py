@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 
+from . import phantom
 from .data import Benchmark, cache_folder, check_image_size, find_root, load_benchmark, read_repartition, unlabeled_counts
 from .ensemble import pick_device, pick_precision
 from .networks import BACKBONES
-from .phantom import make_phantom
 
 # %% auto #0
 __all__ = ['PHANTOM', 'PRESETS', 'NOTEBOOK', 'MALLOC', 'Config', 'benchmark_root', 'check_data', 'write_json', 'write_csv',
@@ -100,7 +100,7 @@ class Config:
 def benchmark_root(config: Config, data_root: str | Path | None = None) -> Path:
     "The Med-AD folder that holds the run's benchmark; without a `data_root` the phantom is made in the cache folder, once."
     if config.benchmark != PHANTOM or data_root: return find_root(data_root)
-    return make_phantom(cache_folder() / "Med-AD").parent
+    return phantom.make_phantom(cache_folder() / f"phantom-{phantom.VERSION}").parent
 
 def check_data(config: Config, data_root: str | Path | None = None) -> Path:
     "The root, once the repartition is found to be whole and large enough for `config`; raises what `read_repartition` and `unlabeled_counts` raise."

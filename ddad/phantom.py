@@ -18,7 +18,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['LESIONS', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']
+__all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']
 
 # %% ../nbs/01_phantom.ipynb #d387976b
 _SPACING = 2  # mm a voxel
@@ -150,7 +150,8 @@ def phantom_slice(rng: np.random.Generator, lesion: str | None = None) -> tuple[
     brain = tissue[3] <= 0
     return _scan(scan, np.where(brain, image, healthy).clip(0, 1)), mask & brain
 
-# %% ../nbs/01_phantom.ipynb #8db6ca36
+# %% ../nbs/01_phantom.ipynb #2a5ba71b
+VERSION = 2  # goes up when the pixels change
 SIZES = {"normal": 500, "unlabeled_normal": 500, "unlabeled_abnormal": 500, "test_normal": 200, "test_abnormal": 200}
 
 def _make_image(folder: Path, seed: int, split: int, i: int, name: str, abnormal: bool) -> None:
@@ -163,7 +164,7 @@ def make_phantom(root: str | Path, name: str = "Phantom", seed: int = 0, sizes: 
 
     `sizes`: images of each split. A whole phantom of the same seed and sizes is left as it is; raises `ValueError` where the folder holds anything else.
     """
-    folder, recipe = Path(root) / name, {"phantom": 2, "seed": seed, "sizes": dict(sizes)}
+    folder, recipe = Path(root) / name, {"phantom": VERSION, "seed": seed, "sizes": dict(sizes)}
     if _is_made(folder, recipe): return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as part:
