@@ -90,7 +90,7 @@ def test_a_finished_run_can_be_published_without_weights(finished, tmp_path):
     target = experiment.publish(out, tmp_path)
     assert (target / "scores.csv").is_file() and not (target / "weights").exists()
     notebook = (target / "run.ipynb").read_text()
-    assert "image/png" in notebook and str(REPO) not in notebook and "it/s" not in notebook
+    assert "image/png" in notebook and str(REPO) not in notebook and "epoch/s]" not in notebook
     with pytest.raises(FileNotFoundError, match="not a finished run"): experiment.publish(tmp_path / "nothing", tmp_path)
 
 
