@@ -1,26 +1,35 @@
-# `make reproduce` and `make test` set up their own environment in .venv; nothing but Python 3.10 or newer is needed.
+# `make reproduce` and `make test` set up their own environment in .venv; nothing but Python 3.11 or newer is needed.
 PYTHON ?= python3
 BENCHMARK ?= Phantom
+EXPERIMENTS ?= main
 DATA ?=
 ARGS ?=
+GRAPH = $(BIN)/snakemake -s nbs/paper/Snakefile --profile nbs/paper/profiles/local
+ASKED = --config benchmarks=$(BENCHMARK) experiments=$(EXPERIMENTS) $(if $(DATA),data='$(DATA)')
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce test test-slow notebooks benchmark lab clean
+.PHONY: help install reproduce figures plan test test-slow notebooks benchmark lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(INSTALLED): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "ddad needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ddad needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## set up .venv with the tested versions
 
-reproduce: $(INSTALLED)  ## run the method on the phantom, or on BENCHMARK=... of DATA=... (ARGS: options of ddad-run)
-	$(BIN)/ddad-run --benchmark $(BENCHMARK) $(if $(DATA),--data '$(DATA)') $(ARGS)
+reproduce: $(INSTALLED)  ## compute from raw images, on the phantom or on BENCHMARK=... of DATA=... (EXPERIMENTS=all: every table and figure)
+	$(GRAPH) $(ASKED) $(ARGS)
+
+figures: $(INSTALLED)  ## redraw every table and figure from the results in figures/runs; trains nothing
+	$(GRAPH) --config benchmarks= $(ARGS)
+
+plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
+	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
 test: $(INSTALLED)  ## run every notebook of nbs/ and all fast tests
 	$(BIN)/nbdev_test --n_workers 2

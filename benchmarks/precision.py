@@ -1,6 +1,6 @@
 """Does training in bfloat16 move the scores? Float32 twins of networks of a committed run.
 
-    .venv/bin/python benchmarks/precision.py figures/BrainTumor_AE_seed0 --data ~/Med-AD --members 1
+    .venv/bin/python benchmarks/precision.py figures/runs/BrainTumor_AE_seed0 --data ~/Med-AD --members 1
 
 Each NDM network named is trained anew from the same seed, on the same images in the same order, in float32. Its A_rec AUC stands beside that of its twin in the committed run; the
 spread of all networks of the committed runs of that benchmark and backbone is the seed noise to hold the difference against. Unfinished twins are resumed (runs/precision/).
@@ -24,7 +24,7 @@ def twin(b, config, i, folder):
     torch.set_num_threads(1)
     net = ensemble.seeded(lambda: networks.make_network(config.backbone, config.latent, config.width, config.image_size), *member)
     ensemble.fit(net, ensemble.image_batches(b.normal, config.batch_size, *member), lambda net, x: net.loss(x), folder / f"{config.name}_ndm_{i}.safetensors",
-                 epochs=config.epochs, lr=config.lr, device=device, key=experiment.training_key(config, b.hash))
+                 epochs=config.epochs, lr=config.lr, device=device, key=experiment.module_key(config, b, "ndm"))
     recon, var = ensemble.reconstruct([net], b.test)
     return metrics.auc(scores.image_scores(scores.member_maps(data.to_float(b.test), recon, var))[0], b.labels)
 

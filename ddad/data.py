@@ -10,6 +10,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SPLITS', 'find_root', 'read_repartition', 'check_image_size', 'read_image', 'read_images', 'to_float', 'Benchmark',
-           'unlabeled_counts', 'cache_folder', 'load_benchmark']
+__all__ = ['SPLITS', 'DRAWS', 'find_root', 'read_repartition', 'check_image_size', 'read_image', 'read_images', 'to_float',
+           'Benchmark', 'unlabeled_counts', 'draw_unlabeled', 'cache_folder', 'load_benchmark']
 
 # %% ../nbs/00_data.ipynb #1c75b077
 def find_root(root: str | Path | None = None) -> Path:
@@ -124,10 +125,10 @@ class Benchmark:
     @property
     def test_names(self) -> list[str]: return self.names["test_normal"] + self.names["test_abnormal"]
 
-    def unlabeled(self, n_unlabeled: int, anomaly_rate: float) -> torch.Tensor:
-        "D_u of the paper: the first images of each pool, normal ones first; see `unlabeled_counts`."
-        normal, abnormal = unlabeled_counts(n_unlabeled, anomaly_rate, len(self.unlabeled_normal), len(self.unlabeled_abnormal))
-        return torch.cat([self.unlabeled_normal[:normal], self.unlabeled_abnormal[:abnormal]])
+    def unlabeled(self, n_unlabeled: int, anomaly_rate: float, draw: str = "first", seed: int = 0, match: str = "") -> torch.Tensor:
+        "D_u, normal images first; `draw` and `match` as in `draw_unlabeled`."
+        chosen = draw_unlabeled(self.names["unlabeled_normal"], self.names["unlabeled_abnormal"], n_unlabeled, anomaly_rate, draw, seed, match)
+        return torch.cat([pool[index] for pool, index in zip((self.unlabeled_normal, self.unlabeled_abnormal), chosen)])
 
 def unlabeled_counts(n_unlabeled: int, anomaly_rate: float, pool_normal: int, pool_abnormal: int) -> tuple[int, int]:
     "How many normal and abnormal images D_u takes: int(n * AR) abnormal ones. Raises `ValueError` for an impossible rate or a pool too small."
@@ -141,6 +142,25 @@ def unlabeled_counts(n_unlabeled: int, anomaly_rate: float, pool_normal: int, po
         raise ValueError(f"anomaly_rate {anomaly_rate} with n_unlabeled {n_unlabeled} needs {normal} normal and {abnormal} abnormal unlabeled images, but the "
                          f"pool has {pool_normal} and {pool_abnormal}: lower n_unlabeled or change anomaly_rate.")
     return normal, abnormal
+
+# %% ../nbs/00_data.ipynb #c3ac840f
+DRAWS = ("first", "stratified")
+
+def _take(names: list[str], n: int, draw: str, seed: int) -> list[int]:
+    if draw == "first": return list(range(n))
+    order, start = sorted(range(len(names)), key=names.__getitem__), np.random.default_rng(seed).random()
+    return sorted(order[int((i + start) * len(names) / n)] for i in range(n))
+
+def draw_unlabeled(normal: list[str], abnormal: list[str], n_unlabeled: int, anomaly_rate: float, draw: str = "first", seed: int = 0, match: str = "") -> tuple[list[int], list[int]]:
+    """Which images of the two unlabeled pools, given as file names, make up D_u: two lists of indices.
+
+    `draw`: `first` (the paper's) or `stratified` over the sorted names, from `seed`; `match`: only abnormal images whose name matches this pattern, such as `*-gl*` (all if empty).
+    Raises `ValueError` for another draw and what `unlabeled_counts` raises.
+    """
+    if draw not in DRAWS: raise ValueError(f"draw is {draw!r}: choose {' or '.join(DRAWS)}.")
+    pool = [i for i, name in enumerate(abnormal) if fnmatchcase(name, match or "*")]
+    n_normal, n_abnormal = unlabeled_counts(n_unlabeled, anomaly_rate, len(normal), len(pool))
+    return _take(normal, n_normal, draw, seed), [pool[i] for i in _take([abnormal[i] for i in pool], n_abnormal, draw, seed)]
 
 # %% ../nbs/00_data.ipynb #6e7595db
 def _stat_key(folder: Path, names: dict[str, list[str]], masks: list[Path], image_size: int) -> str:

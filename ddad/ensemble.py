@@ -9,25 +9,29 @@ import hashlib
 import json
 import math
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm import tqdm
 
 from .data import to_float
 from .networks import make_network
 
 # %% auto #0
-__all__ = ['derive_seed', 'generator', 'seeded', 'pick_device', 'pick_precision', 'float32_exact', 'load_weights', 'Stopped',
-           'fit', 'batch_order', 'image_batches', 'run_jobs', 'train_modules', 'reconstruct']
+__all__ = ['derive_seed', 'generator', 'seeded', 'pick_device', 'pick_precision', 'float32_exact', 'about_checkpoint',
+           'load_weights', 'Stopped', 'fit', 'batch_order', 'image_batches', 'run_jobs', 'train_modules', 'reconstruct']
 
 # %% ../nbs/03_ensemble.ipynb #eed4d1a7
 def derive_seed(*parts) -> int:
@@ -85,18 +89,27 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     with safe_open(path, "pt") as f:
         return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
 
+def about_checkpoint(path: str | Path) -> dict:
+    "What a checkpoint's header tells of its training: `losses` (one an epoch), `seconds`, and what `about` of `fit` added. Reads no weights."
+    with safe_open(path, "pt") as f: meta = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    return {k: v for k, v in meta.items() if k != "key"}
+
 def load_weights(net: nn.Module, path: str | Path) -> nn.Module:
     "`net` with the weights of a finished checkpoint, in eval mode. Raises `ValueError` naming the file where they do not fit."
     try: net.load_state_dict(_read(Path(path))[0])
     except Exception as e: raise ValueError(f"{path} does not hold the weights of this network ({type(e).__name__}): delete it to train anew.") from e
     return net.eval()
 
+def _prefixed(prefix: str, net: nn.Module | None) -> dict[str, torch.Tensor]:
+    return {f"{prefix}/{k}": t for k, t in net.state_dict().items()} if net is not None else {}
+
 def _optimizer_tensors(net: nn.Module, opt: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {f"{key}/{name}": t for name, p in net.named_parameters() for key, t in opt.state[p].items()}
 
-def _restore(net: nn.Module, opt: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    "Weights and Adam's moments, each in its parameter's memory layout: the arithmetic that follows is that of an unbroken run."
+def _restore(net: nn.Module, opt: torch.optim.Optimizer, mean: nn.Module | None, tensors: dict[str, torch.Tensor]) -> None:
+    "Weights, their mean and Adam's moments, each in its parameter's memory layout: the arithmetic that follows is that of an unbroken run."
     net.load_state_dict({k.removeprefix("net/"): t for k, t in tensors.items() if k.startswith("net/")})
+    if mean is not None: mean.load_state_dict({k.removeprefix("mean/"): t for k, t in tensors.items() if k.startswith("mean/")})
     for name, p in net.named_parameters():
         opt.state[p] = {"step": tensors[f"step/{name}"].clone() if p.device.type == "cpu" else tensors[f"step/{name}"].to(p.device),
                         **{key: torch.empty_like(p).copy_(tensors[f"{key}/{name}"]) for key in ("exp_avg", "exp_avg_sq")}}
@@ -105,34 +118,62 @@ def _restore(net: nn.Module, opt: torch.optim.Optimizer, tensors: dict[str, torc
 class Stopped(RuntimeError):
     "Training was asked to stop, since another network's failed or the user interrupted it."
 
+@contextmanager
+def _alone(path: Path, stop: threading.Event | None):
+    "Holds the lock of one checkpoint, which the system frees when its process dies; waits while another process trains it."
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    try: lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path.name} is being trained by another process: waiting for it.", file=sys.stderr)
+        while not lock.is_locked:
+            if stop is not None and stop.is_set(): raise Stopped("Training was stopped.")
+            try: lock.acquire(timeout=1)
+            except Timeout: pass
+    try: yield
+    finally: lock.release()
+
 def fit(net: nn.Module, batches: Callable[[int], Iterable], loss: Callable, path: str | Path, *, epochs: int, lr: float, weight_decay: float = 0.0,
         device: torch.device = torch.device("cpu"), precision: str = "float32", compile: bool = False, key: str = "",
-        on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None, stop: threading.Event | None = None) -> list[float]:
+        on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None, stop: threading.Event | None = None,
+        about: Callable[[], dict] = dict, average_from: int | None = None) -> list[float]:
     """Trains `net` in place and returns the mean loss of each epoch; afterwards it is in eval mode and saved at `path`.
 
     `batches(epoch)` gives the epoch's batches and `loss(net, batch)` a scalar. A finished file at `path` is loaded instead; an unfinished one beside it is
-    resumed, if `key` (what the training depends on) is the same. `on_epoch` is told epoch (from 1), loss and network. Raises `ValueError` for a file of another
-    `key`, `FloatingPointError` for a loss that is not finite, `Stopped` once `stop` is set.
+    resumed, if `key` (what the training depends on) is the same; a file that another process is training is waited for. `on_epoch` is told epoch (from 1), loss and
+    network. The file's header keeps the losses, the seconds of all sessions together and what `about()` says when it is written: see `about_checkpoint`.
+    With `average_from`, the mean of the weights after that epoch and each later one, its batch-norm statistics taken anew, is saved beside as `<name>_averaged.safetensors`.
+    Raises `ValueError` for a file of another `key`, `FloatingPointError` for a loss that is not finite, `Stopped` once `stop` is set.
     """
-    path, losses = Path(path), []
+    with _alone(Path(path), stop):
+        return _fit(net, batches, loss, Path(path), epochs, lr, weight_decay, device, precision, compile, key, on_epoch, stop, about, average_from)
+
+def _fit(net, batches, loss, path, epochs, lr, weight_decay, device, precision, compile, key, on_epoch, stop, about, average_from):
+    losses, seconds = [], 0.0
     unfinished = path.with_suffix(".unfinished.safetensors")
     net.to(device, memory_format=torch.channels_last)
     opt = torch.optim.Adam(net.parameters(), lr, (0.5, 0.999), weight_decay=weight_decay, fused=device.type in ("cpu", "cuda") or None)
+    mean = AveragedModel(net) if average_from else None
     done = next((p for p in (path, unfinished) if p.is_file()), None)
     if done is not None:
         tensors, meta = _read(done)
         if meta.get("key") != key: raise ValueError(f"{done} was trained with other settings or data: choose another output folder or delete that one.")
-        losses = meta["losses"]
-        if done == unfinished: _restore(net, opt, tensors)
+        losses, seconds = meta["losses"], meta.get("seconds", 0.0)
+        if done == unfinished: _restore(net, opt, mean, tensors)
         else: net.load_state_dict(tensors)
     if compile: net.compile()
     for epoch in range(len(losses) + 1, epochs + 1):
+        start = time.perf_counter()
         losses.append(_run_epoch(net.train(), opt, batches(epoch), loss, device, precision, stop))
         if not math.isfinite(losses[-1]): raise FloatingPointError(f"The loss of {path.stem} is {losses[-1]} in epoch {epoch}: lower the learning rate or train in float32.")
-        tensors = {f"net/{k}": t for k, t in net.state_dict().items()} | _optimizer_tensors(net, opt)
-        _write(unfinished, tensors, {"key": key, "losses": losses})
+        if mean is not None and epoch >= average_from: mean.update_parameters(net)
+        tensors = _prefixed("net", net) | _prefixed("mean", mean) | _optimizer_tensors(net, opt)
+        seconds += time.perf_counter() - start
+        _write(unfinished, tensors, {"key": key, "losses": losses, "seconds": seconds})
         on_epoch(epoch, losses[-1], net.eval())
-    if done != path: _write(path, net.state_dict(), {"key": key, "losses": losses})
+    if mean is not None and done != path:
+        update_bn(batches(epochs), mean)
+        _write(path.with_name(f"{path.stem}_averaged.safetensors"), mean.module.state_dict(), {"key": key})
+    if done != path: _write(path, net.state_dict(), {"key": key, "losses": losses, "seconds": round(seconds, 1), **about()})
     unfinished.unlink(missing_ok=True)
     net.eval().zero_grad(set_to_none=True)
     return losses
@@ -194,27 +235,28 @@ def run_jobs(jobs: dict[str, Callable], epochs: dict[str, int], workers: int | N
     return {name: f.result() for name, f in futures.items()}
 
 # %% ../nbs/03_ensemble.ipynb #839add56
-def train_modules(modules: dict[str, torch.Tensor], folder: str | Path, *, backbone: str = "AE", k: int = 3, epochs: int = 250, seed: int = 0, latent: int = 16, width: int = 1,
+def train_modules(modules: dict[str, torch.Tensor], folder: str | Path | dict[str, Path], *, backbone: str = "AE", k: int = 3, epochs: int = 250, seed: int = 0, latent: int = 16, width: int = 1,
                   batch_size: int = 64, lr: float = 5e-4, device: str = "auto", precision: str = "auto", compile: bool = False, workers: int | None = None,
-                  key: str = "", progress: bool = True) -> tuple[dict[str, list[nn.Module]], dict[str, list[float]]]:
+                  key: str | dict[str, str] = "", about: Callable[[], dict] = dict, progress: bool = True) -> tuple[dict[str, list[nn.Module]], dict[str, list[float]]]:
     """Trains K networks for each module and saves them in `folder` as `<module>_<i>.safetensors`; what is already there is loaded or resumed.
 
-    `modules`: name to training images (N, 1, H, W) uint8. The defaults are the paper's. Gives the networks of each module in eval mode, and the losses
-    of each epoch by file name. Raises `ValueError` for K < 2 (one network has no discrepancy), and what `fit` and `make_network` raise.
+    `modules`: name to training images (N, 1, H, W) uint8; `folder` and `key` are one for all, or one a module. A network's seed is (seed, module, index), so the
+    first three of five are the three. The defaults are the paper's. Gives the networks of each module in eval mode, and the losses of each epoch by file name. Raises `ValueError` for K < 2 (one network has no discrepancy), and what `fit` and `make_network` raise.
     """
     if k < 2: raise ValueError(f"k is {k}: a discrepancy needs at least 2 networks, and the paper uses 3.")
-    device, folder = pick_device(device), Path(folder)
+    device = pick_device(device)
     precision = pick_precision(precision, device)
+    folders, keys = (v if isinstance(v, dict) else dict.fromkeys(modules, v) for v in (folder, key))
     if device.type == "cuda": torch.set_float32_matmul_precision("high")
-    folder.mkdir(parents=True, exist_ok=True)
     nets, jobs = {}, {}
     for module in sorted(modules, key=lambda m: -len(modules[m])):
-        images = modules[module].to(device)
+        images, place = modules[module].to(device), Path(folders[module])
+        place.mkdir(parents=True, exist_ok=True)
         for i in range(1, k + 1):
             name, member = f"{module}_{i}", (seed, module, i)
             nets[name] = seeded(lambda: make_network(backbone, latent, width, images.shape[-1]), *member)
-            jobs[name] = _member_job(nets[name], image_batches(images, batch_size, *member), folder / f"{name}.safetensors",
-                                     dict(epochs=epochs, lr=lr, device=device, precision=precision, compile=compile, key=key))
+            jobs[name] = _member_job(nets[name], image_batches(images, batch_size, *member), place / f"{name}.safetensors",
+                                     dict(epochs=epochs, lr=lr, device=device, precision=precision, compile=compile, key=keys[module], about=about))
     losses = run_jobs(jobs, dict.fromkeys(jobs, epochs), workers if device.type == "cpu" else 1, progress=progress)
     return {module: [nets[f"{module}_{i}"] for i in range(1, k + 1)] for module in modules}, losses
 

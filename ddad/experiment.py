@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -25,25 +25,35 @@ from pathlib import Path
 import torch
 
 from . import phantom
-from .data import Benchmark, cache_folder, check_image_size, find_root, load_benchmark, read_repartition, unlabeled_counts
-from .ensemble import pick_device, pick_precision
+from .data import DRAWS, Benchmark, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_repartition, unlabeled_counts
+from .ensemble import about_checkpoint, pick_device, pick_precision, train_modules
 from .networks import BACKBONES
+from .refine import INPUTS, VARIANTS, train_refiners
 
 # %% auto #0
-__all__ = ['PHANTOM', 'PRESETS', 'NOTEBOOK', 'MALLOC', 'Config', 'benchmark_root', 'check_data', 'write_json', 'write_csv',
-           'read_csv', 'open_run', 'training_key', 'Stages', 'commit', 'environment', 'write_record', 'clean_notebook',
-           'publish', 'run', 'main']
+__all__ = ['PHANTOM', 'MODULES', 'PRESETS', 'MALLOC', 'NOTEBOOK', 'Config', 'benchmark_root', 'check_data', 'write_json',
+           'write_csv', 'read_csv', 'open_run', 'Stages', 'module_images', 'module_key', 'needed_modules',
+           'refiner_key', 'weights_folder', 'train', 'refine', 'training_record', 'commit', 'environment',
+           'write_record', 'clean_notebook', 'NotebookFailed', 'execute', 'main_notebook', 'run', 'main']
 
-# %% ../nbs/08_experiment.ipynb #34b19f8e
+# %% ../nbs/08_experiment.ipynb #26447fdd
 PHANTOM = "Phantom"
+MODULES = ("udm", "ndm")
 PRESETS = {"RSNA": dict(n_unlabeled=4000), "VinCXR": dict(n_unlabeled=4000), "LAG": dict(n_unlabeled=1500), "BrainTumor": dict(n_unlabeled=1000),
            PHANTOM: dict(n_unlabeled=500, epochs=60, refine_epochs=15)}
+
+# settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
+_NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch", "lr": "lr", "precision": ""}
+_UNLABELED = {"n_unlabeled": "n", "anomaly_rate": "ar", "draw": "", "match": "only"}
+_REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine-batch", "refine_lr": "refine-lr", "refine_weight_decay": "refine-wd"}
 
 @dataclass(frozen=True)
 class Config:
     """The settings of one run; the defaults are the paper's. `Config.of(benchmark, ...)` fills in the benchmark's preset and checks every value.
 
-    `n_unlabeled`, `anomaly_rate`: size of D_u and its share of abnormal images; `epochs`, `refine_epochs`: of the reconstruction networks and of ASR-Net;
+    `n_unlabeled`, `anomaly_rate`: size of D_u and its share of abnormal images; `draw`, `match`: which images those are, see `ddad.data.draw_unlabeled`;
+    `epochs`, `refine_epochs`: of the reconstruction networks and of ASR-Net; `refined`: the refined scores, with commas between (`ddad.refine.INPUTS`; may be empty);
+    `variant`: of ASR-Net, `paper` or `stable` (`ddad.refine.train_refiners`);
     `precision`: of training (scores are always float32); `test_curve`: show R_dual's AUC on the test set every so many epochs, for display alone (0: never).
     """
     benchmark: str = PHANTOM
@@ -54,6 +64,8 @@ class Config:
     seed: int = 0
     n_unlabeled: int = 1000
     anomaly_rate: float = 0.6
+    draw: str = "first"
+    match: str = ""
     image_size: int = 64
     latent: int = 16
     width: int = 1
@@ -62,6 +74,7 @@ class Config:
     refine_batch_size: int = 8
     refine_lr: float = 1e-4
     refine_weight_decay: float = 1e-4
+    refined: str = "r_intra,r_dual"
     variant: str = "paper"
     precision: str = "auto"
     device: str = "auto"
@@ -84,7 +97,9 @@ class Config:
                 raise ValueError(f"{f.name} is {value!r}: it must be {'a whole number' if kind is int else 'a number' if kind is float else 'true or false' if kind is bool else 'text'}.")
         if self.backbone not in BACKBONES: raise ValueError(f"backbone is {self.backbone!r}: choose one of {', '.join(BACKBONES)}.")
         if self.k < 2: raise ValueError(f"k is {self.k}: a discrepancy needs at least 2 networks, and the paper uses 3.")
-        if self.variant != "paper": raise ValueError(f"variant is {self.variant!r}: only paper, the published recipe, is there.")
+        if self.variant not in VARIANTS: raise ValueError(f"variant is {self.variant!r}: choose {' or '.join(VARIANTS)}.")
+        if wrong := set(self.refiners) - set(INPUTS): raise ValueError(f"refined is {self.refined!r}, but there is no {', '.join(sorted(wrong))}: choose among {', '.join(INPUTS)}.")
+        if self.draw not in DRAWS: raise ValueError(f"draw is {self.draw!r}: choose {' or '.join(DRAWS)}.")
         for name in ("epochs", "refine_epochs", "latent", "width", "refine_batch_size"):
             if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: choose 1 or more.")
         if self.batch_size < 2: raise ValueError(f"batch_size is {self.batch_size}: batch normalisation needs at least 2 images.")
@@ -94,7 +109,27 @@ class Config:
         return self
 
     @property
-    def name(self) -> str: return f"{self.benchmark}_{self.backbone}_seed{self.seed}"
+    def refiners(self) -> tuple[str, ...]:
+        "The refined scores by name."
+        return tuple(filter(None, self.refined.split(",")))
+
+    def _named(self, *groups: dict[str, str]) -> str:
+        usual = Config(benchmark=self.benchmark, **PRESETS.get(self.benchmark, {}))
+        changed = [short + re.sub(r"[^\w.+-]", "", str(getattr(self, f))) for group in groups for f, short in group.items() if getattr(self, f) != getattr(usual, f)]
+        return "_".join([self.benchmark, self.backbone, f"seed{self.seed}", *changed])
+
+    @property
+    def name(self) -> str:
+        "Of the run: benchmark, backbone, seed, and whatever differs from the benchmark's preset."
+        return self._named(_NETWORK, _UNLABELED, _REFINEMENT, {"variant": ""})
+
+    def module_name(self, module: str) -> str:
+        "Of a module's weights: what they depend on alone, so one NDM serves every D_u and one ensemble every smaller K."
+        return f"{self._named(_NETWORK, _UNLABELED if module == 'udm' else {})}_{module}"
+
+    def refiner_name(self, score: str) -> str:
+        "Of an ASR-Net's weights; both variants come from one training."
+        return f"{self._named(_NETWORK, _UNLABELED if 'inter' in INPUTS[score] else {}, _REFINEMENT)}_{score}"
 
 # %% ../nbs/08_experiment.ipynb #48519035
 def benchmark_root(config: Config, data_root: str | Path | None = None) -> Path:
@@ -106,13 +141,13 @@ def check_data(config: Config, data_root: str | Path | None = None) -> Path:
     "The root, once the repartition is found to be whole and large enough for `config`; raises what `read_repartition` and `unlabeled_counts` raise."
     root = benchmark_root(config, data_root)
     pools = read_repartition(root, config.benchmark)
-    unlabeled_counts(config.n_unlabeled, config.anomaly_rate, len(pools["unlabeled_normal"]), len(pools["unlabeled_abnormal"]))
+    draw_unlabeled(pools["unlabeled_normal"], pools["unlabeled_abnormal"], config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)
     for what, size in (("batch_size", config.batch_size), ("refine_batch_size", config.refine_batch_size)):
         if len(pools["normal"]) < size: raise ValueError(f"{what} is {size}, but {config.benchmark} has {len(pools['normal'])} known-normal images: lower it.")
     return root
 
-# %% ../nbs/08_experiment.ipynb #c9b65b87
-_HOW = {"device", "workers", "compile"}  # how fast, not what
+# %% ../nbs/08_experiment.ipynb #e4491bd5
+_FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
 
 def write_json(path: Path, content) -> None:
     "JSON with one key a line, written to a temporary name and renamed."
@@ -142,27 +177,33 @@ def open_run(folder: str | Path, config: Config, data_hash: str) -> Path:
     path = folder / "config.json"
     if path.is_file():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        differ = [k for k in ours if k not in _HOW and theirs.get(k) != ours[k]]
+        usual = vars(Config())
+        differ = [k for k in ours if k not in _FREE and theirs.get(k, usual.get(k)) != ours[k]]
         if differ:
-            raise ValueError(f"{folder} holds another run ({differ[0]} {theirs.get(differ[0])!r} there, {ours[differ[0]]!r} asked): choose another output folder or delete that one.")
+            raise ValueError(f"{folder} holds another run ({differ[0]} {theirs.get(differ[0], usual.get(differ[0]))!r} there, {ours[differ[0]]!r} asked): choose another output folder or delete that one.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, ours)
     return folder
-
-def training_key(config: Config, data_hash: str) -> str:
-    "What a checkpoint depends on, as text: it is resumed by a run of the same key alone."
-    return json.dumps({k: v for k, v in asdict(config).items() if k not in _HOW | {"test_curve"}} | {"data": data_hash})
 
 # %% ../nbs/08_experiment.ipynb #bfe0b6e8
 def _resident() -> float:
     "Memory of this process now, in MB (its peak so far where the system does not tell)."
     try: return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    except OSError: return _peak()
+
+def _peak() -> float:
+    "The peak memory of this process so far, in MB."
+    try: import resource
+    except ImportError: return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+def _energy() -> float | None:
+    "Joules that the processor has used since some start, where Linux tells (RAPL)."
+    try: return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
+    except (OSError, ValueError): return None
 
 class Stages:
-    "Measures stages: `with stages('train'): ...` adds seconds, peak memory of the process and of the GPU in MB to `stages.record`."
+    "Measures stages: `with stages('train'): ...` adds seconds, peak memory of the process and of the GPU in MB and, where Linux tells, the processor's energy in J to `stages.record`."
     def __init__(self): self.record: dict[str, dict[str, float]] = {}
 
     @contextmanager
@@ -172,13 +213,62 @@ class Stages:
             while not done.wait(0.05): peak[0] = max(peak[0], _resident())
         sampler, start = threading.Thread(target=sample, daemon=True), time.perf_counter()
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
+        energy = _energy()
         sampler.start()
         try: yield
         finally:
             done.set()
             sampler.join()
         self.record[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(max(peak[0], _resident()), 1)}
+        if energy is not None and (after := _energy()) is not None: self.record[name]["processor_energy_j"] = round(after - energy, 1)
         if torch.cuda.is_available(): self.record[name]["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+
+# %% ../nbs/08_experiment.ipynb #8e09e320
+def module_images(config: Config, data: Benchmark, module: str) -> torch.Tensor:
+    "What a module is trained on: D_n, and D_u too for the `udm`; (N, 1, H, W) uint8."
+    if module == "ndm": return data.normal
+    return torch.cat([data.normal, data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)])
+
+def module_key(config: Config, data: Benchmark, module: str) -> str:
+    "What the networks of a module depend on, as text: not on how many there are."
+    settings = {f: getattr(config, f) for f in ("backbone", "seed", *_NETWORK)}
+    return json.dumps({"module": module, **settings, "images": hashlib.sha256(module_images(config, data, module).numpy().tobytes()).hexdigest()})
+
+def needed_modules(score: str) -> tuple[str, ...]:
+    "The modules whose maps an ASR-Net is given; the `ndm` at least, which says on which device it runs."
+    return MODULES if "inter" in INPUTS[score] else ("ndm",)
+
+def refiner_key(config: Config, data: Benchmark, score: str) -> str:
+    "What an ASR-Net depends on, as text."
+    return json.dumps({"score": score, "seed": config.seed, "precision": config.precision, **{f: getattr(config, f) for f in _REFINEMENT}} | {m: module_key(config, data, m) for m in needed_modules(score)})
+
+def weights_folder(config: Config, what: str, folder: str | Path, store: str | Path | None = None) -> Path:
+    "Where the networks of a module or an ASR-Net lie: in the run's `folder`, or under their own name in `store`."
+    if store is None: return Path(folder) / "weights"
+    return Path(store) / "modules" / config.module_name(what) if what in MODULES else Path(store) / "refiners" / config.refiner_name(what)
+
+def _about() -> dict:
+    return {"commit": commit(), "processor": _processor(), "peak_memory_mb": round(_peak(), 1), "finished": _now()}
+
+def train(config: Config, data: Benchmark, folder: str | Path, store: str | Path | None = None, modules: Sequence[str] = MODULES, progress: bool = True):
+    "`ddad.ensemble.train_modules` with the settings of `config`: the networks of each module, and the losses by network."
+    return train_modules({m: module_images(config, data, m) for m in modules}, {m: weights_folder(config, m, folder, store) for m in modules}, backbone=config.backbone, k=config.k,
+                         epochs=config.epochs, seed=config.seed, latent=config.latent, width=config.width, batch_size=config.batch_size, lr=config.lr, device=config.device,
+                         precision=config.precision, compile=config.compile, workers=config.workers or None, key={m: module_key(config, data, m) for m in modules}, about=_about, progress=progress)
+
+def refine(config: Config, data: Benchmark, udm: list, ndm: list, folder: str | Path, store: str | Path | None = None, scores: Sequence[str] | None = None, **options):
+    "`ddad.refine.train_refiners` with the settings of `config`, for `scores` or all of `config.refiners`: the networks and the losses, by score."
+    scores = config.refiners if scores is None else tuple(scores)
+    if not scores: return {}, {}
+    return train_refiners(data.normal, udm, ndm, {s: weights_folder(config, s, folder, store) for s in scores}, scores=scores, epochs=config.refine_epochs, seed=config.seed,
+                          batch_size=config.refine_batch_size, lr=config.refine_lr, weight_decay=config.refine_weight_decay, device=config.device, precision=config.precision,
+                          compile=config.compile, workers=config.workers or None, key={s: refiner_key(config, data, s) for s in scores}, variant=config.variant, about=_about, **options)
+
+def training_record(config: Config, folder: str | Path, store: str | Path | None = None) -> dict[str, dict]:
+    "Of each trained network: seconds, commit, processor, peak memory of the process that trained it in MB, and when it was finished."
+    places = {f"{m}_{i}": weights_folder(config, m, folder, store) for m in MODULES for i in range(1, config.k + 1)} | {s: weights_folder(config, s, folder, store) for s in config.refiners}
+    headers = {name: about_checkpoint(place / f"{name}.safetensors") for name, place in places.items()}
+    return {name: {k: v for k, v in header.items() if k != "losses"} for name, header in headers.items()}
 
 # %% ../nbs/08_experiment.ipynb #68d0201c
 def _git(*args) -> str:
@@ -194,19 +284,21 @@ def _processor() -> str:
     try: return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError): return platform.processor() or platform.machine()
 
+def _now() -> str: return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
 def environment(device: torch.device) -> dict:
     "Versions and hardware of a run."
     packages = ("ddad", "torch", "numpy", "pillow", "scikit-learn", "scipy", "nilearn", "safetensors", "papermill")
     return {"versions": {"python": platform.python_version(), **{p: version(p) for p in packages}}, "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(), "cores": os.cpu_count(), "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type}
 
-def write_record(folder: Path, config: Config, data: Benchmark, stages: Stages, results: list[dict], **more) -> dict:
-    "Writes `record.json` and gives its content; its presence says that the run is finished."
+def write_record(folder: str | Path, config: Config, data: Benchmark, stages: Stages, **more) -> dict:
+    "Writes `record.json` and gives its content; its presence says that the run, or the stage, is finished."
     device = pick_device(config.device)
     record = {"config": asdict(config), "precision": pick_precision(config.precision, device), "commit": commit(), "data_hash": data.hash,
-              "images": {k: len(v) for k, v in data.names.items()}, **environment(device), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-              "stages": stages.record, "results": results, **more}
-    write_json(folder / "record.json", record)
+              "images": {k: len(v) for k, v in data.names.items()}, **environment(device), "finished": _now(),
+              "stages": stages.record, **more}
+    write_json(Path(folder) / "record.json", record)
     return record
 
 # %% ../nbs/08_experiment.ipynb #80a1c494
@@ -222,26 +314,50 @@ def clean_notebook(path: Path) -> None:
     text = home.sub(lambda m: "~" if m[0] == str(Path.home()) else "", json.dumps(nb, indent=1, ensure_ascii=False))
     path.write_text(text + "\n", encoding="utf-8")
 
-def publish(run: str | Path, figures: str | Path = "figures") -> Path:
-    "Copies a finished run without its weights into `figures`, as a folder of the same name. Raises `FileNotFoundError` if it is not finished."
-    run = Path(run)
-    if not (run / "record.json").is_file(): raise FileNotFoundError(f"{run} has no record.json, so it is not a finished run: run it to its end first.")
-    target = Path(figures) / run.name
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(run, target, ignore=shutil.ignore_patterns("weights", "*.part"))
-    for nb in target.glob("*.ipynb"): clean_notebook(nb)
-    return target
-
-# %% ../nbs/08_experiment.ipynb #169cc1f0
-NOTEBOOK = "nbs/paper/run.ipynb"
+# %% ../nbs/08_experiment.ipynb #bbb9f751
 # glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+
+class NotebookFailed(RuntimeError):
+    "A cell of a notebook raised; the message names the notebook, the cell and the error."
+
+def execute(notebook: str | Path, page: str | Path, parameters: dict, progress: bool = True) -> Path:
+    """Runs `notebook` through papermill with `parameters`, writes the executed copy to `page` and cleans it.
+
+    Raises `FileNotFoundError` for a missing notebook, `ValueError` for a parameter that it does not have, `NotebookFailed` where a cell raises; the copy is there in that case too.
+    """
+    import papermill
+    if not Path(notebook).is_file(): raise FileNotFoundError(f"There is no notebook {notebook}: run this from the repository's root.")
+    if unknown := set(parameters) - set(papermill.inspect_notebook(str(notebook))):
+        raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}: add it to the cell tagged `parameters`.")
+    Path(page).parent.mkdir(parents=True, exist_ok=True)
+    for name, value in MALLOC.items(): os.environ.setdefault(name, value)
+    try:
+        papermill.execute_notebook(str(notebook), str(page), parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
+    except papermill.PapermillExecutionError as e:
+        raise NotebookFailed(f"cell {e.exec_count} of {notebook} failed with {e.ename}: {e.evalue}\nThe executed notebook is kept for reading: {page}") from None
+    clean_notebook(Path(page))
+    return Path(page)
+
+def main_notebook(argv: Sequence[str] | None = None) -> None:
+    "Entry point of `ddad-notebook`."
+    p = argparse.ArgumentParser(prog="ddad-notebook", description="Execute a parameterized notebook through papermill.")
+    p.add_argument("notebook")
+    p.add_argument("page", help="where the executed notebook goes")
+    p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as JSON")
+    a = p.parse_args(argv)
+    try: execute(a.notebook, a.page, json.loads(a.parameters))
+    except (ValueError, OSError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
+
+# %% ../nbs/08_experiment.ipynb #2581322c
+NOTEBOOK = "nbs/paper/run.ipynb"
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="ddad-run", description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the pictures.",
                                 epilog="A run that was broken off goes on where it stopped when the same command is given again.")
     p.add_argument("--data", default=None, help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs none)")
-    p.add_argument("--out", default=None, help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>)")
+    p.add_argument("--out", default=None, help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs from the paper's settings)")
+    p.add_argument("--store", default=None, help="a folder of weights that runs share; what it has is not trained again (default: the run's own folder)")
     p.add_argument("--notebook", default=NOTEBOOK, help=f"the notebook to execute (default: {NOTEBOOK})")
     for f in fields(Config):
         kind = type(f.default)
@@ -250,30 +366,20 @@ def _arguments() -> argparse.ArgumentParser:
         else: p.add_argument(f"--{f.name.replace('_', '-')}", type=kind, default=None, help=f"default: {default}")
     return p
 
-def run(notebook: str, data: str | None, out: str | None, config: Config, progress: bool = True) -> Path:
-    "Executes the run's notebook through papermill and gives the run's folder; raises before anything is written if settings or data are wrong."
-    import papermill
+def run(notebook: str, data: str | None, out: str | None, config: Config, store: str | None = None, progress: bool = True) -> Path:
+    "Executes the run's notebook and gives the run's folder; raises before anything is written if settings or data are wrong."
     load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress)
     folder = Path(out or f"runs/{config.name}")
-    if not Path(notebook).is_file(): raise FileNotFoundError(f"There is no notebook {notebook}: run this from the repository's root or give --notebook.")
     if (folder / "config.json").is_file(): open_run(folder, config, json.loads((folder / "config.json").read_text(encoding="utf-8")).get("data_hash"))
-    parameters = asdict(config) | {"data_root": data, "out": str(folder)}
-    unknown = set(parameters) - set(papermill.inspect_notebook(notebook))
-    if unknown: raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}: add it to the cell tagged `parameters`.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in MALLOC.items(): os.environ.setdefault(name, value)
-    papermill.execute_notebook(notebook, folder / "run.ipynb", parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
+    execute(notebook, folder / "run.ipynb", asdict(config) | {"data_root": data, "out": str(folder), "store": store}, progress)
     return folder
 
 def main(argv: Sequence[str] | None = None) -> None:
     "Entry point of `ddad-run`."
     options = vars(_arguments().parse_args(argv))
-    data, out, notebook = (options.pop(k) for k in ("data", "out", "notebook"))
+    data, out, store, notebook = (options.pop(k) for k in ("data", "out", "store", "notebook"))
     try:
-        folder = run(notebook, data, out, Config.of(options.pop("benchmark") or PHANTOM, **options))
-    except (ValueError, OSError) as e: sys.exit(f"ddad-run: {e}")
-    except Exception as e:
-        if not hasattr(e, "evalue"): raise
-        sys.exit(f"ddad-run: cell {e.exec_count} of the notebook failed with {e.ename}: {e.evalue}\nThe run's folder keeps the executed notebook; the same command goes on from there.")
+        folder = run(notebook, data, out, Config.of(options.pop("benchmark") or PHANTOM, **options), store)
+    except (ValueError, OSError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(f"Pictures, scores and the executed notebook: {folder}")

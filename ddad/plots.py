@@ -17,14 +17,15 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from .metrics import auc, average_precision, chi2_distance, class_histograms
 
 # %% auto #0
-__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_NAMES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'training_curves',
-           'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
+__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_NAMES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve',
+           'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
 
 # %% ../nbs/07_plots.ipynb #9999e82f
 NORMAL, ABNORMAL = "#2b6cb0", "#dd5a2b"
 SCORE_NAMES = {"rec": r"$\mathcal{A}_{rec}$", "intra": r"$\mathcal{A}_{intra}$", "inter": r"$\mathcal{A}_{inter}$",
-               "r_intra": r"$\mathcal{R}_{intra}$", "r_dual": r"$\mathcal{R}_{dual}$"}
-_SCORE_COLORS = {"rec": "#7f7f7f", "intra": "#56b4e9", "inter": "#009e73", "r_intra": "#cc79a7", "r_dual": "#111827"}
+               "r_intra": r"$\mathcal{R}_{intra}$", "r_dual": r"$\mathcal{R}_{dual}$", "r_inter": r"$\mathcal{R}_{inter}$",
+               "r_image": r"$\mathcal{R}_{image}$", "r_image_dual": r"$\mathcal{R}_{image+dual}$"}
+_SCORE_COLORS = {"rec": "#7f7f7f", "intra": "#56b4e9", "inter": "#009e73", "r_intra": "#cc79a7", "r_dual": "#111827", "r_inter": "#d55e00", "r_image": "#0072b2", "r_image_dual": "#8c564b"}
 _MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM is the one that sees normal images alone
 _SPARE_COLORS = ("#d4a017", "#009e73", "#56b4e9", "#cc79a7", "#8c564b")  # for names that are none of ours
 _SMALL, _MEDIUM = 8, 9  # points
@@ -100,6 +101,22 @@ def _line(name: str) -> dict:
 def _square(ax, title: str, place: str):
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.legend(title=title, fontsize=_SMALL, title_fontsize=_SMALL, frameon=False, loc=place)
+    return ax
+
+# %% ../nbs/07_plots.ipynb #fccaf8e3
+def setting_curve(series: dict, xlabel: str, ylabel: str = "AUC", levels: dict | None = None, published: dict | None = None, ax=None):
+    """One line a score over the values of a setting. Returns the axes.
+
+    `series`: name -> (setting, value) pairs; `levels`: name -> value, drawn as horizontal lines; `published`: label -> (setting, value) pairs of others, drawn dashed.
+    """
+    ax = _tidy(_own(ax, 3.8, 2.8), xlabel, ylabel)
+    for name, points in series.items():
+        ax.plot(*zip(*sorted(points)), marker="o", markersize=3.5, label=_pretty(name), **_line(name))
+    for name, value in (levels or {}).items():
+        ax.axhline(value, label=f"{_pretty(name)}  {value:.3f}", linestyle="-.", **(_line(name) | {"linewidth": 1}))
+    for label, points in (published or {}).items():
+        ax.plot(*zip(*sorted(points)), marker="s", markersize=3, color="0.55", linestyle="--", linewidth=1, label=label)
+    ax.legend(fontsize=_SMALL, frameon=False)
     return ax
 
 # %% ../nbs/07_plots.ipynb #45ddc88d

@@ -12,14 +12,15 @@ import torch
 from torch import nn
 
 from .data import to_float
-from .ensemble import batch_order, derive_seed, fit, float32_exact, generator, pick_device, pick_precision, run_jobs, seeded
+from .ensemble import batch_order, derive_seed, fit, float32_exact, generator, load_weights, pick_device, pick_precision, run_jobs, seeded
 from .networks import ASRNet
 from .scores import predict_maps
 
-INPUTS = {"r_dual": ("inter", "intra"), "r_intra": ("intra",)}
+INPUTS = {"r_dual": ("inter", "intra"), "r_intra": ("intra",), "r_inter": ("inter",), "r_image": ("image",), "r_image_dual": ("image", "inter", "intra")}
+VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a map's pixels, from the highest, whose mean is the image's score
 
 # %% auto #0
-__all__ = ['INPUTS', 'synthetic_anomalies', 'focal_loss', 'train_refiners', 'refined_map', 'refine_maps']
+__all__ = ['INPUTS', 'VARIANTS', 'synthetic_anomalies', 'focal_loss', 'train_refiners', 'refined_map', 'refine_maps']
 
 # %% ../nbs/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
@@ -56,7 +57,7 @@ def _map_batches(images, udm, ndm, inputs, batch_size, seed):
     device = next(ndm[0].parameters()).device
     udm = udm if "inter" in inputs else []
     def maps_of(x):
-        maps = predict_maps(x, udm, ndm, device=device)
+        maps = {"image": to_float(x)} if inputs == ("image",) else predict_maps(x, udm, ndm, device=device) | {"image": to_float(x)}
         return torch.cat([maps[i] for i in inputs], dim=1)
 
     untouched = maps_of(images)
@@ -73,20 +74,23 @@ def _refinement_loss(net, batch):
     return focal_loss(logits.float().softmax(1), masks)
 
 # %% ../nbs/05_refine.ipynb #1a68a70d
-def train_refiners(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], folder: str | Path, *, scores: tuple[str, ...] = tuple(INPUTS), epochs: int = 100,
+def train_refiners(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], folder: str | Path | dict[str, Path], *, scores: tuple[str, ...] = ("r_dual", "r_intra"), epochs: int = 100,
                    seed: int = 0, batch_size: int = 8, lr: float = 1e-4, weight_decay: float = 1e-4, device: str = "auto", precision: str = "auto", compile: bool = False,
-                   workers: int | None = None, key: str = "", progress: bool = True,
+                   workers: int | None = None, key: str | dict[str, str] = "", variant: str = "paper", about: Callable[[], dict] = dict, progress: bool = True,
                    watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None) -> tuple[dict[str, nn.Module], dict[str, list[float]]]:
     """Trains an ASR-Net for each of `scores` (keys of `INPUTS`), side by side, and saves it in `folder`; what is there is loaded or resumed.
 
-    `images`: known-normal images (N, 1, H, W) uint8; `udm`, `ndm`: trained networks. The defaults are the paper's. `watch(score, epoch, net)` is
-    called after each epoch with the network in eval mode: for display, it must not change it. Gives the networks and their losses, by score.
+    `images`: known-normal images (N, 1, H, W) uint8; `udm`, `ndm`: trained networks; `folder` and `key`: one for all, or one a score. The defaults are the paper's.
+    `variant`: `paper` gives the last epoch's weights, `stable` their mean over the second half of the epochs; both are saved. `watch(score, epoch, net)` is called after
+    each epoch with the network in eval mode: for display, it must not change it. Gives the networks and their losses, by score. Raises `ValueError` for another variant.
     """
-    device, folder = pick_device(device), Path(folder)
+    if variant not in VARIANTS: raise ValueError(f"variant is {variant!r}: choose {' or '.join(VARIANTS)}.")
+    device = pick_device(device)
     precision = pick_precision(precision, device)
-    folder.mkdir(parents=True, exist_ok=True)
+    folders, keys = (v if isinstance(v, dict) else dict.fromkeys(scores, v) for v in (folder, key))
+    for place in folders.values(): Path(place).mkdir(parents=True, exist_ok=True)
     nets = {s: seeded(lambda: ASRNet(len(INPUTS[s])), seed, s) for s in scores}
-    options = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, device=device, precision=precision, compile=compile, key=key)
+    options = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, device=device, precision=precision, compile=compile, about=about, average_from=epochs // 2 + 1)
 
     def job(score):
         def run(on_epoch, stop):
@@ -94,10 +98,12 @@ def train_refiners(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Modu
                 watch(score, epoch, net)
                 on_epoch(epoch, loss, net)
             batches = _map_batches(images.to(device), udm, ndm, INPUTS[score], batch_size, (seed, score))
-            return fit(nets[score], batches, _refinement_loss, folder / f"{score}.safetensors", on_epoch=after, stop=stop, **options)
+            return fit(nets[score], batches, _refinement_loss, Path(folders[score]) / f"{score}.safetensors", key=keys[score], on_epoch=after, stop=stop, **options)
         return run
 
     losses = run_jobs({s: job(s) for s in scores}, dict.fromkeys(scores, epochs), workers if device.type == "cpu" else 1, desc="refining", progress=progress)
+    if variant == "stable":
+        for score, net in nets.items(): load_weights(net, Path(folders[score]) / f"{score}_averaged.safetensors")
     return nets, losses
 
 # %% ../nbs/05_refine.ipynb #8abb8e03
@@ -108,5 +114,5 @@ def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 4) -> torc
         return torch.cat([net.eval()(m.to(device).contiguous(memory_format=torch.channels_last)).softmax(1)[:, 1:].contiguous().cpu() for m in maps.split(batch_size)])
 
 def refine_maps(nets: dict[str, nn.Module], maps: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    "The maps `r_dual` and `r_intra` (those in `nets`) from the maps `inter` and `intra`, each (N, 1, H, W)."
+    "The refined maps of `nets` (score to ASR-Net) from the maps that they take (see `INPUTS`), each (N, 1, H, W); `image` is the image itself in [-1, 1]."
     return {score: refined_map(net, torch.cat([maps[i] for i in INPUTS[score]], dim=1)) for score, net in nets.items()}

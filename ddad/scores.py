@@ -32,9 +32,11 @@ def member_maps(x: torch.Tensor, ndm: torch.Tensor, var: torch.Tensor | None = N
     error = (x - ndm).square()
     return error if var is None else error / var
 
-def image_scores(maps: torch.Tensor) -> torch.Tensor:
-    "One score an image: the mean of its map, (..., 1, H, W) to (...)."
-    return maps.mean(dim=(-3, -2, -1))
+def image_scores(maps: torch.Tensor, top: float = 1.0) -> torch.Tensor:
+    "One score an image: the mean of its map, (..., 1, H, W) to (...); with `top` < 1, of that share of its pixels from the highest on."
+    if top == 1: return maps.mean(dim=(-3, -2, -1))
+    pixels = maps.flatten(-3)
+    return pixels.topk(max(1, round(top * pixels.shape[-1])), sorted=False).values.mean(-1)
 
 # %% ../nbs/04_scores.ipynb #cfe19729
 def predict_maps(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], batch_size: int = 256, device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:

@@ -47,7 +47,9 @@ def test_the_folder_explains_itself(finished):
     assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
     for picture in ("training", "histograms", "roc", "maps", "test_curve"):
         for kind in ("png", "pdf"): assert (out / f"{picture}.{kind}").stat().st_size > 1000
-    assert {p.name for p in (out / "weights").iterdir()} == {f"{n}.safetensors" for n in ("udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual", "r_intra")}
+    networks = ("udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual", "r_intra")
+    assert {p.stem for p in (out / "weights").glob("*.safetensors")} == {*networks, "r_dual_averaged", "r_intra_averaged"}
+    assert set(record["training"]) == set(networks) and all(t["seconds"] > 0 and t["peak_memory_mb"] > 0 for t in record["training"].values())
 
 
 def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
@@ -58,10 +60,10 @@ def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
 
 def test_the_same_command_again_gives_the_same_scores_at_once(finished, root):
     out, _ = finished
-    before, start = (out / "scores.csv").read_bytes(), time.time()
+    before, training = (out / "scores.csv").read_bytes(), json.loads((out / "record.json").read_text())["training"]
     assert run(root, out).returncode == 0
     assert (out / "scores.csv").read_bytes() == before
-    assert json.loads((out / "record.json").read_text())["resumed"]
+    assert json.loads((out / "record.json").read_text())["training"] == training
 
 
 def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
@@ -85,13 +87,21 @@ def test_another_seed_gives_other_scores(finished, root, tmp_path):
     assert not (tmp_path / "other/test_curve.png").exists()
 
 
-def test_a_finished_run_can_be_published_without_weights(finished, tmp_path):
+def test_the_page_is_clean(finished):
     out, _ = finished
-    target = experiment.publish(out, tmp_path)
-    assert (target / "scores.csv").is_file() and not (target / "weights").exists()
-    notebook = (target / "run.ipynb").read_text()
-    assert "image/png" in notebook and str(REPO) not in notebook and "epoch/s]" not in notebook
-    with pytest.raises(FileNotFoundError, match="not a finished run"): experiment.publish(tmp_path / "nothing", tmp_path)
+    page = (out / "run.ipynb").read_text()
+    assert "image/png" in page and str(REPO) not in page and "epoch/s]" not in page
+
+
+def test_the_stable_variant_and_fewer_networks_train_nothing_anew(root, tmp_path):
+    options = dict(epochs=2, refine_epochs=2, test_curve=0, store=tmp_path / "store")
+    for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""), "stable": dict(k=3, variant="stable")}.items():
+        assert run(root, tmp_path / out, **options | changes).returncode == 0
+    records = {out: json.loads((tmp_path / out / "record.json").read_text()) for out in ("three", "two", "stable")}
+    scores = {out: experiment.read_csv(tmp_path / out / "scores.csv") for out in records}
+    assert scores["two"]["rec_2"] == scores["three"]["rec_2"] and "r_dual" not in scores["two"]
+    assert records["stable"]["training"] == records["three"]["training"]
+    assert scores["stable"]["inter"] == scores["three"]["inter"] and scores["stable"]["r_dual"] != scores["three"]["r_dual"]
 
 
 def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
