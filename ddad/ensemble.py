@@ -220,7 +220,10 @@ def run_jobs(jobs: dict[str, Callable], epochs: dict[str, int], workers: int | N
             losses[name] = epoch, loss
             bar.set_postfix_str(", ".join(f"{n} {v:.4f}" for n, (e, v) in losses.items() if e < epochs[n]), refresh=False)
         torch.set_num_threads(1)
-        return jobs[name](on_epoch=on_epoch, stop=stop)
+        result = jobs[name](on_epoch=on_epoch, stop=stop)
+        bar.update(epochs[name] - losses.get(name, (0,))[0])  # what was loaded rather than trained
+        losses[name] = epochs[name], 0.0
+        return result
 
     with bar, ThreadPoolExecutor(workers) as pool:
         futures = {name: pool.submit(run, name) for name in jobs}
