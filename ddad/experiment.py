@@ -52,7 +52,7 @@ class Config:
     """The settings of one run; the defaults are the paper's. `Config.of(benchmark, ...)` fills in the benchmark's preset and checks every value.
 
     `n_unlabeled`, `anomaly_rate`: size of D_u and its share of abnormal images; `draw`, `match`: which images those are, see `ddad.data.draw_unlabeled`;
-    `epochs`, `refine_epochs`: of the reconstruction networks and of ASR-Net; `refined`: the refined scores, with commas between (`ddad.refine.INPUTS`; may be empty);
+    `epochs`, `refine_epochs`: of the reconstruction networks and of ASR-Net; `refined`: the refined scores, with commas between (`ddad.refine.INPUTS`), or `none`;
     `variant`: of ASR-Net, `paper` or `stable` (`ddad.refine.train_refiners`);
     `precision`: of training (scores are always float32); `test_curve`: show R_dual's AUC on the test set every so many epochs, for display alone (0: never).
     """
@@ -111,7 +111,7 @@ class Config:
     @property
     def refiners(self) -> tuple[str, ...]:
         "The refined scores by name."
-        return tuple(filter(None, self.refined.split(",")))
+        return tuple(s for s in self.refined.split(",") if s not in ("", "none"))
 
     def _named(self, *groups: dict[str, str]) -> str:
         usual = Config(benchmark=self.benchmark, **PRESETS.get(self.benchmark, {}))
