@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from . import phantom
 from .data import DRAWS, Benchmark, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_repartition, unlabeled_counts
@@ -32,9 +34,9 @@ from .refine import INPUTS, VARIANTS, train_refiners
 
 # %% auto #0
 __all__ = ['PHANTOM', 'MODULES', 'PRESETS', 'MALLOC', 'NOTEBOOK', 'Config', 'benchmark_root', 'check_data', 'write_json',
-           'write_csv', 'read_csv', 'open_run', 'Stages', 'module_images', 'module_key', 'needed_modules',
-           'refiner_key', 'weights_folder', 'train', 'refine', 'training_record', 'commit', 'environment',
-           'write_record', 'clean_notebook', 'NotebookFailed', 'execute', 'main_notebook', 'run', 'main']
+           'write_csv', 'read_csv', 'open_run', 'Stages', 'needed_modules', 'stage_settings', 'module_images',
+           'module_key', 'refiner_key', 'weights_folder', 'train', 'refine', 'training_record', 'commit', 'environment',
+           'write_record', 'clean_notebook', 'NotebookFailed', 'execute', 'claim_gpu', 'main_notebook', 'run', 'main']
 
 # %% ../nbs/08_experiment.ipynb #26447fdd
 PHANTOM = "Phantom"
@@ -223,7 +225,17 @@ class Stages:
         if energy is not None and (after := _energy()) is not None: self.record[name]["processor_energy_j"] = round(after - energy, 1)
         if torch.cuda.is_available(): self.record[name]["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
 
-# %% ../nbs/08_experiment.ipynb #8e09e320
+# %% ../nbs/08_experiment.ipynb #3cc9fb5a
+def needed_modules(score: str) -> tuple[str, ...]:
+    "The modules whose maps an ASR-Net is given; the `ndm` at least, which says on which device it runs."
+    return MODULES if "inter" in INPUTS[score] else ("ndm",)
+
+def stage_settings(config: Config, what: str) -> dict:
+    "Of `config`, only what a module (`udm`, `ndm`) or an ASR-Net (by its score) depends on: a change of anything else trains nothing anew."
+    needs_unlabeled = "udm" in (needed_modules(what) if what in INPUTS else (what,))
+    groups = (_NETWORK, _UNLABELED if needs_unlabeled else {}, _REFINEMENT if what in INPUTS else {"k": "k"})
+    return {f: getattr(config, f) for f in ("benchmark", "backbone", "seed", *(f for group in groups for f in group))} | ({} if needs_unlabeled else {"n_unlabeled": 0})
+
 def module_images(config: Config, data: Benchmark, module: str) -> torch.Tensor:
     "What a module is trained on: D_n, and D_u too for the `udm`; (N, 1, H, W) uint8."
     if module == "ndm": return data.normal
@@ -233,10 +245,6 @@ def module_key(config: Config, data: Benchmark, module: str) -> str:
     "What the networks of a module depend on, as text: not on how many there are."
     settings = {f: getattr(config, f) for f in ("backbone", "seed", *_NETWORK)}
     return json.dumps({"module": module, **settings, "images": hashlib.sha256(module_images(config, data, module).numpy().tobytes()).hexdigest()})
-
-def needed_modules(score: str) -> tuple[str, ...]:
-    "The modules whose maps an ASR-Net is given; the `ndm` at least, which says on which device it runs."
-    return MODULES if "inter" in INPUTS[score] else ("ndm",)
 
 def refiner_key(config: Config, data: Benchmark, score: str) -> str:
     "What an ASR-Net depends on, as text."
@@ -339,6 +347,18 @@ def execute(notebook: str | Path, page: str | Path, parameters: dict, progress: 
     clean_notebook(Path(page))
     return Path(page)
 
+def claim_gpu() -> FileLock | None:
+    "Where there are several GPUs, waits for a free one, holds its lock and makes it the only one that this process and its notebooks see."
+    if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.device_count() < 2: return None
+    while True:
+        for i in range(torch.cuda.device_count()):
+            lock = FileLock(Path(tempfile.gettempdir()) / f"ddad-gpu-{i}.lock")
+            try: lock.acquire(timeout=0)
+            except Timeout: continue
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(i)
+            return lock
+        time.sleep(1)
+
 def main_notebook(argv: Sequence[str] | None = None) -> None:
     "Entry point of `ddad-notebook`."
     p = argparse.ArgumentParser(prog="ddad-notebook", description="Execute a parameterized notebook through papermill.")
@@ -346,6 +366,7 @@ def main_notebook(argv: Sequence[str] | None = None) -> None:
     p.add_argument("page", help="where the executed notebook goes")
     p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as JSON")
     a = p.parse_args(argv)
+    gpu = claim_gpu()  # held until this process ends
     try: execute(a.notebook, a.page, json.loads(a.parameters))
     except (ValueError, OSError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
 
