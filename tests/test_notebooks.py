@@ -33,7 +33,7 @@ def test_a_notebook_was_run_to_its_end_without_an_error(path):
 def test_the_run_notebook_takes_every_setting():
     import papermill
     from ddad.experiment import Config, fields
-    assert {f.name for f in fields(Config)} | {"data_root", "out"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+    assert {f.name for f in fields(Config)} | {"data_root", "out", "store"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
 
 
 def test_modules_import_no_later_one():
