@@ -19,8 +19,8 @@ from . import metrics
 from .experiment import PHANTOM, PRESETS, Config, read_csv
 
 # %% auto #0
-__all__ = ['BENCHMARKS', 'expand', 'Run', 'read_runs', 'select', 'training_rates', 'estimate', 'over_seeds', 'cell', 'needs',
-           'markdown', 'write_table']
+__all__ = ['BENCHMARKS', 'expand', 'Run', 'read_runs', 'select', 'training_rates', 'estimate', 'over_seeds', 'over_setting',
+           'cell', 'needs', 'markdown', 'write_table']
 
 # %% ../nbs/10_results.ipynb #10d9bae0
 BENCHMARKS = (*(b for b in PRESETS if b != PHANTOM), "CXAD", PHANTOM)
@@ -61,11 +61,14 @@ class Run:
     @property
     def labels(self) -> np.ndarray: return np.array(self.scores["label"])
 
+    def columns(self, score: str) -> list[list[float]]:
+        "The columns of `scores.csv` that make up a score: those of the networks alone for `rec_single`, else one, or none that the run does not have."
+        return [v for name, v in self.scores.items() if (name.startswith("rec_") if score == "rec_single" else name == score)]
+
     def value(self, score: str, metric: Callable = metrics.auc) -> float:
         "The metric of one score; `rec_single` is the mean over the networks alone. NaN for a score that the run does not have."
-        columns = [s for s in self.scores if s.startswith("rec_")] if score == "rec_single" else [score]
-        if columns == [score] and score not in self.scores: return float("nan")
-        return float(np.mean([metric(self.scores[c], self.labels) for c in columns]))
+        values = [metric(column, self.labels) for column in self.columns(score)]
+        return float(np.mean(values)) if values else float("nan")
 
 def read_runs(folder: str | Path) -> list[Run]:
     "All finished runs in `folder`, by name. Raises `ValueError` naming a record that cannot be read."
@@ -110,14 +113,19 @@ def over_seeds(runs: Sequence[Run], score: str, metric: Callable = metrics.auc) 
 
     For `rec_single` the mean and std are over all networks alone of all seeds.
     """
-    runs = [r for r in runs if not np.isnan(r.value(score, metric))]
-    if not runs: return None
-    columns = lambda r: [s for s in r.scores if s.startswith("rec_")] if score == "rec_single" else [score]
-    values = [metric(r.scores[c], r.labels) for r in runs for c in columns(r)]
-    stacked = [np.array(r.scores[c]) for r in runs for c in columns(r)]
-    intervals = [metrics.bootstrap_interval(metric, s, runs[0].labels) for s in stacked]
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "n": len(runs),
+    scored = [(column, r.labels) for r in runs for column in r.columns(score)]
+    if not scored: return None
+    values = [metric(*s) for s in scored]
+    intervals = [metrics.bootstrap_interval(metric, *s) for s in scored]
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "n": sum(bool(r.columns(score)) for r in runs),
             "low": float(np.mean([i[0] for i in intervals])), "high": float(np.mean([i[1] for i in intervals]))}
+
+def over_setting(runs: Iterable[Run], benchmark: str, setting: str, scores: Iterable[str]) -> dict:
+    "`over_seeds` of each score for each value of a setting: value -> score -> summary. The same seeds at every value, so that a difference is not one of seeds."
+    found = select(runs, benchmark=benchmark, **{setting: None})
+    at = {v: [r for r in found if r.config[setting] == v] for v in sorted({r.config[setting] for r in found})}
+    seeds = set.intersection(*({r.config["seed"] for r in group} for group in at.values())) if at else set()
+    return {v: {s: over_seeds([r for r in group if r.config["seed"] in seeds], s) for s in scores} for v, group in at.items()}
 
 def cell(summary: dict | None, digits: int = 3) -> str:
     "One cell of a table: mean ± std [interval] (n seeds)."
