@@ -14,7 +14,11 @@ from .ensemble import reconstruct
 # %% auto #0
 __all__ = ['anomaly_maps', 'member_maps', 'image_scores', 'predict_maps']
 
-# %% ../nbs/04_scores.ipynb #62708945
+# %% ../nbs/04_scores.ipynb #63c9d250
+def _std(recon: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    "`recon.std(0)`, which takes a fifth of all scoring time in PyTorch's own reduction over so few networks."
+    return (recon - mean).square().sum(0).div(len(recon) - 1).sqrt()
+
 def anomaly_maps(x: torch.Tensor, udm: torch.Tensor, ndm: torch.Tensor, var: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
     """The maps `rec`, `intra` and `inter`, each (N, 1, H, W).
 
@@ -23,7 +27,7 @@ def anomaly_maps(x: torch.Tensor, udm: torch.Tensor, ndm: torch.Tensor, var: tor
     """
     if len(ndm) < 2: raise ValueError(f"The NDM has {len(ndm)} network: a discrepancy needs at least 2.")
     mu = ndm.mean(0)
-    maps = {"rec": (x - mu).square(), "intra": ndm.std(0), "inter": (udm.mean(0) - mu).abs()}
+    maps = {"rec": (x - mu).square(), "intra": _std(ndm, mu), "inter": (udm.mean(0) - mu).abs()}
     if var is None: return maps
     return {name: m / (var if name == "rec" else var.sqrt()) for name, m in maps.items()}
 

@@ -1,0 +1,258 @@
+"The detector: scikit-learn's conventions, the threshold's guarantee, saving, the official checkpoints, ONNX."
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from conftest import disc
+from ddad.detector import DDAD, _assemble, conformal_p_values, conformal_threshold
+from ddad.networks import ASRNet, make_network
+
+QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
+
+
+def discs(n, abnormal=False, seed=0): return np.stack([disc(rng, 40, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)])
+
+
+@pytest.fixture(scope="module")
+def detector(): return DDAD(**QUICK).fit(discs(96), unlabeled=np.concatenate([discs(16, seed=1), discs(24, True, 2)]))
+
+
+def untrained(backbone, refiners=("r_dual", "r_intra"), udm=True, **params):
+    "A detector whose networks have random weights and batch statistics."
+    torch.manual_seed(0)
+    d = DDAD(backbone, k=2, device="cpu", **params)
+    nets = [make_network(backbone, d.latent, d.width, d.image_size) for _ in range(4)]
+    for net in nets: net.train()(torch.randn(8, 1, d.image_size, d.image_size))
+    asr = {s: ASRNet(2 if s == "r_dual" else 1) for s in refiners}
+    for net in (*nets, *asr.values()): net.eval()
+    return _assemble(d, nets[:2] if udm else [], nets[2:], asr, refiners[0] if refiners else "inter" if udm else "rec")
+
+
+def test_it_has_scikit_learns_conventions(detector):
+    X = discs(10, seed=3)
+    assert np.array_equal(detector.score_samples(X), -detector.anomaly_score(X))
+    assert np.allclose(detector.decision_function(X), detector.score_samples(X) - detector.offset_, atol=1e-6)
+    assert np.array_equal(detector.predict(X), np.where(detector.anomaly_score(X) <= detector.threshold_, 1, -1))
+    assert clone(detector).get_params() == detector.get_params() and not hasattr(clone(detector), "threshold_")
+    assert detector.score_ == "r_dual" and set(detector.anomaly_maps(X)) == {"rec", "intra", "inter", "r_dual"} and detector.anomaly_maps(X)["rec"].shape == (10, 32, 32)
+    with pytest.raises(NotFittedError): DDAD().predict(X)
+
+
+def test_arrays_tensors_and_files_score_alike(detector, root):
+    files = sorted((root / "Discs/images").glob("test_*.png"))
+    from PIL import Image
+    X = np.stack([np.asarray(Image.open(f)) for f in files])
+    scores = detector.anomaly_score(X)
+    for other in (torch.from_numpy(X)[:, None], files, [str(f) for f in files], np.array([str(f) for f in files])): assert np.array_equal(detector.anomaly_score(other), scores)
+    assert len(detector.anomaly_score(root / "Discs/images")) == 48 + 24 + 24 + 12 + 12
+    assert detector.anomaly_score(X[:0]).shape == (0,)
+
+
+def test_the_order_and_company_of_images_change_nothing(detector):
+    X = discs(150, seed=4)
+    scores, order = detector.anomaly_score(X), np.random.default_rng(0).permutation(150)
+    assert np.allclose(detector.anomaly_score(X[order]), scores[order], rtol=1e-4)
+    assert np.allclose(detector.anomaly_score(X[:1]), scores[:1], rtol=1e-4)
+
+
+def test_a_planted_square_raises_the_score_of_the_one_class_detector():
+    d = DDAD(**QUICK | {"epochs": 15}).fit(discs(96))
+    normal, abnormal = discs(40, seed=5), discs(40, True, seed=5)
+    assert d.score_ == "rec" and set(d.anomaly_maps(normal)) == {"rec", "intra"}
+    assert roc_auc_score([0] * 40 + [1] * 40, d.anomaly_score(np.concatenate([normal, abnormal]))) > 0.7
+
+
+def test_the_same_random_state_gives_the_same_detector(detector):
+    X = discs(5, seed=6)
+    fit = lambda **p: clone(detector).set_params(refine_epochs=0, **p).fit(discs(40), unlabeled=discs(16, True, 2)).anomaly_score(X)
+    first = fit(random_state=np.random.RandomState(3))
+    assert np.array_equal(first, fit(random_state=np.random.RandomState(3))) and not np.array_equal(first, fit(random_state=None))
+
+
+def test_it_goes_into_a_pipeline_and_cross_validation():
+    X, y = np.stack([discs(40), discs(40, True, 1)], 1).reshape(80, 40, 40), np.tile([1, -1], 40)
+    pipeline = make_pipeline(FunctionTransformer(lambda x: 255 - x), DDAD(**QUICK, holdout=0))
+    assert pipeline.fit(X, ddad__unlabeled=discs(16, True, 2)).score_samples(X).shape == (80,)
+    values = cross_val_score(DDAD(**QUICK | {"epochs": 1}), X, y, scoring="roc_auc", cv=2)
+    assert values.shape == (2,) and np.isfinite(values).all()
+
+
+def test_a_broken_off_fit_goes_on_from_its_checkpoints(detector, tmp_path, monkeypatch):
+    from ddad import experiment
+    unlabeled = np.concatenate([discs(16, seed=1), discs(24, True, 2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "refine", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt): DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
+    assert len(list((tmp_path / "weights").glob("*dm_?.safetensors"))) == 4
+    again = DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
+    assert np.array_equal(again.anomaly_score(discs(5, seed=3)), detector.anomaly_score(discs(5, seed=3)))
+
+
+# ---- the threshold
+
+def test_false_alarms_of_new_normal_images_are_as_rare_as_asked():
+    rng = np.random.default_rng(0)
+    for n, fpr in ((19, 0.05), (50, 0.1), (99, 0.01), (333, 0.05)):
+        alarms = [(rng.gamma(2, size=50) > conformal_threshold(rng.gamma(2, size=n), fpr)).mean() for _ in range(4000)]
+        spread = np.std(alarms) / np.sqrt(len(alarms))
+        assert fpr - 1 / (n + 1) - 4 * spread < np.mean(alarms) < fpr + 4 * spread
+
+
+def test_ties_only_lower_the_rate():
+    rng = np.random.default_rng(0)
+    assert np.mean([(rng.integers(0, 5, 50) > conformal_threshold(rng.integers(0, 5, 99), 0.05)).mean() for _ in range(2000)]) <= 0.05
+
+
+def test_p_values_and_threshold_agree():
+    rng = np.random.default_rng(1)
+    held_out, scores = np.sort(rng.normal(size=57)), rng.normal(size=1000)
+    for fpr in (0.02, 0.05, 0.1, 0.5): assert np.array_equal(conformal_p_values(held_out, scores) <= fpr, scores > conformal_threshold(held_out, fpr))
+    assert conformal_p_values(held_out, held_out[:1]) == 1
+
+
+@pytest.mark.parametrize("n, fpr", [(18, 0.05), (0, 0.5), (98, 0.01), (10, 0.0), (10, 1.0)])
+def test_too_few_images_for_a_rate_are_refused(n, fpr):
+    with pytest.raises(ValueError, match="fpr"): conformal_threshold(np.zeros(n), fpr)
+
+
+def test_the_threshold_follows_fpr_and_a_new_calibration(detector):
+    X = discs(200, seed=7)
+    rates = [(clone_fitted(detector).set_params(fpr=f).calibrate(X[:100]).predict(X[100:]) == -1).mean() for f in (0.05, 0.3)]
+    assert rates[0] < rates[1] < 0.5
+
+
+def clone_fitted(detector):
+    import copy
+    return copy.deepcopy(detector)
+
+
+# ---- bad input, before any training
+
+@pytest.mark.parametrize("params, message", [(dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=0), "epochs"), (dict(epochs=2.5), "whole number"), (dict(refine_epochs=-1), "refine_epochs"),
+                                             (dict(image_size=50), "multiple of 16"), (dict(score="r_dual"), "unlabeled"), (dict(score="auc"), "choose auto"), (dict(score="r_intra", refine_epochs=0), "refine_epochs"),
+                                             (dict(holdout=1.0), "holdout"), (dict(holdout=0.02), "held-out"), (dict(fpr=0), "fpr"), (dict(window="bone"), "window"), (dict(device="tpu"), "device"),
+                                             (dict(score_precision="int8"), "score_precision"), (dict(batch_size=1), "batch"), (dict(variant="best"), "variant")])
+def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
+    from ddad import experiment
+    monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("training began"))
+    with pytest.raises(ValueError, match=message): DDAD(**QUICK | params).fit(discs(60))
+
+
+def test_too_few_images_for_a_threshold_still_train_with_a_warning():
+    with pytest.warns(UserWarning, match="none is set"): d = DDAD(**QUICK | {"epochs": 1, "batch_size": 64}).fit(discs(20))
+    assert d.score_samples(discs(3)).shape == (3,)
+    with pytest.raises(NotFittedError, match="calibrate"): d.predict(discs(3))
+    assert DDAD(**QUICK | {"epochs": 1}, fpr=0.1).fit(discs(20)).about_["images"]["held_out"] == 9
+
+
+@pytest.mark.parametrize("X, message", [(np.zeros((60, 40, 40)), "uint8"), (np.zeros((60, 40, 40, 3), np.uint8), "uint8"), (np.zeros((60, 1600), np.uint8), "uint8"), (np.zeros((1, 40, 40), np.uint8), "bring more"), ([], "uint8")])
+def test_a_wrong_array_is_refused(X, message):
+    with pytest.raises(ValueError, match=message): DDAD(**QUICK, holdout=0).fit(X)
+
+
+def test_wrong_files_are_named(tmp_path, detector):
+    with pytest.raises(FileNotFoundError, match="nowhere"): DDAD(**QUICK).fit(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no image"): DDAD(**QUICK).fit(tmp_path)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="bad.png"): DDAD(**QUICK).fit(tmp_path)
+    with pytest.raises(ValueError, match="bad.png"): detector.anomaly_score([tmp_path / "bad.png"])
+
+
+# ---- saving
+
+def test_a_saved_detector_is_the_same_again(detector, tmp_path):
+    X = discs(8, seed=8)
+    again = DDAD.load(detector.save(tmp_path / "deep/model"))
+    assert np.array_equal(again.anomaly_score(X), detector.anomaly_score(X)) and again.threshold_ == detector.threshold_ and np.array_equal(again.p_values(X), detector.p_values(X))
+    assert again.get_params() == detector.get_params() and again.about_ == detector.about_
+    assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == ["model.json", "weights.safetensors"]
+    again.save(tmp_path / "deep/model")  # replaces
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
+    one_class = untrained("AE-U", refiners=(), udm=False)
+    assert np.array_equal(DDAD.load(one_class.save(tmp_path / "one")).anomaly_score(X), one_class.anomaly_score(X))
+
+
+def test_save_touches_no_other_folder(detector, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(FileExistsError, match="no saved detector"): detector.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(NotFittedError): DDAD().save(tmp_path / "model")
+
+
+@pytest.mark.parametrize("damage, message", [(lambda m: (m / "model.json").write_text("{"), "model.json"), (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "weights.safetensors"),
+                                             (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors"), (lambda m: change(m, format=99), "update ddad"), (lambda m: change(m, modules={"udm": 3, "ndm": 2}), "weights.safetensors"),
+                                             (lambda m: change(m, params={"backbone": "AE", "no_such": 1}), "model.json")])
+def test_a_damaged_model_is_named(detector, tmp_path, damage, message):
+    model = detector.save(tmp_path / "model")
+    damage(model)
+    with pytest.raises((ValueError, FileNotFoundError), match=message): DDAD.load(model)
+
+
+def change(model, **values):
+    about = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(about | values))
+
+
+# ---- the official layout
+
+@pytest.mark.parametrize("backbone, size", [("AE", dict()), ("AE-U", dict(latent=8, image_size=32)), ("MemAE", dict(width=2, image_size=32))])
+def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
+    ours = untrained(backbone, **size)
+    for part, nets in (("a", ours.udm_), ("b", ours.ndm_)):
+        (tmp_path / part).mkdir()
+        for i, net in enumerate(nets): torch.save(net.state_dict(), tmp_path / part / f"{i}.pth")
+    (tmp_path / "refine").mkdir()
+    for name, net in ours.refiners_.items(): torch.save(net.state_dict(), tmp_path / f"refine/refine_{name[2:]}.pth")
+    X = discs(6)
+    theirs = DDAD.from_official(tmp_path, backbone, device="cpu")
+    assert theirs.score_ == "r_dual" and np.array_equal(theirs.anomaly_score(X), ours.anomaly_score(X))
+    assert (theirs.calibrate(discs(40)).predict(X) != 0).all() and {k: theirs.get_params()[k] for k in size} == size
+    one_class = tmp_path / "one"
+    (tmp_path / "b").rename(one_class.joinpath("b") if one_class.mkdir() is None else None)
+    assert DDAD.from_official(one_class, backbone).score_ == "rec"
+
+
+def test_what_is_no_official_checkpoint_is_named_and_executes_nothing(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(FileNotFoundError, match="0 checkpoints"): DDAD.from_official(tmp_path)
+    for i in range(2): torch.save(make_network("AE").state_dict(), tmp_path / f"b/{i}.pth")
+    with pytest.raises(ValueError, match="b/0.pth.*backbone"): DDAD.from_official(tmp_path, "MemAE")
+    torch.save({"model": Bomb(tmp_path / "boom")}, tmp_path / "b/1.pth")
+    with pytest.raises(ValueError, match="1.pth"): DDAD.from_official(tmp_path)
+    assert not (tmp_path / "boom").exists()
+
+
+class Bomb:
+    def __init__(self, path): self.path = path
+    def __reduce__(self): return (open, (str(self.path), "w"))
+
+
+# ---- ONNX
+
+@pytest.mark.parametrize("backbone, options", [("AE", dict()), ("AE-U", dict(variant="stable")), ("MemAE", dict(refiners=("r_intra",), udm=False))])
+def test_the_onnx_graph_gives_the_same_maps_and_scores(backbone, options, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    d = untrained(backbone, image_size=32, **options)
+    X = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(d.to_onnx(tmp_path / "d.onnx"))
+    for n in (1, 7):
+        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"images": X[:n, None]})))
+        assert np.allclose(found.pop("score"), d.anomaly_score(X[:n]), rtol=1e-4)
+        maps = d.anomaly_maps(X[:n])
+        assert set(found) == set(maps)
+        for name in maps: assert np.linalg.norm(found[name][:, 0] - maps[name]) / np.linalg.norm(maps[name]) < 1e-4
+    assert session.get_modelmeta().custom_metadata_map == {"score": d.score_, "image_size": "32"}
+
+
+def test_bfloat16_scores_rank_as_float32_ones_do(detector):
+    X = discs(60, seed=9)
+    exact, fast = detector.anomaly_score(X), clone_fitted(detector).set_params(score_precision="bfloat16").anomaly_score(X)
+    assert np.linalg.norm(exact - fast) / np.linalg.norm(exact) < 0.02

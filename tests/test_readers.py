@@ -1,0 +1,14 @@
+"The notebooks for readers run from top to bottom, here with few images and epochs."
+from pathlib import Path
+
+import pytest
+
+from ddad.experiment import execute
+
+NBS = Path(__file__).parents[1] / "nbs"
+
+
+@pytest.mark.parametrize("name, parameters", [("start", dict(n=100, epochs=1, refine_epochs=1)), ("howto_own_data", dict(n=50, epochs=1))])
+def test_it_runs(name, parameters, tmp_path):
+    page = execute(NBS / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters, progress=False)
+    assert "score" in page.read_text()
