@@ -4,12 +4,13 @@ BENCHMARK ?= Phantom
 EXPERIMENTS ?= main
 DATA ?=
 ARGS ?=
+READERS = start|howto_own_data
 GRAPH = $(BIN)/snakemake -s nbs/paper/Snakefile --profile nbs/paper/profiles/local
 ASKED = --config benchmarks=$(BENCHMARK) experiments=$(EXPERIMENTS) $(if $(DATA),data='$(DATA)')
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce figures plan test test-slow notebooks benchmark lab clean
+.PHONY: help install reproduce figures plan test browser test-slow notebooks benchmark lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,9 +32,13 @@ figures: $(INSTALLED)  ## redraw every table and figure from the results in figu
 plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
 	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
-test: $(INSTALLED)  ## run every notebook of nbs/ and all fast tests
-	$(BIN)/nbdev_test --n_workers 2
+test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
+	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
 	$(BIN)/pytest
+
+browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
+	@for b in chromium chromium-browser google-chrome; do command -v $$b > /dev/null && exit 0; done; \
+	$(BIN)/playwright install --with-deps chromium || { apt-get update && apt-get install -y chromium; } || echo "There is no Chromium: the browser tests will be skipped."
 
 test-slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -79,9 +79,9 @@ def _line(row: dict, form: str) -> str:
     csv.writer(out, lineterminator="").writerow("" if v is None else v for v in row.values())
     return out.getvalue()
 
-def _row(scored: Scored, detector: DDAD, held_out: np.ndarray | None) -> dict:
+def _row(scored: Scored, held_out: np.ndarray | None, threshold: float | None) -> dict:
     row = {"file": str(scored.file), "slice": scored.slice, "score": scored.score, "p_value": None, "abnormal": None}
-    if held_out is not None: row |= {"p_value": float(conformal_p_values(held_out, np.float32(scored.score))), "abnormal": int(scored.score > detector.threshold_)}
+    if held_out is not None: row |= {"p_value": float(conformal_p_values(held_out, np.float32(scored.score))), "abnormal": int(scored.score > threshold)}
     return row
 
 def write_scores(detector: DDAD, files: Sequence[Path], out: TextIO, form: str = "csv", overlays: str = "none", folder: Path | None = None) -> list[str]:
@@ -89,8 +89,8 @@ def write_scores(detector: DDAD, files: Sequence[Path], out: TextIO, form: str =
 
     `overlays`: `all` or `abnormal` ones are written as PNG to `folder`/overlays, and the column `overlay` has their names.
     """
-    held_out = getattr(detector, "calibration_scores_", None)
-    top, bad, done = getattr(detector, "calibration_pixel_", None), [], None
+    held_out, top = (getattr(detector, name, None) for name in ("calibration_scores_", "calibration_pixel_"))
+    threshold, bad, done = None if held_out is None else detector.threshold_, [], None
     with tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for n, found in enumerate(score_files(detector, files, overlays != "none")):
             if isinstance(found, ValueError):
@@ -98,7 +98,7 @@ def write_scores(detector: DDAD, files: Sequence[Path], out: TextIO, form: str =
                 tqdm.write(f"ddad-score: {found}", file=sys.stderr)
                 bar.update()
                 continue
-            row = _row(found, detector, held_out)
+            row = _row(found, held_out, threshold)
             if overlays != "none": row["overlay"] = _write_overlay(found, folder, n, top) if overlays == "all" or row["abnormal"] else None
             if n == len(bad) and form == "csv": tqdm.write(",".join(row), file=out)
             tqdm.write(_line(row, form), file=out)

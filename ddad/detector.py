@@ -104,8 +104,8 @@ class Scorer(nn.Module):
     def forward(self, images):
         x = to_float(images)
         recon, var = zip(*(net.reconstruct(x) for net in self.ndm))
-        ndm, var = torch.stack(recon), None if var[0] is None else torch.stack(var).mean(0)
-        maps = anomaly_maps(x, torch.stack([net.reconstruct(x)[0] for net in self.udm]) if len(self.udm) else ndm, ndm, var)
+        ndm, var = torch.stack(recon).float(), None if var[0] is None else torch.stack(var).float().mean(0)
+        maps = anomaly_maps(x, torch.stack([net.reconstruct(x)[0] for net in self.udm]).float() if len(self.udm) else ndm, ndm, var)
         if not len(self.udm): del maps["inter"]
         given = maps | {"image": x}
         for score, net in self.refiners.items(): maps[score] = _by_parts(net, torch.cat([given[i] for i in INPUTS[score]], 1)).float().softmax(1)[:, 1:]
@@ -167,9 +167,13 @@ def _resolve_score(d: DDAD, unlabeled: bool) -> str:
     if score in INPUTS and not d.refine_epochs: raise ValueError(f"score is {score!r}, but refine_epochs is 0: choose 1 or more.")
     return score
 
+def _plain(d: DDAD) -> dict:
+    "The parameters, NumPy's numbers as Python's."
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in d.get_params().items()}
+
 def _settings(d: DDAD, seed: int, n_unlabeled: int) -> experiment.Config:
     "The experiment that `fit` is; raises `ValueError` for a parameter that makes no sense."
-    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in d.get_params().items()}
+    plain = _plain(d)
     if not isinstance(plain["refine_epochs"], int) or plain["refine_epochs"] < 0: raise ValueError(f"refine_epochs is {d.refine_epochs!r}: choose a whole number, 0 for no ASR-Net.")
     if d.holdout != "auto" and not (isinstance(d.holdout, (int, float)) and 0 <= d.holdout < 1): raise ValueError(f"holdout is {d.holdout!r}: it is a share of the known-normal images, so choose auto, or a number from 0 to below 1.")
     if not 0 < d.fpr < 1: raise ValueError(_too_few(0, d.fpr))
@@ -321,9 +325,9 @@ def save(self: DDAD, folder: str | Path) -> Path:
     folder = Path(folder).absolute()
     if folder.exists() and not (folder / "model.json").is_file() and (not folder.is_dir() or any(folder.iterdir())): raise FileExistsError(f"{folder} is there and is no saved detector: choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    about = {"format": FORMAT, "params": self.get_params() | {"checkpoints": None}, "score": self.score_, "modules": {"udm": len(self.udm_), "ndm": len(self.ndm_)}, "refiners": list(self.refiners_),
+    about = {"format": FORMAT, "params": _plain(self) | {"checkpoints": None}, "score": self.score_, "modules": {"udm": len(self.udm_), "ndm": len(self.ndm_)}, "refiners": list(self.refiners_),
              "calibration_scores": getattr(self, "calibration_scores_", np.zeros(0)).tolist(), "calibration_pixel": getattr(self, "calibration_pixel_", None), "about": getattr(self, "about_", {})}
-    if not isinstance(self.random_state, (int, type(None))): about["params"]["random_state"] = about["about"].get("seed")
+    if not isinstance(self.random_state, (int, np.integer, type(None))): about["params"]["random_state"] = about["about"].get("seed")
     tensors = {f"{name}.{key}": t.detach().cpu().contiguous() for name, net in _networks(self).items() for key, t in net.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ddad-") as place:
         new = Path(place) / "new"

@@ -176,7 +176,7 @@ def test_a_saved_detector_is_the_same_again(detector, tmp_path):
     assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == ["model.json", "weights.safetensors"]
     again.save(tmp_path / "deep/model")  # replaces
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
-    one_class = untrained("AE-U", refiners=(), udm=False)
+    one_class = untrained("AE-U", refiners=(), udm=False, fpr=np.float64(0.1), window=(-160, 240), random_state=np.random.RandomState(0))
     assert np.array_equal(DDAD.load(one_class.save(tmp_path / "one")).anomaly_score(X), one_class.anomaly_score(X))
 
 
