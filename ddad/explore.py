@@ -24,6 +24,7 @@ import ipywidgets as widgets
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
@@ -185,11 +186,12 @@ class Pictures:
         for i in list(self._seen)[:-keep]: self._seen.pop(i, None)  # the oldest
         return looked
 
-    def scale(self, name: str) -> float:
-        "Where the colours of a map end: at the 99.5th percentile of 32 test images, the same for every image of the run."
+    def scale(self, name: str) -> tuple[float, float]:
+        "Where the colours of a map start and end, the same for every image of the run: at 0 (a refined map: the 0.5th percentile of 32 test images) and at the 99.5th percentile."
         if name not in self._scale:
             sample = self.look(np.linspace(0, len(self.data.test) - 1, min(32, len(self.data.test))))
-            self._scale = {k: float(np.percentile([m[k] for m in sample], 99.5)) or 1.0 for k in sample[0]}
+            ends = {k: np.percentile([m[k] for m in sample], (0.5, 99.5)).tolist() for k in sample[0]}
+            self._scale = {k: (low if k in INPUTS else 0.0, high) for k, (low, high) in ends.items()}
         return self._scale[name]
 
     def known_normal(self, on_progress=lambda share: None) -> dict[str, np.ndarray]:
@@ -225,9 +227,10 @@ def sprite(images: torch.Tensor) -> str:
     strip = Image.fromarray(np.concatenate(list(images[:, 0].numpy()), axis=1))
     return _uri(strip.reduce(max(1, images.shape[-1] // 64)))
 
-def colour(map: np.ndarray, top: float) -> str:
-    "A map (H, W) in the colours of `inferno` from 0 to `top`, as the address of a PNG."
-    return _uri(Image.fromarray(matplotlib.colormaps["inferno"](np.clip(map / top, 0, 1), bytes=True)[..., :3].copy()))
+def colour(map: np.ndarray, scale: tuple[float, float]) -> str:
+    "A map (H, W) in the colours of `inferno` between the two ends of `scale`, as the address of a PNG."
+    strength = (map - scale[0]) / (scale[1] - scale[0] or 1.0)
+    return _uri(Image.fromarray(matplotlib.colormaps["inferno"](np.clip(strength, 0, 1), bytes=True)[..., :3].copy()))
 
 def outline(mask) -> str:
     "The outline of a mask (H, W) as an SVG to lay over the image; empty for an empty mask."
@@ -269,9 +272,9 @@ def panel(title: str, below: str, above: str = "", mark: str = "", note: str = "
     return f'<figure><div class="stack"><img src="{below}" alt="{title}">{over}{mark}</div><figcaption>{title}{note}</figcaption></figure>'
 
 def panels(image: np.ndarray, seen: dict[str, np.ndarray], scale, mask=None) -> str:
-    "Image, reconstructions and maps with their colour bars, as HTML. `image` (H, W) uint8; `seen` as from `Pictures.look`; `scale(name)`: where colours end."
+    "Image, reconstructions and maps with their colour bars, as HTML. `image` (H, W) uint8; `seen` as from `Pictures.look`; `scale(name)`: the ends of its colours."
     mark, base = "" if mask is None else outline(mask), gray(image)
-    bar = lambda k: f'<span class="bar"><span>0</span><i></i><span>{scale(k):.2g}</span></span>'
+    bar = lambda k: f'<span class="bar"><span>{scale(k)[0]:.2g}</span><i></i><span>{scale(k)[1]:.2g}</span></span>'
     shown = [panel("image", base, mark=mark)] + [panel(f"{m.upper()} reconstruction", gray(seen[m]), mark=mark) for m in MODULES if m in seen]
     return '<div class="panels">' + "".join(shown + [panel(score_name(k), base, colour(v, scale(k)), mark, bar(k)) for k, v in seen.items() if k not in MODULES]) + "</div>"
 
@@ -279,22 +282,25 @@ def panels(image: np.ndarray, seen: dict[str, np.ndarray], scale, mask=None) -> 
 _STYLE = """<style>
 .ddad {font: 14px/1.4 system-ui, sans-serif; color: #1f2933; overflow: hidden; max-width: 1500px; margin: 0 auto}
 .ddad .ddad-cards {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 350px), 1fr)); gap: 12px; overflow: visible}
-.ddad .ddad-wide {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 12px; margin-top: 12px; align-items: start; overflow: visible}
+.ddad .ddad-wide {display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); grid-template-rows: auto 1fr; gap: 12px; margin-top: 12px; align-items: start; overflow: visible}
+.ddad .ddad-wide > :nth-child(2) {grid-row: span 2}
+@media (max-width: 1100px) {.ddad .ddad-wide {grid-template-columns: minmax(0, 1fr)} .ddad .ddad-wide > :nth-child(2) {grid-row: auto} .ddad .ddad-cards > :last-child {grid-column: 1 / -1}}
 .ddad .ddad-card {border: 1px solid #d9e0e7; border-radius: 8px; padding: 8px 12px; background: #fff; min-width: 0; overflow: hidden}
 .ddad .ddad-bar {flex-flow: row wrap; gap: 4px 16px; align-items: center; overflow: visible}
 .ddad h2 {font-size: 15px; margin: 0 0 4px; font-weight: 600} .ddad p {margin: 2px 0}
-.ddad .widget-label {font-size: 14px} .ddad .bqplot text {font-size: 12px; font-family: system-ui, sans-serif}
+.ddad .widget-label {font-size: 14px; width: auto} .ddad .widget-html-content {line-height: 1.4} .ddad .ddad-bar button, .ddad .widget-toggle-buttons {width: auto}
+.ddad .widget-toggle-buttons {display: flex; flex-flow: row wrap; align-items: center} .ddad .bqplot text {font-size: 12px; font-family: system-ui, sans-serif}
 .ddad .key {display: inline-block; width: 11px; height: 11px; margin: 0 5px 0 0} .ddad .key.normal {background: NORMAL; border-radius: 50%}
 .ddad .key.abnormal {background: ABNORMAL; clip-path: polygon(50% 0, 100% 100%, 0 100%)} .ddad .legend {margin-left: 14px; font-weight: 400; font-size: 13px}
-.ddad table {border-collapse: collapse; width: 100%; margin-top: 4px; font-variant-numeric: tabular-nums} .ddad th {font-weight: 500; text-align: left}
-.ddad td, .ddad th {padding: 4px 8px; border-bottom: 1px solid #e7ecf1} .ddad .confusion b {font-size: 18px; margin-right: 4px}
+.ddad table {border-collapse: collapse; width: 100%; margin-top: 4px; font-variant-numeric: tabular-nums} .ddad th {font-weight: 500; text-align: left; white-space: nowrap}
+.ddad td, .ddad th {padding: 4px 8px; border-bottom: 1px solid #e7ecf1} .ddad .confusion b {font-size: 20px; display: block; line-height: 1.2}
 .ddad td.right {background: #eef4fa} .ddad td.wrong {background: #fdf0ea; box-shadow: inset 3px 0 ABNORMAL}
 .ddad .note {color: #52606d; font-size: 13px} .ddad .warning {border-left: 4px solid #b7791f; background: #fffaf0; padding: 4px 10px; margin: 2px 0}
-.ddad .ddad-tiles {display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); gap: 8px; overflow: visible; padding: 3px}
+.ddad .ddad-tiles {display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 8px; overflow: visible; padding: 3px}
 .ddad .ddad-tile {width: auto; height: auto; margin: 0; padding: 0; background-color: #52606d; color: #fff; overflow: visible; font-size: 0; line-height: 0; border-radius: 4px; position: relative; margin-bottom: 19px; aspect-ratio: 1}
 .ddad .ddad-tile::after {position: absolute; left: 0; right: 0; top: calc(100% + 2px); font-size: 11.5px; line-height: 16px; color: #1f2933; white-space: nowrap}
 .ddad button:focus-visible {outline: 3px solid #111827; outline-offset: 1px} .ddad .noUi-handle:focus {box-shadow: 0 0 0 3px #111827}
-.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 8px} .ddad figure {margin: 0}
+.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 8px} .ddad figure {margin: 0; min-width: 0}
 .ddad .stack {position: relative; aspect-ratio: 1; background: #000} .ddad .stack > * {position: absolute; inset: 0; width: 100%; height: 100%}
 .ddad .stack path {fill: none; stroke: #3ddc84; stroke-width: 2; vector-effect: non-scaling-stroke} .ddad .stack path.halo {stroke: #000; stroke-width: 4}
 .ddad figcaption {font-size: 13px; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px} .ddad .bar {display: flex; gap: 4px; align-items: center; flex: 1; font-size: 12px}
@@ -312,9 +318,10 @@ def _box(*children, kind: str = "card") -> widgets.Box:
     return box
 
 def _figure(marks, x, y, labels, height: int = 250, **more) -> bqplot.Figure:
-    axes = [bqplot.Axis(scale=s, label=label, orientation=o, grid_lines="none", num_ticks=5, label_offset="2.4em" if o == "horizontal" else "3em")
+    for scale in (x, y): scale.allow_padding = False
+    axes = [bqplot.Axis(scale=s, label=label, orientation=o, grid_lines="none", tick_format=".3~g", label_offset="2.5em" if o == "horizontal" else "3.6em")
             for s, label, o in zip((x, y), labels, ("horizontal", "vertical"))]
-    return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=52, right=12), display_toolbar=False,
+    return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=60, right=12), display_toolbar=False,
                          layout=widgets.Layout(width="100%", height=f"{height}px"), **more)
 
 def _step(values: np.ndarray, parts: int) -> float:
@@ -322,6 +329,11 @@ def _step(values: np.ndarray, parts: int) -> float:
     rough = (np.ptp(values) or 1.0) / parts
     power = 10.0 ** math.floor(math.log10(rough))
     return power * max(m for m in (1, 2, 5) if m * power <= rough * (1 + 1e-9))
+
+def _ticks(axis: bqplot.Axis, low: float, high: float) -> None:
+    "A few round ticks; bqplot's own crowd a narrow figure."
+    ticks = MaxNLocator(5).tick_values(low, high)
+    axis.tick_values = ticks[(ticks >= low) & (ticks <= high)]
 
 def list_runs(root: str | Path) -> list[Path]:
     "The folders of all finished runs of a repository: in `figures/runs`, then in `runs`."
@@ -339,7 +351,7 @@ class Explorer(widgets.VBox):
         found = list_runs(root)
         if run is not None and Path(run).resolve() not in [p.resolve() for p in found]: found.insert(0, Path(run))
         self.run = widgets.Dropdown(options=[(p.name, str(p)) for p in found], description="Run", value=None)
-        super().__init__([widgets.HTML(_STYLE), *self._head(), self._plots(), _box(self._gallery(), self._detail(), kind="wide")])
+        super().__init__([widgets.HTML(_STYLE), *self._head(), self._plots(), _box(self._gallery(), self._detail(), self._two_scores(), kind="wide")])
         self.add_class("ddad")
         self.add_class(f"ddad-{self.model_id[:8]}")
         self._connect()
@@ -360,16 +372,19 @@ class Explorer(widgets.VBox):
         self.histogram = [bqplot.Lines(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[c], fill="bottom", fill_colors=[c], fill_opacities=[0.3], stroke_width=1.5, line_style=style) for c, style in zip(_COLORS, ("solid", "dashed"))]
         self.line = bqplot.Lines(x=[0.0, 0.0], y=[0.0, 1.0], scales={"x": x, "y": bqplot.LinearScale(min=0, max=1)}, colors=["#111827"], stroke_width=2)
         unit = {k: bqplot.LinearScale(min=0, max=1) for k in "xy"}
+        self.bars = _figure([*self.histogram, self.line], x, y, ("score", "images"))
         self.curve = bqplot.Lines(x=[0.0], y=[0.0], scales=unit, colors=["#111827"], stroke_width=2)
         chance = bqplot.Lines(x=[0, 1], y=[0, 1], scales=unit, colors=["#9aa5b1"], line_style="dashed", stroke_width=1)
         self.point = bqplot.Scatter(x=[0.0], y=[0.0], scales=unit, colors=[plots.ABNORMAL], stroke="#111827", stroke_width=2, default_size=140)
         self.threshold = widgets.FloatSlider(description="Threshold", readout_format=".4f", layout=widgets.Layout(width="98%"))
+        roc = _figure([chance, self.curve, self.point], *unit.values(), ("1 - specificity", "sensitivity"), 330)
+        for axis in roc.axes: _ticks(axis, 0, 1)
         self.at_alarms, self.at_youden = widgets.Button(description="5 % false alarms"), widgets.Button(description="Youden")
         self.numbers, self.auc = widgets.HTML(), _title("ROC curve")
         note = widgets.HTML('<p class="note">Both are chosen on the test set: for looking, not for reporting.</p>')
-        return _box(_box(_title("Scores" + _LEGEND), _figure([*self.histogram, self.line], x, y, ("score", "images")), self.threshold, _box(self.at_alarms, self.at_youden, note, kind="bar")),
-                    _box(self.auc, _figure([chance, self.curve, self.point], *unit.values(), ("1 - specificity", "sensitivity"), 300)),
-                    _box(_title("Decisions"), self.numbers), kind="cards")
+        return _box(_box(_title("Scores" + _LEGEND), self.bars, self.threshold, _box(self.at_alarms, self.at_youden, note, kind="bar")),
+                    _box(self.auc, roc),
+                    _box(_title("Decisions"), self.numbers, widgets.HTML('<p class="note">Flagged: the score is at or above the threshold. The intervals (Wilson) cover the choice of test images.</p>')), kind="cards")
 
     def _gallery(self):
         self.how = widgets.Dropdown(options=ORDERS, description="Show", value="most wrong first")
@@ -378,15 +393,17 @@ class Explorer(widgets.VBox):
         self.tiles = [widgets.Button() for _ in range(_PAGE)]
         for i, tile in enumerate(self.tiles):
             for c in ("ddad-tile", f"t{i}"): tile.add_class(c)
+        return _box(_title("Images"), _box(self.how, self.back, self.where, self.forward, kind="bar"), self.sheet, self.captions, _box(*self.tiles, kind="tiles"))
+
+    def _two_scores(self):
         x, y = bqplot.LinearScale(), bqplot.LinearScale()
         self.dots = [bqplot.Scatter(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[c], marker=m, default_size=24, default_opacities=[0.6]) for c, m in zip(_COLORS, ("circle", "triangle-up"))]
         self.brush = bqplot.interacts.BrushSelector(x_scale=x, y_scale=y, color="#52606d")
-        self.across, self.up = (widgets.Dropdown(description=d) for d in ("Across", "Up"))
+        self.across, self.up = (widgets.Dropdown(description=d, layout=widgets.Layout(width="auto")) for d in ("Across", "Up"))
         self.ranges = [widgets.FloatRangeSlider(readout_format=".3f", layout=widgets.Layout(width="98%")) for _ in "xy"]
         self.scatter = _figure(self.dots, x, y, ("", ""), 300, interaction=self.brush)
-        return widgets.VBox([_box(_title("Images"), _box(self.how, self.back, self.where, self.forward, kind="bar"), self.sheet, self.captions, _box(*self.tiles, kind="tiles")),
-                             _box(_title("Two scores" + _LEGEND), _box(self.across, self.up, kind="bar"), self.scatter, *self.ranges,
-                                  widgets.HTML('<p class="note">Drag over the points, or set the two ranges: the gallery shows those images.</p>')).add_class("ddad-second")])
+        return _box(_title("Two scores" + _LEGEND), _box(self.across, self.up, kind="bar"), self.scatter, *self.ranges,
+                    widgets.HTML('<p class="note">Drag over the points, or set the two ranges: the gallery shows those images.</p>'))
 
     def _detail(self):
         self.opacity = widgets.FloatSlider(description="Opacity", value=0.7, min=0, max=1, step=0.05, readout_format=".0%")
@@ -464,6 +481,7 @@ class Explorer(widgets.VBox):
         for mark, y in zip(self.histogram, (0, 1)):
             counts = np.histogram(values[d.labels == y], edges)[0]
             with mark.hold_sync(): mark.x, mark.y = np.repeat(edges, 2), np.concatenate([[0], np.repeat(counts, 2), [0]])
+        for axis, ends in zip(self.bars.axes, ((edges[0], edges[-1]), (0, max(max(m.y) for m in self.histogram)))): _ticks(axis, *ends)
         fpr, tpr, _ = roc_curve(d.labels, values)
         with self.curve.hold_sync(): self.curve.x, self.curve.y = fpr, tpr
         self.auc.value = f"<h2>ROC curve of {score_name(s)}, AUC {metrics.auc(values, d.labels):.3f}</h2>"
@@ -503,7 +521,7 @@ class Explorer(widgets.VBox):
         first = self.page * _PAGE + 1
         self.where.value = f'<span class="where">{first if shown else 0} – {first + len(shown) - 1 if shown else 0} of {len(order)}</span>'
         self.back.disabled, self.forward.disabled = self.page == 0, first + len(shown) > len(order)
-        style = [f'.t{n}{{box-shadow:0 0 0 3px {_COLORS[d.labels[i]]}{", 0 0 0 6px #111827" if i == self.selected else ""}}}'
+        style = [f'.t{n}{{box-shadow:0 0 0 3px {_COLORS[d.labels[i]]}{", 0 0 0 7px #111827" if i == self.selected else ""}!important}}'
                  f'.t{n}::after{{content:"{("✓", "✗ alarm", "✗ miss", "✓")[outcomes[i]]} {d.scores[s][i]:.3g}"}}' for n, i in enumerate(shown)]
         style += [f".t{n}{{display:none}}" for n in range(len(shown), _PAGE)]
         self.captions.value = self._rules(style)
@@ -573,6 +591,8 @@ class Explorer(widgets.VBox):
         for axis, slider, s in zip(self.scatter.axes, self.ranges, scores):
             axis.label, slider.description, step = score_name(s), score_name(s), _step(d.scores[s], 200)
             low, high = np.floor(d.scores[s].min() / step) * step, np.ceil(d.scores[s].max() / step) * step
+            _ticks(axis, low, high)
+            axis.scale.min, axis.scale.max = low - 0.03 * (high - low), high + 0.03 * (high - low)
             with self._quietly(), slider.hold_trait_notifications(): slider.min, slider.max, slider.step, slider.value = low, high, step, (low, high)
 
     def _brushed(self) -> None:
