@@ -262,7 +262,7 @@ def tile_name(d: Decisions, i: int, score: str, outcome: int) -> str:
 
 def score_table(values: dict[str, float], reference: dict[str, np.ndarray], among: str) -> str:
     "An image's scores, and for each the percentage of `reference` images at or below it, as HTML."
-    rows = "".join(f'<tr class="{s}"><th scope="row">{score_name(s)}</th><td>{v:.4g}</td><td class="percentile">{100 * np.mean(reference[s] <= v):.0f}'
+    rows = "".join(f'<tr class="{s}"><th scope="row">{score_name(s)}</th><td>{v:.4g}</td><td class="percentile"><b>{100 * np.mean(reference[s] <= v):.0f}</b>'
                    f'<span class="meter" style="--at:{100 * np.mean(reference[s] <= v):.1f}%"></span></td></tr>' for s, v in values.items() if s in reference)
     return f'<table class="scores"><thead><tr><td></td><th scope="col">score</th><th scope="col">percentile among {html.escape(among)}</th></tr></thead>{rows}</table>'
 
@@ -297,15 +297,15 @@ _STYLE = """<style>
 .ddad td.right {background: #eef4fa} .ddad td.wrong {background: #fdf0ea; box-shadow: inset 3px 0 ABNORMAL}
 .ddad .note {color: #52606d; font-size: 13px} .ddad .warning {border-left: 4px solid #b7791f; background: #fffaf0; padding: 4px 10px; margin: 2px 0}
 .ddad .ddad-tiles {display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 8px; overflow: visible; padding: 3px}
-.ddad .ddad-tile {width: auto; height: auto; margin: 0; padding: 0; background-color: #52606d; color: #fff; overflow: visible; font-size: 0; line-height: 0; border-radius: 4px; position: relative; margin-bottom: 19px; aspect-ratio: 1}
-.ddad .ddad-tile::after {position: absolute; left: 0; right: 0; top: calc(100% + 2px); font-size: 11.5px; line-height: 16px; color: #1f2933; white-space: nowrap}
+.ddad .ddad-tile {width: auto; height: auto; margin: 0; padding: 0; background-color: #52606d; color: #fff; overflow: visible; font-size: 0; line-height: 0; border-radius: 4px; position: relative; margin-bottom: 22px; aspect-ratio: 1}
+.ddad .ddad-tile::after {position: absolute; left: 0; right: 0; top: calc(100% + 5px); font-size: 11.5px; line-height: 16px; color: #1f2933; white-space: nowrap}
 .ddad button:focus-visible {outline: 3px solid #111827; outline-offset: 1px} .ddad .noUi-handle:focus {box-shadow: 0 0 0 3px #111827}
-.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 8px} .ddad figure {margin: 0; min-width: 0}
+.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 8px} .ddad figure {margin: 0; min-width: 0}
 .ddad .stack {position: relative; aspect-ratio: 1; background: #000} .ddad .stack > * {position: absolute; inset: 0; width: 100%; height: 100%}
 .ddad .stack path {fill: none; stroke: #3ddc84; stroke-width: 2; vector-effect: non-scaling-stroke} .ddad .stack path.halo {stroke: #000; stroke-width: 4}
 .ddad figcaption {font-size: 13px; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px} .ddad .bar {display: flex; gap: 4px; align-items: center; flex: 1; font-size: 12px}
 .ddad .bar i {height: 9px; flex: 1; background: linear-gradient(90deg, INFERNO)}
-.ddad .meter {display: inline-block; width: calc(100% - 3em); height: 8px; margin-left: 8px; background: linear-gradient(90deg, #52606d var(--at), #e7ecf1 var(--at))}
+.ddad .percentile b {display: inline-block; width: 2.2em; font-weight: 400} .ddad .meter {display: inline-block; width: calc(100% - 3em); height: 8px; background: linear-gradient(90deg, #52606d var(--at), #e7ecf1 var(--at))}
 </style>""".replace("ABNORMAL", plots.ABNORMAL).replace("NORMAL", plots.NORMAL).replace("INFERNO", ", ".join(map(matplotlib.colors.to_hex, matplotlib.colormaps["inferno"](np.linspace(0, 1, 9)))))
 _LEGEND = '<span class="legend"><i class="key normal"></i>normal</span><span class="legend"><i class="key abnormal"></i>abnormal</span>'
 _PAGE = 24
@@ -335,29 +335,29 @@ def _ticks(axis: bqplot.Axis, low: float, high: float) -> None:
     ticks = MaxNLocator(5).tick_values(low, high)
     axis.tick_values = ticks[(ticks >= low) & (ticks <= high)]
 
-def list_runs(root: str | Path) -> list[Path]:
-    "The folders of all finished runs of a repository: in `figures/runs`, then in `runs`."
-    return [p.parent for place in ("figures/runs", "runs") for p in sorted(Path(root).glob(f"{place}/*/record.json"))]
+def list_runs(*places: str | Path) -> list[Path]:
+    "The folders of all finished runs in these folders, each once."
+    return list(dict.fromkeys(p.parent.resolve() for place in places for p in sorted(Path(place).glob("*/record.json")) if (p.parent / "scores.csv").exists()))
 
 # %% ../nbs/13_explore.ipynb #b89772e3
 class Explorer(widgets.VBox):
     """One run to look at: decisions at a threshold, the images behind them, their maps.
 
-    `run`: the folder of a finished run (default: the first one found); `root`: the repository, whose other runs can be chosen; `data_root`: the Med-AD folder, as in `load_benchmark`.
+    `run`: the folder of a finished run (default: the first one found); those beside it, and in `figures/runs` and `runs` of the repository `root`, can be chosen; `data_root`: the Med-AD folder, as in `load_benchmark`.
     What is wrong with a run is said on the page in a sentence.
     """
     def __init__(self, run: str | Path | None = None, root: str | Path = ".", data_root: str | Path | None = None):
         self.data_root, self._worker, self._quiet, self.decisions, self.pictures = data_root, ThreadPoolExecutor(1), False, None, None
-        found = list_runs(root)
-        if run is not None and Path(run).resolve() not in [p.resolve() for p in found]: found.insert(0, Path(run))
-        self.run = widgets.Dropdown(options=[(p.name, str(p)) for p in found], description="Run", value=None)
-        super().__init__([widgets.HTML(_STYLE), *self._head(), self._plots(), _box(self._gallery(), self._detail(), self._two_scores(), kind="wide")])
+        named = [] if run is None else [Path(run).resolve()]
+        found = list(dict.fromkeys(named + list_runs(*(p.parent for p in named), Path(root) / "figures/runs", Path(root) / "runs")))
+        self.run = widgets.Dropdown(options=sorted((p.name, str(p)) for p in found), description="Run", value=None)
+        super().__init__([widgets.HTML(_STYLE), *self._head()])
+        self._body = self._plots(), _box(self._gallery(), self._detail(), self._two_scores(), kind="wide")
         self.add_class("ddad")
         self.add_class(f"ddad-{self.model_id[:8]}")
         self._connect()
-        chosen = next((str(p) for p in found if run is None or p.resolve() == Path(run).resolve()), None)
-        if chosen is None: self.say([f"There is no finished run in {root}: compute one with `make reproduce`."])
-        self.run.value = chosen
+        if not found: self.say([f"There is no finished run in {root}: compute one with `make reproduce`."])
+        self.run.value = str(found[0]) if found else None
 
     def __repr__(self): return f"Explorer({self.pictures.run.name}: {len(self.decisions.names)} images, {', '.join(map(score_name, self.decisions.scores))})" if self.decisions else "Explorer()"
 
@@ -443,7 +443,10 @@ class Explorer(widgets.VBox):
         try:
             run = open_run(self.run.value)
             decisions, pictures = Decisions.of(run), Pictures(run, self.data_root)
-        except ValueError as e: return self.say([str(e)])
+        except ValueError as e:
+            self.say([str(e)])
+            with self._quietly(): self.run.value = str(self.pictures.run.folder) if self.pictures else None
+            return
         self.decisions, self.pictures, self.selected, self.shown, self.page, self.brushed = decisions, pictures, None, None, 0, ()
         names = [(score_name(s), s) for s in decisions.scores]
         best = next((s for s in ("r_dual", "inter") if s in decisions.scores), names[-1][1])
@@ -454,6 +457,7 @@ class Explorer(widgets.VBox):
         self.show_scatter()
         self.show_detail()
         self.show_opacity()
+        if self._body[0] not in self.children: self.children += self._body
         self.say(["Reading images and weights" + (" (the phantom's images are made on first use, in about half a minute)" if pictures.config.benchmark == PHANTOM else "") + " ..."])
         self._later(lambda: self._load(pictures))
 
@@ -521,7 +525,7 @@ class Explorer(widgets.VBox):
         first = self.page * _PAGE + 1
         self.where.value = f'<span class="where">{first if shown else 0} – {first + len(shown) - 1 if shown else 0} of {len(order)}</span>'
         self.back.disabled, self.forward.disabled = self.page == 0, first + len(shown) > len(order)
-        style = [f'.t{n}{{box-shadow:0 0 0 3px {_COLORS[d.labels[i]]}{", 0 0 0 7px #111827" if i == self.selected else ""}!important}}'
+        style = [f'.t{n}{{box-shadow:0 0 0 3px {_COLORS[d.labels[i]]}{", 0 0 0 6px #111827" if i == self.selected else ""}!important}}'
                  f'.t{n}::after{{content:"{("✓", "✗ alarm", "✗ miss", "✓")[outcomes[i]]} {d.scores[s][i]:.3g}"}}' for n, i in enumerate(shown)]
         style += [f".t{n}{{display:none}}" for n in range(len(shown), _PAGE)]
         self.captions.value = self._rules(style)
@@ -597,9 +601,15 @@ class Explorer(widgets.VBox):
 
     def _brushed(self) -> None:
         if self.brush.brushing or self.brush.selected_x is None or self.brush.selected_y is None: return
-        self._choose(tuple(tuple(sorted(map(float, v))) for v in (self.brush.selected_x, self.brush.selected_y)))
+        box = tuple(tuple(sorted(map(float, v))) for v in (self.brush.selected_x, self.brush.selected_y))
+        with self._quietly():
+            for slider, ends in zip(self.ranges, box): slider.value = ends
+        self._choose(box)
 
-    def _ranged(self) -> None: self._choose(tuple(w.value for w in self.ranges))
+    def _ranged(self) -> None:
+        box = tuple(w.value for w in self.ranges)
+        with self._quietly(): self.brush.selected = np.transpose(box)
+        self._choose(box)
 
     def _choose(self, box) -> None:
         self.brushed = self.decisions.within(self.across.value, self.up.value, box)
