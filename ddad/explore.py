@@ -319,8 +319,8 @@ def _box(*children, kind: str = "card") -> widgets.Box:
 
 def _figure(marks, x, y, labels, height: int = 250, **more) -> bqplot.Figure:
     for scale in (x, y): scale.allow_padding = False
-    axes = [bqplot.Axis(scale=s, label=label, orientation=o, grid_lines="none", tick_format=".3~g", label_offset="2.5em" if o == "horizontal" else "3.6em")
-            for s, label, o in zip((x, y), labels, ("horizontal", "vertical"))]
+    axes = [bqplot.Axis(scale=s, label=label, side=side, grid_lines="none", tick_format=".3~g", label_offset=offset)
+            for s, label, side, offset in zip((x, y), labels, ("bottom", "left"), ("2.5em", "3.6em"))]
     return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=60, right=12), display_toolbar=False,
                          layout=widgets.Layout(width="100%", height=f"{height}px"), **more)
 
@@ -397,7 +397,7 @@ class Explorer(widgets.VBox):
 
     def _two_scores(self):
         x, y = bqplot.LinearScale(), bqplot.LinearScale()
-        self.dots = [bqplot.Scatter(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[c], marker=m, default_size=24, default_opacities=[0.6]) for c, m in zip(_COLORS, ("circle", "triangle-up"))]
+        self.dots = [bqplot.Scatter(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[c], marker=m, default_size=24, opacities=[0.7]) for c, m in zip(_COLORS, ("circle", "triangle-up"))]
         self.brush = bqplot.interacts.BrushSelector(x_scale=x, y_scale=y, color="#52606d")
         self.across, self.up = (widgets.Dropdown(description=d, layout=widgets.Layout(width="auto")) for d in ("Across", "Up"))
         self.ranges = [widgets.FloatRangeSlider(readout_format=".3f", layout=widgets.Layout(width="98%")) for _ in "xy"]

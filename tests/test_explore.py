@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,12 @@ import pytest
 from ddad import data, experiment, explore, metrics, refine, scores
 
 REPO = Path(__file__).parents[1]
-SETTINGS = dict(benchmark="Discs", k=2, epochs=12, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
+SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
 
 
-def make_run(folder, root):
+def make_run(folder, root, settings=SETTINGS):
     "A small run in a folder of its own, as nbs/paper/run.ipynb leaves it."
-    config = experiment.Config.of(**SETTINGS)
+    config = experiment.Config.of(**settings)
     b = data.load_benchmark(root, config.benchmark, config.image_size, progress=False)
     experiment.open_run(folder, config, b.hash)
     modules, _ = experiment.train(config, b, folder, progress=False)
@@ -137,60 +137,66 @@ def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
 
 
-def test_a_file_name_is_never_markup(decisions):
-    odd = explore.Decisions(["<img src=x>"] * 24, decisions.labels, decisions.scores)
-    page = explore.Explorer.__new__(explore.Explorer)
-    assert "<img" not in explore.score_table({"rec": 1.0}, {"rec": np.ones(3)}, "<img src=x>") and odd.names[0] in explore.tile_name(odd, 0, "rec", 0)
-    assert page is not None
+def test_a_file_name_is_never_markup(run, tmp_path):
+    shutil.copytree(run, tmp_path / "odd", ignore=shutil.ignore_patterns("weights"))
+    path = tmp_path / "odd/scores.csv"
+    path.write_text(path.read_text().replace("test_normal_00.png", "<script>alert(1)</script>.png"))
+    page = explore.Explorer(tmp_path / "odd", tmp_path, tmp_path)
+    page.select(0)
+    assert "&lt;script&gt;" in page.about.value and "<script" not in page.about.value + page.message.value + page.panels.value
 
 
 # ---- in a browser
 
-def chromium(p):
-    "Playwright's own Chromium if it is installed, else the system's."
+def chromium(p, width=1280, height=1700):
+    "A page in Playwright's own Chromium if it is installed, else in the system's; it sees this machine alone."
     own = p.chromium.executable_path
     path = own if Path(own).is_file() else next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         if os.environ.get("CI"): pytest.fail("No Chromium: the explorer's page cannot be tested.")
         pytest.skip("no Chromium: `playwright install chromium`, or the system's package")
-    return p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"])
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    page = p.chromium.launch(executable_path=path, args=flags).new_page(viewport={"width": width, "height": height})
+    page.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
+    return page
 
 
-@pytest.fixture(scope="module")
-def address(run, root):
+@contextmanager
+def served(**env):
+    "The address of a Voilà server of nbs/explore.ipynb, with these variables in its environment."
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    env = os.environ | {"DDAD_RUN": str(run), "DDAD_DATA": str(root), "PYTHONPATH": str(REPO)}
-    server = subprocess.Popen([sys.executable, "-m", "voila", "nbs/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"], cwd=REPO, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "voila", "nbs/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
+    server = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)} | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.time() + 60
-        while time.time() < deadline:
-            try: urllib.request.urlopen(f"http://127.0.0.1:{port}/voila/static/voila.js", timeout=1).close()
-            except urllib.error.HTTPError: break
-            except OSError: time.sleep(0.1)
-            else: break
+        for _ in range(600):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0: break
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
         server.wait(20)
 
 
+def opened(page):
+    "Waits until images and weights have been looked for."
+    page.wait_for_selector(".confusion", timeout=60_000)
+    page.wait_for_function("!document.querySelector('[role=status]').innerText.includes('Reading')", timeout=60_000)
+
+
 @pytest.fixture(scope="module")
-def page(address):
+def page(run, root):
     sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as p:
-        browser = chromium(p)
-        page = browser.new_page(viewport={"width": 1280, "height": 1700})
+    with served(DDAD_RUN=str(run), DDAD_DATA=str(root)) as address, sync_api.sync_playwright() as p:
+        page = chromium(p)
         page.set_default_timeout(20_000)
-        page.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
         page.errors = []
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.goto(address)
-        page.wait_for_selector(".confusion", timeout=60_000)
-        page.wait_for_function("!document.querySelector('[role=status] .warning')")
+        opened(page)
         yield page
-        browser.close()
 
 
 def shown(page): return {o: int(page.locator(f".confusion .{o.replace(' ', '-')} b").inner_text()) for o in explore.OUTCOMES}
@@ -236,7 +242,7 @@ def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
     page.wait_for_timeout(300)
     first, table_before, place = settled(page, csv, "inter"), shown(page), where()
     handle(page).focus()
-    for _ in range(12): page.keyboard.press("PageDown")
+    for _ in range(40): page.keyboard.press("PageDown")
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(300)
     t = settled(page, csv, "inter")
@@ -313,7 +319,7 @@ def test_brushing_two_scores(page, csv):
 def test_the_brush_from_the_keyboard(page, csv):
     before = names(page)
     page.locator(".widget-slider:has-text('A_rec') .noUi-handle").first.focus()
-    for _ in range(3): page.keyboard.press("PageUp")
+    for _ in range(25): page.keyboard.press("PageUp")
     page.wait_for_timeout(400)
     low, high = map(float, page.locator(".widget-slider:has-text('A_rec') .widget-readout").inner_text().split("–"))
     bottom, top = map(float, page.locator(".widget-slider:has-text('R_dual') .widget-readout").inner_text().split("–"))
