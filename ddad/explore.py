@@ -39,10 +39,17 @@ from .results import Run
 from .scores import image_scores, predict_maps
 
 # %% auto #0
-__all__ = ['OUTCOMES', 'ORDERS', 'Decisions', 'rates', 'open_run', 'Pictures', 'gray', 'sprite', 'colour', 'outline',
-           'score_name', 'confusion_table', 'tile_name', 'score_table', 'panel', 'panels', 'list_runs', 'Explorer']
+__all__ = ['OUTCOMES', 'ORDERS', 'round_step', 'Decisions', 'rates', 'open_run', 'Pictures', 'gray', 'sprite', 'colour',
+           'outline', 'score_name', 'confusion_table', 'tile_name', 'score_table', 'panel', 'panels', 'list_runs',
+           'Explorer']
 
-# %% ../nbs/13_explore.ipynb #a8869d6a
+# %% ../nbs/13_explore.ipynb #bec82bfd
+def round_step(values: np.ndarray, parts: int) -> float:
+    "A round step (1, 2 or 5 times a power of ten) that cuts the range of `values` into at least so many parts."
+    rough = (np.ptp(values) or 1.0) / parts
+    power = 10.0 ** math.floor(math.log10(rough))
+    return power * max(m for m in (1, 2, 5) if m * power <= rough * (1 + 1e-9))
+
 OUTCOMES = ("correctly passed", "false alarm", "miss", "hit")  # 2 * label + decision
 ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses", "brushed")
 
@@ -95,15 +102,25 @@ class Decisions:
         "Indices of the images whose scores `x` and `y` lie in the box ((x low, x high), (y low, y high)), borders included."
         return np.flatnonzero(np.all([(self.scores[s] >= low) & (self.scores[s] <= high) for s, (low, high) in zip((x, y), box)], axis=0))
 
+    def grid(self, score: str) -> np.ndarray:
+        "The thresholds that the page offers: multiples of a round number, from one that flags every image to one that flags none, (T,)."
+        values = self.scores[score]
+        step = round_step(values, 1000)
+        return step * np.arange(np.floor(values.min() / step), np.floor(values.max() / step) + 2)
+
+    def shares(self, score: str) -> tuple[np.ndarray, np.ndarray]:
+        "At each threshold of `grid`, the shares of the normal and of the abnormal images that are flagged, each (T,)."
+        classes = (np.sort(self.scores[score][self.labels == y]) for y in (0, 1))
+        return tuple(1 - np.searchsorted(values, self.grid(score)) / len(values) for values in classes)
+
     def at_false_alarms(self, score: str, share: float = 0.05) -> float:
-        "The lowest threshold that flags at most this share of the normal test images."
-        normal = np.sort(self.scores[score][self.labels == 0])[::-1]
-        return float(np.nextafter(normal[int(share * len(normal) + 1e-9)], np.inf))
+        "The lowest threshold of `grid` that flags at most this share of the normal test images."
+        return float(self.grid(score)[np.argmax(self.shares(score)[0] <= share + 1e-9)])
 
     def youden(self, score: str) -> float:
-        "The threshold with the largest sensitivity + specificity on the test set."
-        fpr, tpr, thresholds = roc_curve(self.labels, self.scores[score], drop_intermediate=False)
-        return float(thresholds[1:][np.argmax((tpr - fpr)[1:])])
+        "The threshold of `grid` with the largest sensitivity + specificity on the test set."
+        false, true = self.shares(score)
+        return float(self.grid(score)[np.argmax(true - false)])
 
 def rates(counts: dict[str, int], level: float = 0.95) -> dict[str, tuple[float, float, float]]:
     "Sensitivity, specificity and precision of a confusion table, each with its Wilson interval; NaN where it is 0 of 0."
@@ -324,12 +341,6 @@ def _figure(marks, x, y, labels, height: int = 250, **more) -> bqplot.Figure:
     return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=60, right=12), display_toolbar=False,
                          layout=widgets.Layout(width="100%", height=f"{height}px"), **more)
 
-def _step(values: np.ndarray, parts: int) -> float:
-    "A round step (1, 2 or 5 times a power of ten) that cuts the range of `values` into at least so many parts."
-    rough = (np.ptp(values) or 1.0) / parts
-    power = 10.0 ** math.floor(math.log10(rough))
-    return power * max(m for m in (1, 2, 5) if m * power <= rough * (1 + 1e-9))
-
 def _ticks(axis: bqplot.Axis, low: float, high: float) -> None:
     "A few round ticks; bqplot's own crowd a narrow figure."
     ticks = MaxNLocator(5).tick_values(low, high)
@@ -420,8 +431,8 @@ class Explorer(widgets.VBox):
         for w in (self.across, self.up): on(w, self.show_scatter)
         on(self.brush, self._brushed, "selected_x", "selected_y", "brushing")
         for w in self.ranges: on(w, self._ranged)
-        self.at_alarms.on_click(lambda _: self._set_threshold(self.decisions.at_false_alarms(self.score.value)))
-        self.at_youden.on_click(lambda _: self._set_threshold(self.decisions.youden(self.score.value)))
+        for button, find in ((self.at_alarms, Decisions.at_false_alarms), (self.at_youden, Decisions.youden)):
+            button.on_click(lambda _, find=find: setattr(self.threshold, "value", find(self.decisions, self.score.value)))
         self.back.on_click(lambda _: self.turn(-1))
         self.forward.on_click(lambda _: self.turn(1))
         for i, tile in enumerate(self.tiles): tile.on_click(lambda _, i=i: self.select(self.shown[i]))
@@ -489,14 +500,12 @@ class Explorer(widgets.VBox):
         fpr, tpr, _ = roc_curve(d.labels, values)
         with self.curve.hold_sync(): self.curve.x, self.curve.y = fpr, tpr
         self.auc.value = f"<h2>ROC curve of {score_name(s)}, AUC {metrics.auc(values, d.labels):.3f}</h2>"
-        step = _step(values, 400)
+        grid = d.grid(s)
         with self._quietly(), self.threshold.hold_trait_notifications():
-            self.threshold.min, self.threshold.max = float(np.floor(values.min() / step) * step), float((np.floor(values.max() / step) + 1) * step)
-            self.threshold.step, self.threshold.readout_format = step, f".{max(2, -math.floor(math.log10(step)) + 1)}f"
+            self.threshold.min, self.threshold.max, self.threshold.step = float(grid[0]), float(grid[-1]), round_step(values, 1000)
+            self.threshold.readout_format = f".{max(0, -math.floor(math.log10(self.threshold.step)))}f"
             self.threshold.value = d.at_false_alarms(s)
         self.turn(None)
-
-    def _set_threshold(self, value: float) -> None: self.threshold.value = value
 
     def show_decisions(self) -> None:
         "What depends on the threshold."
@@ -593,7 +602,7 @@ class Explorer(widgets.VBox):
             with mark.hold_sync(): mark.x, mark.y = (d.scores[s][d.labels == y] for s in scores)
         with self._quietly(): self.brush.selected = None
         for axis, slider, s in zip(self.scatter.axes, self.ranges, scores):
-            axis.label, slider.description, step = score_name(s), score_name(s), _step(d.scores[s], 200)
+            axis.label, slider.description, step = score_name(s), score_name(s), round_step(d.scores[s], 200)
             low, high = np.floor(d.scores[s].min() / step) * step, np.ceil(d.scores[s].max() / step) * step
             _ticks(axis, low, high)
             axis.scale.min, axis.scale.max = low - 0.03 * (high - low), high + 0.03 * (high - low)

@@ -90,9 +90,14 @@ def test_wrong_decisions_come_first_and_the_worst_of_them_first(decisions, csv):
 
 
 def test_thresholds_for_looking(decisions, csv):
-    for share in (0, 0.1, 0.5): assert table(csv, "inter", decisions.at_false_alarms("inter", share))["false alarm"] == int(share * 12)
-    gain = lambda t: sum(table(csv, "inter", t)[o] for o in ("hit", "correctly passed"))
-    assert gain(decisions.youden("inter")) == max(map(gain, csv["inter"]))
+    for score in decisions.scores:
+        grid = decisions.grid(score)
+        assert len(grid) > 1000 and table(csv, score, grid[0])["hit"] == 12 and table(csv, score, grid[-1])["hit"] == 0
+        for share in (0, 0.1, 0.5):
+            t = decisions.at_false_alarms(score, share)
+            assert table(csv, score, t)["false alarm"] <= 12 * share and (t == grid[0] or table(csv, score, grid[grid < t][-1])["false alarm"] > 12 * share)
+        right = lambda t: sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
+        assert right(decisions.youden(score)) == max(map(right, grid))
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
@@ -242,7 +247,7 @@ def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
     page.wait_for_timeout(300)
     first, table_before, place = settled(page, csv, "inter"), shown(page), where()
     handle(page).focus()
-    for _ in range(40): page.keyboard.press("PageDown")
+    for _ in range(60): page.keyboard.press("PageDown")
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(300)
     t = settled(page, csv, "inter")
