@@ -39,7 +39,7 @@ from .results import Run
 from .scores import image_scores, predict_maps
 
 # %% auto #0
-__all__ = ['OUTCOMES', 'ORDERS', 'round_step', 'Decisions', 'rates', 'open_run', 'Pictures', 'gray', 'sprite', 'colour',
+__all__ = ['OUTCOMES', 'ORDERS', 'round_step', 'Decisions', 'rates', 'read_run', 'Pictures', 'gray', 'sprite', 'colour',
            'outline', 'score_name', 'confusion_table', 'tile_name', 'score_table', 'panel', 'panels', 'list_runs',
            'Explorer']
 
@@ -53,6 +53,7 @@ def round_step(values: np.ndarray, parts: int) -> float:
 OUTCOMES = ("correctly passed", "false alarm", "miss", "hit")  # 2 * label + decision
 ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses", "brushed")
 
+# %% ../nbs/13_explore.ipynb #29256cfa
 @dataclass(frozen=True)
 class Decisions:
     "The test images of a run: `names` and `labels` (N,), `scores`: name -> (N,), networks alone left out."
@@ -122,6 +123,7 @@ class Decisions:
         false, true = self.shares(score)
         return float(self.grid(score)[np.argmax(true - false)])
 
+# %% ../nbs/13_explore.ipynb #79905589
 def rates(counts: dict[str, int], level: float = 0.95) -> dict[str, tuple[float, float, float]]:
     "Sensitivity, specificity and precision of a confusion table, each with its Wilson interval; NaN where it is 0 of 0."
     passed, alarm, miss, hit = (counts[o] for o in OUTCOMES)
@@ -131,8 +133,8 @@ def rates(counts: dict[str, int], level: float = 0.95) -> dict[str, tuple[float,
         return k / n, float(interval.low), float(interval.high)
     return {"sensitivity": rate(hit, hit + miss), "specificity": rate(passed, passed + alarm), "precision": rate(hit, hit + alarm)}
 
-# %% ../nbs/13_explore.ipynb #4c306c95
-def open_run(folder: str | Path) -> Run:
+# %% ../nbs/13_explore.ipynb #fc389350
+def read_run(folder: str | Path) -> Run:
     "The finished run in `folder`. Raises `ValueError` in one sentence where there is none."
     path = Path(folder) / "record.json"
     try: record = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +172,8 @@ class Pictures:
         try:
             for m in MODULES: self.modules[m] = [self._read(make_network(c.backbone, c.latent, c.width, c.image_size), m, f"{m}_{i}") for i in range(1, c.k + 1)]
             for s in c.refiners: self.refiners[s] = self._read(ASRNet(len(INPUTS[s])), s, s + ("_averaged" if c.variant == "stable" else ""))
-        except (OSError, ValueError):
+        except ValueError as e: self.missing.append(str(e))
+        except OSError:
             what = "" if len(self.modules) == len(MODULES) else "reconstructions and "
             self.missing.append(f"No weights for {what}{'maps' if what else 'some refined maps'}: `make reproduce{f' BENCHMARK={c.benchmark} DATA=...' if c.benchmark != PHANTOM else ''}` computes them.")
         if len(self.modules) < len(MODULES): self.modules = {}
@@ -452,7 +455,7 @@ class Explorer(widgets.VBox):
         "Opens the chosen run: its scores at once, its images and weights in a thread beside."
         if not self.run.value: return
         try:
-            run = open_run(self.run.value)
+            run = read_run(self.run.value)
             decisions, pictures = Decisions.of(run), Pictures(run, self.data_root)
         except ValueError as e:
             self.say([str(e)])
@@ -564,10 +567,14 @@ class Explorer(widgets.VBox):
         if p.known is None: self._later(lambda: self._compare(p))
 
     def _compare(self, pictures) -> None:
-        def progress(share): self.show_table(f", while the known-normal ones are being scored ({min(share, 1):.0%})")
-        if pictures is self.pictures and pictures.known is None:
+        def progress(share):
+            if pictures is not self.pictures: raise InterruptedError  # another run is waiting
+            self.show_table(f", while the known-normal ones are being scored ({min(share, 1):.0%})")
+        try:
+            progress(0)
             pictures.known_normal(progress)
             self.show_table()
+        except InterruptedError: pass
 
     def show_detail(self) -> None:
         "Reconstructions, maps and scores of the selected image."

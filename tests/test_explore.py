@@ -48,7 +48,7 @@ def csv(run): return {k: v if k == "image" else np.array(v) for k, v in experime
 
 
 @pytest.fixture(scope="module")
-def decisions(run): return explore.Decisions.of(explore.open_run(run))
+def decisions(run): return explore.Decisions.of(explore.read_run(run))
 
 
 # ---- without a browser
@@ -101,7 +101,7 @@ def test_thresholds_for_looking(decisions, csv):
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
-    pictures = explore.Pictures(explore.open_run(run), root)
+    pictures = explore.Pictures(explore.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     assert pictures.missing == [] and pictures.ready
     for i, seen in zip((2, 20), pictures.look([2, 20])):
@@ -112,33 +112,33 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     assert len(pictures._seen) == 4
     known = pictures.known_normal()
     assert {len(v) for v in known.values()} == {48} and known["rec"].mean() < csv["rec"][csv["label"] == 1].mean()
-    again = explore.Pictures(explore.open_run(run), root)
+    again = explore.Pictures(explore.read_run(run), root)
     again.load_images(), again.load_networks()
     again.maps = None  # what was scored once is read
     assert (again.known_normal()["r_dual"] == known["r_dual"]).all()
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
-    bare = explore.Pictures(explore.open_run(run.parent / "bare"), root)
+    bare = explore.Pictures(explore.read_run(run.parent / "bare"), root)
     bare.load_images(), bare.load_networks()
     assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
-    lost = explore.Pictures(explore.open_run(run), tmp_path)
+    lost = explore.Pictures(explore.read_run(run), tmp_path)
     lost.load_images(), lost.load_networks()
     assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((run / "record.json").read_text())
     (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
-    other = explore.Pictures(explore.open_run(tmp_path / "other"), root)
+    other = explore.Pictures(explore.read_run(tmp_path / "other"), root)
     other.load_images()
     assert "differ" in other.missing[0]
 
 
 def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
-    with pytest.raises(ValueError, match="no finished run"): explore.open_run(tmp_path)
-    with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.open_run(run.parent / "damaged"))
+    with pytest.raises(ValueError, match="no finished run"): explore.read_run(tmp_path)
+    with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
     for text in ("", "image,label\n", "image,label,rec\na,0,x\n"):
         (run.parent / "damaged/scores.csv").write_text(text)
-        with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.open_run(run.parent / "damaged"))
+        with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
 
 
@@ -288,7 +288,7 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
     pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
     assert set(pixels) == {32}
-    pictures = explore.Pictures(explore.open_run(run), root)
+    pictures = explore.Pictures(explore.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     known = pictures.known_normal()
     for score in ("rec", "intra", "inter", "r_intra", "r_dual"):
