@@ -110,7 +110,7 @@ def benchmark(presses):
     print(text)
 
 
-def screenshot(path, width=1280, height=1400):
+def screenshot(path, width=1280, height=1740):
     with test_explore.served(DDAD_RUN=str(REPO / "figures/runs/Phantom_AE_seed0")) as address, sync_playwright() as p:
         page = test_explore.chromium(p, width, height)
         page.goto(address)
@@ -122,7 +122,7 @@ def screenshot(path, width=1280, height=1400):
         page.mouse.move(0, 0)
         page.wait_for_timeout(1000)
         page.screenshot(path=path)
-    Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+    Image.open(path).convert("RGB").save(path, optimize=True)
 
 
 def main():
@@ -130,7 +130,7 @@ def main():
     p.add_argument("--presses", type=int, default=30, help="threshold moves to time in each order of the gallery")
     p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path, help="draw the page instead, into this file")
     p.add_argument("--width", type=int, default=1280)
-    p.add_argument("--height", type=int, default=1400)
+    p.add_argument("--height", type=int, default=1740)
     a = p.parse_args()
     if a.screenshot: screenshot(a.screenshot, a.width, a.height)
     else: benchmark(a.presses)

@@ -309,7 +309,7 @@ _STYLE = """<style>
 .ddad .ddad-bar {flex-flow: row wrap; gap: 4px 16px; align-items: center; overflow: visible}
 .ddad h2 {font-size: 15px; margin: 0 0 4px; font-weight: 600} .ddad p {margin: 2px 0}
 .ddad .widget-label {font-size: 14px; width: auto} .ddad .widget-html-content {line-height: 1.4} .ddad .ddad-bar button, .ddad .widget-toggle-buttons {width: auto}
-.ddad .widget-toggle-buttons {display: flex; flex-flow: row wrap; align-items: center} .ddad .bqplot text {font-size: 12px; font-family: system-ui, sans-serif}
+.ddad .widget-toggle-buttons {display: flex; flex-flow: row wrap; align-items: center} .ddad .widget-toggle-buttons > .widget-label {margin-right: 8px} .ddad .bqplot text {font-size: 12px; font-family: system-ui, sans-serif}
 .ddad .key {display: inline-block; width: 11px; height: 11px; margin: 0 5px 0 0} .ddad .key.normal {background: NORMAL; border-radius: 50%}
 .ddad .key.abnormal {background: ABNORMAL; clip-path: polygon(50% 0, 100% 100%, 0 100%)} .ddad .legend {margin-left: 14px; font-weight: 400; font-size: 13px}
 .ddad table {border-collapse: collapse; width: 100%; margin-top: 4px; font-variant-numeric: tabular-nums} .ddad th {font-weight: 500; text-align: left; white-space: nowrap}
@@ -340,8 +340,8 @@ def _box(*children, kind: str = "card") -> widgets.Box:
 def _figure(marks, x, y, labels, height: int = 250, **more) -> bqplot.Figure:
     for scale in (x, y): scale.allow_padding = False
     axes = [bqplot.Axis(scale=s, label=label, side=side, grid_lines="none", tick_format=".3~g", label_offset=offset)
-            for s, label, side, offset in zip((x, y), labels, ("bottom", "left"), ("2.5em", "3.6em"))]
-    return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=60, right=12), display_toolbar=False,
+            for s, label, side, offset in zip((x, y), labels, ("bottom", "left"), ("2.5em", "4.2em"))]
+    return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=66, right=12), display_toolbar=False,
                          layout=widgets.Layout(width="100%", height=f"{height}px"), **more)
 
 def _ticks(axis: bqplot.Axis, low: float, high: float) -> None:
@@ -384,7 +384,7 @@ class Explorer(widgets.VBox):
     def _plots(self):
         x, y = bqplot.LinearScale(), bqplot.LinearScale(min=0)
         self.histogram = [bqplot.Lines(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[c], fill="bottom", fill_colors=[c], fill_opacities=[0.3], stroke_width=1.5, line_style=style) for c, style in zip(_COLORS, ("solid", "dashed"))]
-        self.line = bqplot.Lines(x=[0.0, 0.0], y=[0.0, 1.0], scales={"x": x, "y": bqplot.LinearScale(min=0, max=1)}, colors=["#111827"], stroke_width=2)
+        self.line = bqplot.Lines(x=[0.0, 0.0], y=[0.0, 1.0], scales={"x": x, "y": bqplot.LinearScale(min=0, max=1, allow_padding=False)}, colors=["#111827"], stroke_width=2)
         unit = {k: bqplot.LinearScale(min=0, max=1) for k in "xy"}
         self.bars = _figure([*self.histogram, self.line], x, y, ("score", "images"))
         self.curve = bqplot.Lines(x=[0.0], y=[0.0], scales=unit, colors=["#111827"], stroke_width=2)
