@@ -3,6 +3,7 @@ PYTHON ?= python3
 BENCHMARK ?= Phantom
 EXPERIMENTS ?= main
 DATA ?=
+RUN ?= figures/runs/Phantom_AE_seed0
 ARGS ?=
 READERS = start|howto_own_data
 GRAPH = $(BIN)/snakemake -s nbs/paper/Snakefile --profile nbs/paper/profiles/local
@@ -10,7 +11,7 @@ ASKED = --config benchmarks=$(BENCHMARK) experiments=$(EXPERIMENTS) $(if $(DATA)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce figures plan test browser test-slow notebooks benchmark lab clean
+.PHONY: help install reproduce figures plan explore test browser test-slow notebooks benchmark lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,8 +33,7 @@ figures: $(INSTALLED)  ## redraw every table and figure from the results in figu
 plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
 	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
-test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
-	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
+.PHONY: help install reproduce figures plan explore test browser test-slow notebooks benchmark lab clean
 	$(BIN)/pytest
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
@@ -45,7 +45,7 @@ test-slow: $(INSTALLED)  ## run the tests that take minutes
 
 notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it
 	$(BIN)/nbdev_export
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN nbs/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False nbs/*.ipynb
 	$(BIN)/nbdev_clean
 
 benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (DATA=... BENCHMARK=...)

@@ -1,0 +1,139 @@
+"""Times the explorer in a real browser: how long after a key press the page has been painted anew, and how long it takes to open a run.
+
+    .venv/bin/python benchmarks/explore.py                # writes benchmarks/explore.md
+    .venv/bin/python benchmarks/explore.py --screenshot   # draws figures/explore.png: the phantom's run, with its weights in runs/
+
+The run is synthetic: 2,000 test images of noise, 64 x 64, three networks a module trained for one epoch. A time ends when the last change that an action makes to the page has been painted.
+"""
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from ddad import experiment
+
+REPO = Path(__file__).parents[1]
+sys.path.insert(0, str(REPO / "tests"))
+import test_explore
+
+SPLITS = {"normal": 64, "unlabeled_normal": 40, "unlabeled_abnormal": 60, "test_normal": 1000, "test_abnormal": 1000}
+WATCH = """() => { let start = 0, last = 0, queued = false;
+  const painted = () => { if (!queued) { queued = true; requestAnimationFrame(() => setTimeout(() => { queued = false; last = performance.now() })) } };
+  window.watched = 'body';
+  new MutationObserver(changes => { if (changes.some(c => c.target.closest && c.target.closest(window.watched))) painted() }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+  for (const e of ['keydown', 'click', 'change']) document.addEventListener(e, () => { start = performance.now(); last = 0 }, true);
+  window.elapsed = () => last - start }"""
+
+
+def make_benchmark(root):
+    "Noise; an abnormal image has a dark square."
+    rng, folder, names = np.random.default_rng(0), root / "Synthetic", {}
+    (folder / "images").mkdir(parents=True)
+    for split, n in SPLITS.items():
+        names[split] = [f"{split}_{i:04d}.png" for i in range(n)]
+        for name in names[split]:
+            image = rng.normal(90, 20, (64, 64))
+            if "abnormal" in split: image[20:30, 20:30] -= rng.uniform(0, 80)
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
+    tree = {"train": {"0": names["normal"], "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}}, "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
+    (folder / "data.json").write_text(json.dumps(tree))
+
+
+def timed(page, action, quiet=500, watched="body"):
+    "Milliseconds from the event that `action` makes to the paint after the last change of the page, or of what is `watched` of it."
+    page.evaluate("watched => { window.watched = watched }", watched)
+    action()
+    page.wait_for_timeout(quiet)
+    return page.evaluate("elapsed()")
+
+
+def measure(page, address, presses):
+    found = {}
+    start = page.evaluate("performance.now()")
+    page.goto(address)
+    page.wait_for_selector(".confusion", timeout=60_000)
+    found["the page from nothing: server's kernel, imports, first run"] = [page.evaluate("performance.now()") - start]
+    test_explore.opened(page)
+    page.wait_for_timeout(2000)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="A_rec", exact=True).click()
+    for order in ("highest score first", "most wrong first"):
+        test_explore.show(page, order)
+        page.get_by_role("button", name="Youden").click()
+        page.wait_for_timeout(500)
+        test_explore.handle(page).focus()
+        found[f"a threshold move by key, {order}"] = [timed(page, lambda: page.keyboard.press("ArrowLeft")) for _ in range(presses)]
+    found["another score"] = [timed(page, page.get_by_role("button", name=n, exact=True).click) for n in ("A_inter", "A_intra", "R_intra", "R_dual", "A_rec")]
+    found["a page of the gallery"] = [timed(page, page.get_by_role("button", name="next").click) for _ in range(5)]
+    found["an image, its maps not yet computed"] = [timed(page, page.locator(".ddad-tile").nth(3).click, 3000, ".panels, .widget-html:has(.panels)")]
+    test_explore.opened(page)
+    page.wait_for_selector("text=percentile among the 64 known-normal images", timeout=60_000)
+    page.wait_for_timeout(3000)
+    found["an image of the same page"] = [timed(page, page.locator(".ddad-tile").nth(i).click) for i in (5, 7, 9, 11, 13)]
+    opening = {"numbers and curves": [], "pictures and weights too": []}
+    for name in ("second", "first") * 2:
+        page.get_by_label("Run").select_option(name)
+        page.wait_for_function("document.querySelector('[role=status]').innerText.includes('Reading')")
+        opening["numbers and curves"].append(page.evaluate("new Promise(f => requestAnimationFrame(() => setTimeout(() => f(performance.now())))).then(now => now - window.changed)"))
+        test_explore.opened(page)
+        page.wait_for_timeout(500)
+        opening["pictures and weights too"].append(page.evaluate("elapsed()"))
+    return found | {f"opening another run: {k}": v for k, v in opening.items()}
+
+
+def table(found, environment):
+    lines = [f"2,000 test images; {environment['cores']} cores, {environment['processor']}; Chromium; commit {experiment.commit()[:8]}.", "",
+             "| from the event to the page painted anew | median (ms) | slowest (ms) | times |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {name} | {np.median(v):.0f} | {max(v):.0f} | {len(v)} |" for name, v in found.items()]) + "\n"
+
+
+def benchmark(presses):
+    with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
+        root = Path(tmp)
+        os.environ["DDAD_CACHE"] = str(root / "cache")
+        make_benchmark(root)
+        settings = dict(benchmark="Synthetic", k=3, epochs=1, refine_epochs=1, n_unlabeled=100, image_size=64)
+        shutil.copytree(test_explore.make_run(root / "runs/first", root, settings), root / "runs/second")
+        with test_explore.served(DDAD_RUN=str(root / "runs/first"), DDAD_DATA=str(root)) as address:
+            page = test_explore.chromium(p)
+            page.add_init_script("document.addEventListener('change', () => { window.changed = performance.now() }, true)")
+            text = table(measure(page, address, presses), experiment.environment(torch.device("cpu")))
+    (REPO / "benchmarks/explore.md").write_text(text)
+    print(text)
+
+
+def screenshot(path, width=1280, height=1740):
+    with test_explore.served(DDAD_RUN=str(REPO / "figures/runs/Phantom_AE_seed0")) as address, sync_playwright() as p:
+        page = test_explore.chromium(p, width, height)
+        page.goto(address)
+        test_explore.opened(page)
+        page.get_by_role("button", name="Youden").click()
+        test_explore.show(page, "most wrong first")
+        page.locator(".ddad-tile").nth(1).click()
+        page.wait_for_selector("text=known-normal images", timeout=120_000)
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(1000)
+        page.screenshot(path=path)
+    Image.open(path).convert("RGB").save(path, optimize=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--presses", type=int, default=30, help="threshold moves to time in each order of the gallery")
+    p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path, help="draw the page instead, into this file")
+    p.add_argument("--width", type=int, default=1280)
+    p.add_argument("--height", type=int, default=1740)
+    a = p.parse_args()
+    if a.screenshot: screenshot(a.screenshot, a.width, a.height)
+    else: benchmark(a.presses)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,390 @@
+"The explorer: what it computes, without a browser; then every part of its page in a real one, against the running Voilà server."
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddad import data, experiment, explore, metrics, refine, scores
+
+REPO = Path(__file__).parents[1]
+SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
+
+
+def make_run(folder, root, settings=SETTINGS):
+    "A small run in a folder of its own, as nbs/paper/run.ipynb leaves it."
+    config = experiment.Config.of(**settings)
+    b = data.load_benchmark(root, config.benchmark, config.image_size, progress=False)
+    experiment.open_run(folder, config, b.hash)
+    modules, _ = experiment.train(config, b, folder, progress=False)
+    maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
+    maps |= refine.refine_maps(experiment.refine(config, b, modules["udm"], modules["ndm"], folder, progress=False)[0], maps)
+    columns = {name: scores.image_scores(m).double().tolist() for name, m in maps.items()}
+    experiment.write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
+    experiment.write_record(folder, config, b, experiment.Stages())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory):
+    "Beside it lie `bare`, the same without weights, and `damaged`, whose scores.csv was cut off."
+    folder = make_run(tmp_path_factory.mktemp("explored") / "whole", root)
+    for name in ("bare", "damaged"): shutil.copytree(folder, folder.parent / name, ignore=shutil.ignore_patterns("weights"))
+    lines = (folder / "scores.csv").read_text().splitlines()
+    (folder.parent / "damaged/scores.csv").write_text("\n".join(lines[:9]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def csv(run): return {k: v if k == "image" else np.array(v) for k, v in experiment.read_csv(run / "scores.csv").items()}
+
+
+@pytest.fixture(scope="module")
+def decisions(run): return explore.Decisions.of(explore.read_run(run))
+
+
+# ---- without a browser
+
+def table(csv, score, t):
+    "The confusion table straight from scores.csv."
+    flagged, sick = csv[score] >= t, csv["label"] == 1
+    return {"hit": (flagged & sick).sum(), "miss": (~flagged & sick).sum(), "false alarm": (flagged & ~sick).sum(), "correctly passed": (~flagged & ~sick).sum()}
+
+
+@pytest.mark.parametrize("score", ["rec", "intra", "inter", "r_intra", "r_dual"])
+def test_counts_are_those_of_the_csv(decisions, csv, score):
+    for t in [*csv[score][::5], csv[score].min() - 1, csv[score].max() + 1]: assert decisions.counts(score, t) == table(csv, score, t)
+
+
+def test_the_order_of_the_rows_does_not_matter(decisions, csv):
+    p = np.random.default_rng(0).permutation(24)
+    moved = explore.Decisions([decisions.names[i] for i in p], decisions.labels[p], {k: v[p] for k, v in decisions.scores.items()})
+    t = decisions.youden("inter")
+    assert moved.counts("inter", t) == decisions.counts("inter", t) and moved.youden("inter") == t
+    for how in explore.ORDERS[:5]: assert [moved.names[i] for i in moved.order(how, "inter", t)] == [decisions.names[i] for i in decisions.order(how, "inter", t)]
+
+
+def test_rates_and_their_intervals():
+    found = explore.rates({"hit": 8, "miss": 2, "false alarm": 0, "correctly passed": 10})
+    z, n, p = 1.959963984540054, 10, 0.8
+    centre, half = (p + z * z / 2 / n) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n) / (1 + z * z / n)
+    assert found["sensitivity"] == pytest.approx((0.8, centre - half, centre + half)) and found["specificity"][0] == found["precision"][0] == 1
+    assert np.isnan(explore.rates({"hit": 0, "miss": 2, "false alarm": 0, "correctly passed": 3})["precision"]).all()
+
+
+def test_wrong_decisions_come_first_and_the_worst_of_them_first(decisions, csv):
+    t = decisions.youden("rec")
+    order, wrong = decisions.order("most wrong first", "rec", t), (csv["rec"] >= t) != (csv["label"] == 1)
+    assert 0 < wrong.sum() == wrong[order][:wrong.sum()].sum() and (np.diff(abs(csv["rec"] - t)[order][:wrong.sum()]) <= 0).all()
+    assert set(decisions.order("misses", "rec", t)) | set(decisions.order("false alarms", "rec", t)) == set(np.flatnonzero(wrong))
+    assert (np.diff(csv["rec"][decisions.order("highest score first", "rec", t)]) <= 0).all()
+    with pytest.raises(ValueError, match="best"): decisions.order("best", "rec", t)
+
+
+def test_thresholds_for_looking(decisions, csv):
+    for score in decisions.scores:
+        grid = decisions.grid(score)
+        assert len(grid) > 1000 and table(csv, score, grid[0])["hit"] == 12 and table(csv, score, grid[-1])["hit"] == 0
+        for share in (0, 0.1, 0.5):
+            t = decisions.at_false_alarms(score, share)
+            assert table(csv, score, t)["false alarm"] <= 12 * share and (t == grid[0] or table(csv, score, grid[grid < t][-1])["false alarm"] > 12 * share)
+        right = lambda t: sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
+        assert right(decisions.youden(score)) == max(map(right, grid))
+
+
+def test_maps_are_those_of_the_scores(run, root, csv):
+    pictures = explore.Pictures(explore.read_run(run), root)
+    pictures.load_images(), pictures.load_networks()
+    assert pictures.missing == [] and pictures.ready
+    for i, seen in zip((2, 20), pictures.look([2, 20])):
+        for score in ("rec", "intra", "inter", "r_intra", "r_dual"): assert seen[score].mean() == pytest.approx(csv[score][i], rel=1e-4)
+        assert np.square(pictures.data.test[i, 0].numpy() / 127.5 - 1 - seen["ndm"]) == pytest.approx(seen["rec"], abs=1e-5)
+    assert pictures.look([2])[0] is pictures.look([2])[0] and set(pictures._seen) == {2, 20}
+    pictures.look(range(10), keep=4)
+    assert len(pictures._seen) == 4
+    known = pictures.known_normal()
+    assert {len(v) for v in known.values()} == {48} and known["rec"].mean() < csv["rec"][csv["label"] == 1].mean()
+    again = explore.Pictures(explore.read_run(run), root)
+    again.load_images(), again.load_networks()
+    again.maps = None  # what was scored once is read
+    assert (again.known_normal()["r_dual"] == known["r_dual"]).all()
+
+
+def test_what_is_missing_is_said(run, root, tmp_path):
+    bare = explore.Pictures(explore.read_run(run.parent / "bare"), root)
+    bare.load_images(), bare.load_networks()
+    assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
+    lost = explore.Pictures(explore.read_run(run), tmp_path)
+    lost.load_images(), lost.load_networks()
+    assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
+    shutil.copytree(run, tmp_path / "other")
+    record = json.loads((run / "record.json").read_text())
+    (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
+    other = explore.Pictures(explore.read_run(tmp_path / "other"), root)
+    other.load_images()
+    assert "differ" in other.missing[0]
+
+
+def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
+    with pytest.raises(ValueError, match="no finished run"): explore.read_run(tmp_path)
+    with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
+    for text in ("", "image,label\n", "image,label,rec\na,0,x\n"):
+        (run.parent / "damaged/scores.csv").write_text(text)
+        with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
+    assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
+
+
+def test_a_file_name_is_never_markup(run, tmp_path):
+    shutil.copytree(run, tmp_path / "odd", ignore=shutil.ignore_patterns("weights"))
+    path = tmp_path / "odd/scores.csv"
+    path.write_text(path.read_text().replace("test_normal_00.png", "<script>alert(1)</script>.png"))
+    page = explore.Explorer(tmp_path / "odd", tmp_path, tmp_path)
+    page.select(0)
+    assert "&lt;script&gt;" in page.about.value and "<script" not in page.about.value + page.message.value + page.panels.value
+
+
+# ---- in a browser
+
+def chromium(p, width=1280, height=1700):
+    "A page in Playwright's own Chromium if it is installed, else in the system's; it sees this machine alone."
+    own = p.chromium.executable_path
+    path = own if Path(own).is_file() else next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        if os.environ.get("CI"): pytest.fail("No Chromium: the explorer's page cannot be tested.")
+        pytest.skip("no Chromium: `playwright install chromium`, or the system's package")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    page = p.chromium.launch(executable_path=path, args=flags).new_page(viewport={"width": width, "height": height})
+    page.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
+    return page
+
+
+@contextmanager
+def served(**env):
+    "The address of a Voilà server of nbs/explore.ipynb, with these variables in its environment."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "voila", "nbs/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
+    server = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)} | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0: break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def opened(page):
+    "Waits until images and weights have been looked for."
+    page.wait_for_selector(".confusion", timeout=60_000)
+    page.wait_for_function("!document.querySelector('[role=status]').innerText.includes('Reading')", timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def page(run, root):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with served(DDAD_RUN=str(run), DDAD_DATA=str(root)) as address, sync_api.sync_playwright() as p:
+        page = chromium(p)
+        page.set_default_timeout(20_000)
+        page.errors = []
+        page.on("pageerror", lambda e: page.errors.append(str(e)))
+        page.goto(address)
+        opened(page)
+        yield page
+
+
+def shown(page): return {o: int(page.locator(f".confusion .{o.replace(' ', '-')} b").inner_text()) for o in explore.OUTCOMES}
+def threshold(page): return float(page.locator(".widget-slider:has-text('Threshold') .widget-readout").inner_text())
+def handle(page): return page.locator(".widget-slider:has-text('Threshold') .noUi-handle")
+def names(page): return [t.split(":")[0] for t in page.locator(".ddad-tile:visible").all_inner_texts()]
+def show(page, how):
+    page.get_by_label("Show").select_option(how)
+    page.wait_for_timeout(200)
+
+
+def settled(page, csv, score):
+    "Waits until the table on the page is that of scores.csv at the threshold on the page."
+    for _ in range(50):
+        if shown(page) == table(csv, score, threshold(page)): return threshold(page)
+        page.wait_for_timeout(50)
+    assert shown(page) == table(csv, score, threshold(page))
+
+
+def test_the_page_opens_on_the_run_named(page, csv):
+    assert page.title() == "DDAD: explore a run" and page.get_by_label("Run").locator("option:checked").inner_text() == "whole"
+    assert page.locator("h2", has_text="ROC").inner_text() == f"ROC curve of R_dual, AUC {metrics.auc(csv['r_dual'], csv['label']):.3f}"
+    settled(page, csv, "r_dual")
+    assert shown(page)["false alarm"] == 0  # 5 % of 12 images
+
+
+def test_another_score(page, csv):
+    before = page.locator(".bqplot path.line").first.get_attribute("d")
+    page.get_by_role("button", name="A_inter").click()
+    page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, AUC {metrics.auc(csv['inter'], csv['label']):.3f}')")
+    settled(page, csv, "inter")
+    assert page.locator(".bqplot path.line").first.get_attribute("d") != before
+
+
+def centre(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
+    where = lambda: (centre(page.locator(".bqplot").nth(0).locator("path.line").nth(2))[0], *centre(page.locator(".bqplot").nth(1).locator("path.dot").last))
+    page.get_by_role("button", name="Youden").click()
+    page.wait_for_timeout(300)
+    first, table_before, place = settled(page, csv, "inter"), shown(page), where()
+    handle(page).focus()
+    for _ in range(60): page.keyboard.press("PageDown")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(300)
+    t = settled(page, csv, "inter")
+    assert t < first and shown(page) != table_before
+    now = where()
+    assert now[0] < place[0] and now[1] >= place[1] and now[2] <= place[2] and now != place  # the line left, the point up and to the right
+    rates = explore.rates(table(csv, "inter", t))
+    for name, values in rates.items(): assert [float(v) for v in re.findall(r"\d\.\d+", page.locator(f".rates .{name}").inner_text())] == pytest.approx(values, abs=5.1e-4)
+    axes = page.locator(".bqplot").nth(1).locator("path.line").last.bounding_box()
+    assert (now[1] - axes["x"]) / axes["width"] == pytest.approx(1 - rates["specificity"][0], abs=0.03)
+    assert 1 - (now[2] - axes["y"]) / axes["height"] == pytest.approx(rates["sensitivity"][0], abs=0.03)
+
+
+def test_the_gallery_in_every_order(page, csv, decisions):
+    t = threshold(page)
+    for how in explore.ORDERS[:5]:
+        show(page, how)
+        expected = [decisions.names[i] for i in decisions.order(how, "inter", t)]
+        assert names(page) == expected[:24] and page.locator(".where").inner_text().endswith(f"of {len(expected)}")
+    show(page, "most wrong first")
+    worst = decisions.order("most wrong first", "inter", t)[0]
+    tile = page.locator(".ddad-tile").first
+    assert tile.inner_text() == explore.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
+    assert "data:image/png" in tile.evaluate("e => getComputedStyle(e).backgroundImage")
+    assert decisions.names[worst] and re.search(r"[✓✗]", tile.evaluate("e => getComputedStyle(e, '::after').content"))
+
+
+def test_an_image_with_everything_about_it(page, csv, run, root):
+    show(page, "highest score first")
+    name = next(n for n in names(page) if "abnormal" in n)
+    i = csv["image"].index(name)
+    page.locator(".ddad-tile", has_text=name).click()
+    page.wait_for_selector(f"h2:has-text('{name}')")
+    page.wait_for_selector("text=percentile among the 48 known-normal images")
+    captions = [c.split("\n")[0] for c in page.locator(".panels figcaption").all_inner_texts()]
+    assert [re.match(r"[\w ]+?(?=\d|$)", c)[0].strip() for c in captions] == ["image", "UDM reconstruction", "NDM reconstruction", "A_rec", "A_intra", "A_inter", "R_intra", "R_dual"]
+    assert page.locator(".panels .overlay").count() == 5 and page.locator(".panels .bar i").count() == 5
+    assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
+    pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
+    assert set(pixels) == {32}
+    pictures = explore.Pictures(explore.read_run(run), root)
+    pictures.load_images(), pictures.load_networks()
+    known = pictures.known_normal()
+    for score in ("rec", "intra", "inter", "r_intra", "r_dual"):
+        value, percentile = page.locator(f".scores .{score} td").all_inner_texts()
+        assert float(value) == pytest.approx(csv[score][i], rel=1e-3) and float(percentile) == pytest.approx(100 * np.mean(known[score] <= csv[score][i]), abs=0.51)
+
+
+def test_the_opacity_of_the_maps(page):
+    opacity = lambda: float(page.locator(".overlay").first.evaluate("e => getComputedStyle(e).opacity"))
+    source = page.locator(".overlay").first.get_attribute("src")
+    assert opacity() == pytest.approx(0.7)
+    page.locator(".widget-slider:has-text('Opacity') .noUi-handle").focus()
+    for _ in range(4): page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(300)
+    assert opacity() == pytest.approx(0.5) and page.locator(".overlay").first.get_attribute("src") == source
+
+
+def test_brushing_two_scores(page, csv):
+    plot = page.locator(".bqplot").nth(2)
+    area = plot.locator("rect.overlay").bounding_box()
+    x0, y0, x1, y1 = area["x"] + 0.2 * area["width"], area["y"] + 0.1 * area["height"], area["x"] + 0.9 * area["width"], area["y"] + 0.6 * area["height"]
+    dots = [centre(d) for d in plot.locator("path.dot").all()]  # first the normal images, then the abnormal ones, as in scores.csv
+    inside = {csv["image"][i] for i, (x, y) in enumerate(dots) if x0 <= x <= x1 and y0 <= y <= y1}
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=4)
+    page.mouse.move(x1, y1, steps=4)
+    page.mouse.up()
+    page.wait_for_function(f"document.querySelector('.where').innerText.endsWith(' of {len(inside)}')")
+    assert 0 < len(inside) < 24 and set(names(page)) == inside and page.get_by_label("Show").input_value() == "brushed"
+
+
+def test_the_brush_from_the_keyboard(page, csv):
+    before = names(page)
+    page.locator(".widget-slider:has-text('A_rec') .noUi-handle").first.focus()
+    for _ in range(25): page.keyboard.press("PageUp")
+    page.wait_for_timeout(400)
+    low, high = map(float, page.locator(".widget-slider:has-text('A_rec') .widget-readout").inner_text().split("–"))
+    bottom, top = map(float, page.locator(".widget-slider:has-text('R_dual') .widget-readout").inner_text().split("–"))
+    within = lambda slack: {n for n, a, r in zip(csv["image"], csv["rec"], csv["r_dual"]) if low - slack <= a <= high + slack and bottom - slack <= r <= top + slack}
+    assert within(-0.001) <= set(names(page)) <= within(0.001) and set(names(page)) < set(before)
+
+
+def test_pages(page, decisions):
+    "24 test images fill one page: both buttons rest."
+    show(page, "highest score first")
+    assert page.get_by_role("button", name="next").is_disabled() and page.get_by_role("button", name="previous").is_disabled()
+    assert page.locator(".where").inner_text() == "1 – 24 of 24"
+
+
+def test_the_keyboard_alone(page):
+    "Tab reaches the slider and a tile; Enter opens it."
+    page.get_by_label("Run").focus()
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("[document.activeElement.className, document.activeElement.innerText].join('|')"))
+        if "ddad-tile" in reached[-1]: break
+    assert any("noUi-handle" in r for r in reached) and any("Youden" in r for r in reached) and "ddad-tile" in reached[-1]
+    page.keyboard.press("Tab")
+    name = page.evaluate("document.activeElement.innerText").split(":")[0]
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"h2:has-text('{name}')")
+
+
+def test_a_narrow_window_scrolls_in_one_direction_alone(page):
+    page.set_viewport_size({"width": 800, "height": 900})
+    page.wait_for_timeout(300)
+    assert page.evaluate("[...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > 801 && e.checkVisibility()).map(e => e.className)") == []
+    page.set_viewport_size({"width": 1280, "height": 1700})
+
+
+def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
+    page.get_by_label("Run").select_option("bare")
+    page.wait_for_selector("text=No weights for reconstructions and maps: `make reproduce")
+    settled(page, csv, "r_dual")
+    page.locator(".ddad-tile").first.click()
+    page.wait_for_selector("text=percentile among the 12 normal test images (the known-normal ones need images and weights)")
+    assert page.locator(".panels figure").count() == 1
+    page.get_by_label("Run").select_option("damaged")
+    page.wait_for_selector("text=scores.csv cannot be used")
+    assert page.get_by_label("Run").locator("option:checked").inner_text() == "bare"
+
+
+def test_a_committed_run_without_its_images(page):
+    page.get_by_label("Run").select_option("BrainTumor_AE_seed0")
+    page.wait_for_selector(".warning:has-text('No images')")
+    scores = experiment.read_csv(REPO / "figures/runs/BrainTumor_AE_seed0/scores.csv")
+    settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
+    show(page, "highest score first")
+    first = names(page)
+    page.get_by_role("button", name="next").click()
+    page.wait_for_function("document.querySelector('.where').innerText.startsWith('25 – 48 of 1200')")
+    order = np.argsort(-np.array(scores["r_dual"]), kind="stable")
+    assert first == [scores["image"][i] for i in order[:24]] and names(page) == [scores["image"][i] for i in order[24:48]]
+    assert page.locator(".ddad-tile").first.evaluate("e => getComputedStyle(e).fontSize") == "10px"  # the name stands for the image
+
+
+def test_nothing_went_wrong_in_the_browser(page): assert page.errors == []
