@@ -38,7 +38,7 @@ plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it wou
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
 	@for b in chromium chromium-browser google-chrome; do command -v $$b > /dev/null && exit 0; done; \
-	$(BIN)/playwright install --with-deps chromium || { apt-get update && apt-get install -y chromium; } || echo "There is no Chromium: the browser tests will be skipped."
+	$(BIN)/playwright install $$([ "$$(id -u)" = 0 ] && echo --with-deps) chromium || { apt-get update && apt-get install -y chromium; } || echo "There is no Chromium: the browser tests will be skipped."
 
 test-slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/pytest -m slow
