@@ -34,7 +34,7 @@ plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it wou
 	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
 .PHONY: help install reproduce figures plan explore test browser test-slow notebooks benchmark lab clean
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
 	@for b in chromium chromium-browser google-chrome; do command -v $$b > /dev/null && exit 0; done; \

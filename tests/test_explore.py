@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddad import data, experiment, explore, metrics, refine, scores
+from ddad import data, experiment, explore, metrics, refine, review, scores
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
@@ -48,7 +48,7 @@ def csv(run): return {k: v if k == "image" else np.array(v) for k, v in experime
 
 
 @pytest.fixture(scope="module")
-def decisions(run): return explore.Decisions.of(explore.read_run(run))
+def decisions(run): return review.Decisions.of(review.read_run(run))
 
 
 # ---- without a browser
@@ -66,18 +66,18 @@ def test_counts_are_those_of_the_csv(decisions, csv, score):
 
 def test_the_order_of_the_rows_does_not_matter(decisions, csv):
     p = np.random.default_rng(0).permutation(24)
-    moved = explore.Decisions([decisions.names[i] for i in p], decisions.labels[p], {k: v[p] for k, v in decisions.scores.items()})
+    moved = review.Decisions([decisions.names[i] for i in p], decisions.labels[p], {k: v[p] for k, v in decisions.scores.items()})
     t = decisions.youden("inter")
     assert moved.counts("inter", t) == decisions.counts("inter", t) and moved.youden("inter") == t
-    for how in explore.ORDERS[:5]: assert [moved.names[i] for i in moved.order(how, "inter", t)] == [decisions.names[i] for i in decisions.order(how, "inter", t)]
+    for how in review.ORDERS[:5]: assert [moved.names[i] for i in moved.order(how, "inter", t)] == [decisions.names[i] for i in decisions.order(how, "inter", t)]
 
 
 def test_rates_and_their_intervals():
-    found = explore.rates({"hit": 8, "miss": 2, "false alarm": 0, "correctly passed": 10})
+    found = review.rates({"hit": 8, "miss": 2, "false alarm": 0, "correctly passed": 10})
     z, n, p = 1.959963984540054, 10, 0.8
     centre, half = (p + z * z / 2 / n) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n) / (1 + z * z / n)
     assert found["sensitivity"] == pytest.approx((0.8, centre - half, centre + half)) and found["specificity"][0] == found["precision"][0] == 1
-    assert np.isnan(explore.rates({"hit": 0, "miss": 2, "false alarm": 0, "correctly passed": 3})["precision"]).all()
+    assert np.isnan(review.rates({"hit": 0, "miss": 2, "false alarm": 0, "correctly passed": 3})["precision"]).all()
 
 
 def test_wrong_decisions_come_first_and_the_worst_of_them_first(decisions, csv):
@@ -101,7 +101,7 @@ def test_thresholds_for_looking(decisions, csv):
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
-    pictures = explore.Pictures(explore.read_run(run), root)
+    pictures = review.Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     assert pictures.missing == [] and pictures.ready
     for i, seen in zip((2, 20), pictures.look([2, 20])):
@@ -112,33 +112,33 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     assert len(pictures._seen) == 4
     known = pictures.known_normal()
     assert {len(v) for v in known.values()} == {48} and known["rec"].mean() < csv["rec"][csv["label"] == 1].mean()
-    again = explore.Pictures(explore.read_run(run), root)
+    again = review.Pictures(review.read_run(run), root)
     again.load_images(), again.load_networks()
     again.maps = None  # what was scored once is read
     assert (again.known_normal()["r_dual"] == known["r_dual"]).all()
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
-    bare = explore.Pictures(explore.read_run(run.parent / "bare"), root)
+    bare = review.Pictures(review.read_run(run.parent / "bare"), root)
     bare.load_images(), bare.load_networks()
     assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
-    lost = explore.Pictures(explore.read_run(run), tmp_path)
+    lost = review.Pictures(review.read_run(run), tmp_path)
     lost.load_images(), lost.load_networks()
     assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((run / "record.json").read_text())
     (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
-    other = explore.Pictures(explore.read_run(tmp_path / "other"), root)
+    other = review.Pictures(review.read_run(tmp_path / "other"), root)
     other.load_images()
     assert "differ" in other.missing[0]
 
 
 def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
-    with pytest.raises(ValueError, match="no finished run"): explore.read_run(tmp_path)
-    with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
+    with pytest.raises(ValueError, match="no finished run"): review.read_run(tmp_path)
+    with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(review.read_run(run.parent / "damaged"))
     for text in ("", "image,label\n", "image,label,rec\na,0,x\n"):
         (run.parent / "damaged/scores.csv").write_text(text)
-        with pytest.raises(ValueError, match="scores.csv cannot be used"): explore.Decisions.of(explore.read_run(run.parent / "damaged"))
+        with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(review.read_run(run.parent / "damaged"))
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
 
 
@@ -204,7 +204,7 @@ def page(run, root):
         yield page
 
 
-def shown(page): return {o: int(page.locator(f".confusion .{o.replace(' ', '-')} b").inner_text()) for o in explore.OUTCOMES}
+def shown(page): return {o: int(page.locator(f".confusion .{o.replace(' ', '-')} b").inner_text()) for o in review.OUTCOMES}
 def threshold(page): return float(page.locator(".widget-slider:has-text('Threshold') .widget-readout").inner_text())
 def handle(page): return page.locator(".widget-slider:has-text('Threshold') .noUi-handle")
 def names(page): return [t.split(":")[0] for t in page.locator(".ddad-tile:visible").all_inner_texts()]
@@ -254,7 +254,7 @@ def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
     assert t < first and shown(page) != table_before
     now = where()
     assert now[0] < place[0] and now[1] >= place[1] and now[2] <= place[2] and now != place  # the line left, the point up and to the right
-    rates = explore.rates(table(csv, "inter", t))
+    rates = review.rates(table(csv, "inter", t))
     for name, values in rates.items(): assert [float(v) for v in re.findall(r"\d\.\d+", page.locator(f".rates .{name}").inner_text())] == pytest.approx(values, abs=5.1e-4)
     axes = page.locator(".bqplot").nth(1).locator("path.line").last.bounding_box()
     assert (now[1] - axes["x"]) / axes["width"] == pytest.approx(1 - rates["specificity"][0], abs=0.03)
@@ -263,7 +263,7 @@ def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
 
 def test_the_gallery_in_every_order(page, csv, decisions):
     t = threshold(page)
-    for how in explore.ORDERS[:5]:
+    for how in review.ORDERS[:5]:
         show(page, how)
         expected = [decisions.names[i] for i in decisions.order(how, "inter", t)]
         assert names(page) == expected[:24] and page.locator(".where").inner_text().endswith(f"of {len(expected)}")
@@ -288,7 +288,7 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
     pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
     assert set(pixels) == {32}
-    pictures = explore.Pictures(explore.read_run(run), root)
+    pictures = review.Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     known = pictures.known_normal()
     for score in ("rec", "intra", "inter", "r_intra", "r_dual"):
