@@ -33,7 +33,11 @@ figures: $(INSTALLED)  ## redraw every table and figure from the results in figu
 plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
 	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
-.PHONY: help install reproduce figures plan explore test browser test-slow notebooks benchmark lab clean
+explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or on the folder RUN=... (DATA=... for the images)
+	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/explore.ipynb
+
+test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
+	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
 	$(BIN)/pytest -n 2 --dist loadfile
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
