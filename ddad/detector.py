@@ -382,34 +382,37 @@ def _read_pth(path: Path) -> dict[str, torch.Tensor]:
     except Exception as e: raise ValueError(f"{path} is no checkpoint of the official code ({type(e).__name__}): it must be a state_dict saved by torch.save.") from None
     return {k.removeprefix("module."): t for k, t in state.items()}  # DataParallel's prefix
 
-def _members(folder: Path) -> list[dict[str, torch.Tensor]]:
-    return [_read_pth(p) for p in sorted(folder.glob("*.pth"), key=lambda p: (len(p.stem), p.stem))]
+def _members(folder: Path) -> dict[Path, dict[str, torch.Tensor]]:
+    return {p: _read_pth(p) for p in sorted(folder.glob("*.pth"), key=lambda p: (len(p.stem), p.stem))}
 
-def _sizes(state: dict[str, torch.Tensor], path: Path) -> dict[str, int]:
+def _sizes(path: Path, state: dict[str, torch.Tensor]) -> dict[str, int]:
     "`latent`, `width` and `image_size` of the network whose weights these are."
-    try: codes, width, latent = state["linear_enc.0.weight"].shape[1], state["encoder.0.weight"].shape[0] // 16, state["linear_enc.3.weight"].shape[0]
-    except (KeyError, IndexError): raise ValueError(f"{path} does not hold an autoencoder of the official code: it lacks its layers.") from None
-    return {"latent": latent, "width": width, "image_size": 16 * math.isqrt(codes // (64 * width))}
+    try:
+        codes, width, latent = state["linear_enc.0.weight"].shape[1], state["encoder.0.weight"].shape[0] // 16, state["linear_enc.3.weight"].shape[0]
+        return {"latent": latent, "width": width, "image_size": 16 * math.isqrt(codes // (64 * width))}
+    except (KeyError, IndexError, ZeroDivisionError): raise ValueError(f"{path} does not hold an autoencoder of the official code: it lacks its layers.") from None
 
 @patch(cls_method=True)
 def from_official(cls: DDAD, folder: str | Path, backbone: str = "AE", device: str = "auto", **params):
     """A detector from checkpoints as the authors' code lays them out in `folder`; without `a/` the one-class detector. `params`: further parameters of `DDAD`, such as `score` or `fpr`.
 
-    Raises `FileNotFoundError` without two networks in `b/`, `ValueError` naming the file for one that does not fit.
+    Raises `FileNotFoundError` without two networks in `b/`, `ValueError` naming the file for one that does not fit and for a score whose ASR-Net is not there.
     """
     folder = Path(folder)
-    states = {"udm": _members(folder / "a"), "ndm": _members(folder / "b")}
-    if len(states["ndm"]) < 2: raise FileNotFoundError(f"{folder / 'b'} has {len(states['ndm'])} checkpoints (0.pth, 1.pth, ...): the NDM needs at least 2.")
-    found = {score: folder / "refine" / f"refine_{score[2:]}.pth" for score in ("r_dual", "r_intra")}
-    refiners = {s: _read_pth(p) for s, p in found.items() if p.is_file() and (states["udm"] or s == "r_intra")}
-    d = cls(backbone, k=len(states["ndm"]), refine_epochs=100 if "r_dual" in refiners else 0, device=device, **_sizes(states["ndm"][0], folder / "b/0.pth"), **params)
-    nets = _empty_networks(d, {m: len(s) for m, s in states.items()}, list(refiners))
-    for net, state, path in zip([*nets[0], *nets[1], *nets[2].values()], [*states["udm"], *states["ndm"], *refiners.values()],
-                                [*(folder / part / f"{i}.pth" for part, m in (("a", "udm"), ("b", "ndm")) for i in range(len(states[m]))), *(found[s] for s in refiners)]):
+    udm, ndm = _members(folder / "a"), _members(folder / "b")
+    if len(ndm) < 2: raise FileNotFoundError(f"{folder / 'b'} has {len(ndm)} checkpoints (0.pth, 1.pth, ...): the NDM needs at least 2.")
+    files = {s: folder / "refine" / f"refine_{s[2:]}.pth" for s in ("r_dual", "r_intra") if udm or s == "r_intra"}
+    refiners = {s: _read_pth(p) for s, p in files.items() if p.is_file()}
+    d = cls(backbone, k=len(ndm), device=device, **_sizes(*next(iter(ndm.items()))) | params)
+    score = _resolve_score(d, bool(udm))
+    if d.score == "auto" and score not in refiners: score = "inter" if udm else "rec"
+    if score in INPUTS and score not in refiners: raise ValueError(f"score is {score!r}, but {folder / 'refine'} has no ASR-Net for it: choose another score.")
+    nets = _empty_networks(d, {"udm": len(udm), "ndm": len(ndm)}, list(refiners))
+    for net, (path, state) in zip([*nets[0], *nets[1], *nets[2].values()], [*udm.items(), *ndm.items(), *((files[s], state) for s, state in refiners.items())]):
         try: net.load_state_dict(state)
         except RuntimeError: raise ValueError(f"{path} does not fit {d.backbone}: name the backbone it was trained with.") from None
         net.eval()
-    return _assemble(d, *nets, _resolve_score(d, bool(states["udm"])))
+    return _assemble(d, *nets, score)
 
 # %% ../nbs/12_detector.ipynb #98df0193
 class _Outputs(nn.Module):

@@ -1,6 +1,8 @@
 "ddad-fit and ddad-score, as a user runs them."
 import csv
 import json
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +106,16 @@ def test_help_and_a_closed_pipe(command, place):
     if command == "ddad-score":
         done = subprocess.run(f"{tool} {place}/model {place}/new | head -n 2", shell=True, capture_output=True, text=True)
         assert len(done.stdout.splitlines()) == 2 and "Traceback" not in done.stderr
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(place, tmp_path, monkeypatch, capsys):
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    arguments = [str(place / "model"), str(place / "new/tuesday"), "--out", str(tmp_path / "found")]
+    assert main_score(arguments) == 0 and capsys.readouterr().err == ""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with monkeypatch.context() as patch, open(slave, "w") as terminal:
+        patch.setattr(sys, "stderr", terminal)
+        assert main_score(arguments) == 0
+        assert b"3/3" in os.read(master, 10000)
+    os.close(master)

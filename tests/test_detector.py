@@ -1,5 +1,6 @@
 "The detector: scikit-learn's conventions, the threshold's guarantee, saving, the official checkpoints, ONNX."
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -215,9 +216,13 @@ def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
     theirs = DDAD.from_official(tmp_path, backbone, device="cpu")
     assert theirs.score_ == "r_dual" and np.array_equal(theirs.anomaly_score(X), ours.anomaly_score(X))
     assert (theirs.calibrate(discs(40)).predict(X) != 0).all() and {k: theirs.get_params()[k] for k in size} == size
-    one_class = tmp_path / "one"
-    (tmp_path / "b").rename(one_class.joinpath("b") if one_class.mkdir() is None else None)
-    assert DDAD.from_official(one_class, backbone).score_ == "rec"
+    assert np.allclose(DDAD.from_official(tmp_path, backbone, device="cpu", score="r_intra").anomaly_score(X), ours.anomaly_maps(X)["r_intra"].mean((1, 2)))
+    (tmp_path / "refine/refine_dual.pth").unlink()
+    assert DDAD.from_official(tmp_path, backbone).score_ == "inter" and DDAD.from_official(tmp_path, backbone, score="r_intra").score_ == "r_intra"
+    with pytest.raises(ValueError, match="no ASR-Net"): DDAD.from_official(tmp_path, backbone, score="r_dual")
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "b/0.pth").rename(tmp_path / "b/7.pth")
+    assert DDAD.from_official(tmp_path, backbone).score_ == "rec"
 
 
 def test_what_is_no_official_checkpoint_is_named_and_executes_nothing(tmp_path):
