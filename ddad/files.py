@@ -45,22 +45,30 @@ def _picture(path: Path, window: Window) -> Iterator[np.ndarray]:
 # %% ../nbs/11_files.ipynb #1d9ce436
 def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
     import pydicom
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels import apply_color_lut, iter_pixels
     header = pydicom.dcmread(path)
     for pixels in iter_pixels(header):
+        if header.PhotometricInterpretation == "PALETTE COLOR": pixels = to_gray(apply_color_lut(pixels, header), 0, 2 ** header.RedPaletteColorLookupTableDescriptor[2] - 1)
         if pixels.ndim == 3: yield np.asarray(Image.fromarray(pixels).convert("L"))
         else: yield _windowed(pixels, header, window)
 
 def _windowed(pixels: np.ndarray, header, window: Window) -> np.ndarray:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_modality_lut
     values, inverted = apply_modality_lut(pixels, header), header.PhotometricInterpretation == "MONOCHROME1"
     if isinstance(window, tuple): gray = to_gray(values, *window)
-    elif window == "auto" and (header.get("WindowCenter") is not None or header.get("VOILUTSequence")):
-        black, white = apply_voi_lut(np.array([-1e6, 1e6]), header)  # the ends of what the file's window puts out
-        gray = to_gray(apply_voi_lut(values, header), black, white)
+    elif window == "auto" and (header.get("VOILUTSequence") or header.get("WindowCenter") is not None and header.get("WindowWidth")):
+        ends = _window(np.array([-1e6, 1e6]), header)  # of what the file's window puts out; a table may fall
+        gray = to_gray(_window(values, header), ends.min(), ends.max())
     elif pixels.dtype == np.uint8: return pixels.max() - pixels if inverted else pixels
     else: gray = to_gray(values)
     return 255 - gray if inverted else gray
+
+def _window(values: np.ndarray, header) -> np.ndarray:
+    from pydicom.pixels import apply_voi_lut
+    if header.get("VOILUTSequence"):
+        n, first = header.VOILUTSequence[0].LUTDescriptor[:2]
+        values = np.clip(values, first, first + (n or 2**16) - 1)  # pydicom's own clipping overflows far outside of the table
+    return apply_voi_lut(values, header)
 
 # %% ../nbs/11_files.ipynb #9d7c7d1a
 def _nifti(path: Path, window: Window) -> Iterator[np.ndarray]:

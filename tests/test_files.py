@@ -7,7 +7,9 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.pixels import apply_color_lut
+from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from ddad.data import read_image
@@ -72,6 +74,28 @@ def test_dicom_rescale_and_window(tmp_path):
     assert np.abs(gray.astype(float) - np.clip((hu - 300) / 400, 0, 1) * 255).max() <= 2
     assert np.array_equal(one(path, (300, 700)), to_gray(hu, 300, 700))
     assert np.array_equal(one(path, "minmax"), to_gray(RAMP))
+
+
+@pytest.mark.parametrize("table", [np.arange(256), np.arange(256)[::-1]], ids=["rising", "falling"])
+def test_a_lookup_table_is_followed_whichever_way_it_runs(table, tmp_path):
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 1000, 8], table.tolist()
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "US"
+    gray = one(write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16), VOILUTSequence=Sequence([item])))
+    assert np.array_equal(gray, table[np.clip(RAMP - 1000, 0, 255)])
+
+
+def test_a_window_without_its_width_is_no_window(tmp_path):
+    assert np.array_equal(one(write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16), WindowCenter=500)), to_gray(RAMP))
+
+
+def test_a_palette_becomes_the_gray_of_its_colours():
+    path = get_testdata_file("examples_palette.dcm", download=False)
+    if path is None: pytest.skip("this pydicom does not ship it")
+    header = pydicom.dcmread(path)
+    colours = apply_color_lut(header.pixel_array, header)
+    expected = np.asarray(Image.fromarray((colours // (257 if colours.dtype == np.uint16 else 1)).astype(np.uint8)).convert("L"))
+    assert np.abs(one(path).astype(int) - expected).max() <= 1
 
 
 def test_monochrome1_is_inverted(tmp_path):
