@@ -24,8 +24,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from .data import resize
 from .detector import DDAD, conformal_p_values, side_by_side
-from .files import SUFFIXES, find_images, read_slices, resize
+from .files import SUFFIXES, find_images, read_slices
 
 # %% auto #0
 __all__ = ['Scored', 'score_files', 'overlay', 'write_scores', 'main_score', 'main_fit']

@@ -8,22 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 import torch
-from PIL import Image
-from safetensors import safe_open
+from filelock import FileLock, Timeout
+from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SPLITS', 'DRAWS', 'find_root', 'read_repartition', 'check_image_size', 'read_image', 'read_images', 'to_float',
-           'Benchmark', 'unlabeled_counts', 'draw_unlabeled', 'cache_folder', 'load_benchmark']
+__all__ = ['SPLITS', 'FORMATS', 'DRAWS', 'find_root', 'written', 'alone', 'read_json', 'list_names', 'read_repartition',
+           'check_image_size', 'to_gray', 'open_picture', 'read_page', 'read_image', 'resize', 'read_images',
+           'to_float', 'Benchmark', 'unlabeled_counts', 'draw_unlabeled', 'cache_folder', 'load_benchmark']
 
 # %% ../nbs/00_data.ipynb #1c75b077
 def find_root(root: str | Path | None = None) -> Path:
@@ -32,6 +38,58 @@ def find_root(root: str | Path | None = None) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}: give the Med-AD folder as `data_root` (DATA=... to make) or in the variable DDAD_DATA.")
     return path
+
+# %% ../nbs/00_data.ipynb #36e63d95
+def _reason(e: Exception) -> str:
+    return " ".join(str(getattr(e, "strerror", None) or e).split())[:150] or type(e).__name__
+
+@contextmanager
+def written(path: str | Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which takes the place of `path` when the block ends and is deleted where it fails. The folder is made if need be.
+
+    Raises `OSError` naming the file and the reason where the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except BaseException as e:
+        try: part.unlink(missing_ok=True)
+        except OSError: pass  # the folder cannot be written to, so the part is not there either
+        if not isinstance(e, (OSError, SafetensorError)): raise
+        raise OSError(f"{path} cannot be written ({_reason(e)}): free some space, or choose a folder that you may write to.") from None
+
+@contextmanager
+def alone(path: str | Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the lock of `path` (a hidden file beside it, which the system frees when the process dies). While another process has it, this one says so and waits, calling `waiting` each second.
+
+    Raises `OSError` where the folder cannot be written to.
+    """
+    lock = FileLock(Path(path).with_name(f".{Path(path).name}.lock"))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path} is being written by another process: waiting for it.", file=sys.stderr)
+        while not lock.is_locked:
+            waiting()
+            try: lock.acquire(timeout=1)
+            except Timeout: pass
+    except OSError as e: raise OSError(f"{path} cannot be written ({_reason(e)}): choose a folder that you may write to.") from None
+    try: yield
+    finally: lock.release()
+
+def _once(pairs: list[tuple]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs): raise ValueError(f"the key {next(k for i, (k, _) in enumerate(pairs) if k in dict(pairs[:i]))[:50]!r} stands there twice")
+    return found
+
+def read_json(path: str | Path, remedy: str = "restore the file"):
+    "What a JSON file holds. Raises `ValueError` naming the file and the `remedy` where it is no JSON, has a key twice or cannot be read."
+    try: return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+    except (ValueError, RecursionError, OSError) as e: raise ValueError(f"{path} is not JSON ({_reason(e)}): {remedy}.") from None
 
 # %% ../nbs/00_data.ipynb #23d015e2
 SPLITS = {"normal": ("train", "0"), "unlabeled_normal": ("train", "unlabeled", "0"), "unlabeled_abnormal": ("train", "unlabeled", "1"),
@@ -55,25 +113,43 @@ def _benchmark_folder(root: Path, name: str) -> Path:
         raise ValueError(f"There is no benchmark {name!r} in {root} (no {name}/data.json): it has {', '.join(known) or 'none'}.")
     return folder
 
+def list_names(folder: str | Path) -> dict[str, list[str]]:
+    "The names in the `data.json` of a benchmark's folder, by the keys of `SPLITS`, whether or not the images are there. Raises `ValueError` for a `data.json` that is not JSON or lacks a key."
+    path = Path(folder) / "data.json"
+    tree = read_json(path, "restore the file that came with the benchmark")
+    return {split: _names(tree, keys, path) for split, keys in SPLITS.items()}
+
+def _outside(images: Path):
+    "A function that says whether a name leads out of the folder `images`."
+    top = images.resolve()
+    @cache
+    def inside(folder: str) -> bool:
+        try: return (images / folder).resolve().is_relative_to(top)
+        except (ValueError, OSError, RuntimeError): return False  # a NUL, a lone surrogate, a circle of links
+    def outside(name: str) -> bool:
+        folder, last = os.path.split(name)
+        return last in ("", ".", "..") or not inside(folder) or (os.path.islink(images / name) and not inside(name))
+    return outside
+
 def read_repartition(root: str | Path | None, name: str) -> dict[str, list[str]]:
     """The file names of each split of benchmark `name`, by the keys of `SPLITS`.
 
     Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a `data.json` that is not JSON or
-    lacks a key, or a name that leads outside the benchmark's `images/`.
+    lacks a key, a name that leads outside the benchmark's `images/`, or one that stands there twice.
     """
     folder = _benchmark_folder(find_root(root), name)
+    splits, listed = list_names(folder), {}
     path, images = folder / "data.json", folder / "images"
-    try: tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e: raise ValueError(f"{path} is not JSON ({e}): restore the file that came with the benchmark.") from None
-    splits = {split: _names(tree, keys, path) for split, keys in SPLITS.items()}
+    leads_outside = _outside(images)
     for split, names in splits.items():
+        place = ".".join(SPLITS[split])
         if not names and not split.startswith("unlabeled"):
-            raise ValueError(f"{path}: {'.'.join(SPLITS[split])} is empty: each of the known-normal and test lists needs at least one image.")
+            raise ValueError(f"{path}: {place} is empty: each of the known-normal and test lists needs at least one image.")
         for n in names:
-            if not (images / n).resolve().is_relative_to(images.resolve()):
-                raise ValueError(f"{path} names {n!r}, which lies outside the root {images}: name files in that folder only.")
-            if not (images / n).is_file():
-                raise FileNotFoundError(f"{images / n} is missing, but {path} lists it under {'.'.join(SPLITS[split])}: restore the image or take its name out.")
+            if n in listed: raise ValueError(f"{path} lists {n[:99]!r} twice, under {listed[n]} and {place}: an image belongs to one split.")
+            listed[n] = place
+            if leads_outside(n): raise ValueError(f"{path} names {n[:99]!r} under {place}, which lies outside the root {images}: name files in that folder only.")
+            if not os.path.isfile(images / n): raise FileNotFoundError(f"{n[:99]!r} is missing in {images}, but {path} lists it under {place}: restore the image or take its name out.")
     return splits
 
 # %% ../nbs/00_data.ipynb #34bc8858
@@ -83,20 +159,47 @@ def check_image_size(image_size: int) -> int:
         raise ValueError(f"image_size is {image_size}: the networks halve an image four times, so choose a multiple of 16, such as 64.")
     return image_size
 
-def read_image(path: str | Path, image_size: int = 64) -> np.ndarray:
-    "One image as gray levels: (H, W) uint8. Raises `ValueError` if the file is not an image."
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")  # of the others, Pillow hands one to an interpreter (EPS)
+
+def to_gray(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    "Intensities to uint8: `low` (default: the lowest) and all below become 0, `high` (default: the highest) and all above 255; what is not finite counts as low."
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    if low is None: low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    if high <= low: return np.zeros(values.shape, np.uint8)
+    return (np.clip((np.where(finite, values, low) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+@contextmanager
+def open_picture(path: str | Path) -> Iterator[Image.Image]:
+    "A picture file, told by its content and not by its name, with no pixel decoded yet. Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other kinds of files."
+    with Image.open(path, formats=FORMATS) as im:
+        if im.width * im.height > (Image.MAX_IMAGE_PIXELS or float("inf")): raise ValueError(f"it has {im.width} x {im.height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
+        yield im
+
+def read_page(page: Image.Image) -> np.ndarray:
+    "A picture, or one page of it, as gray levels: (H, W) uint8; more than 8 bits are scaled from their lowest to their highest intensity."
+    return to_gray(np.asarray(page)) if page.mode.startswith(("I", "F")) else np.asarray(page.convert("L"))
+
+def read_image(path: str | Path, image_size: int | None = 64) -> np.ndarray:
+    "One image as gray levels: (H, W) uint8, in its own size for an `image_size` of None. Raises `ValueError` if the file is not an image."
     try:
-        with Image.open(path) as im:
-            return np.asarray(im.convert("L").resize((image_size, image_size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as e:
-        raise ValueError(f"{path} cannot be read as an image ({type(e).__name__}): replace the file or take its name out of data.json.") from None
+        with open_picture(path) as im: gray = read_page(im)
+    except Exception as e:  # Pillow raises whatever a damaged file leads it into
+        reason = "no image of a known kind" if isinstance(e, UnidentifiedImageError) else _reason(e)
+        raise ValueError(f"{path} cannot be read as an image ({reason}): replace the file or take its name out of data.json.") from None
+    return gray if image_size is None else resize(gray, image_size)
+
+def resize(gray: np.ndarray, image_size: int) -> np.ndarray:
+    "A gray image (H, W) uint8 as a square of `image_size` pixels, bilinear and antialiased."
+    return np.asarray(Image.fromarray(gray).resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 def read_images(paths: list[Path], image_size: int = 64, progress: bool = True) -> torch.Tensor:
     "Images read in parallel, in the order given: (N, 1, H, W) uint8."
+    images = np.empty((len(paths), 1, image_size, image_size), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read = pool.map(lambda p: read_image(p, image_size), paths)
-        images = list(tqdm(read, total=len(paths), desc="images", unit="", disable=not progress, leave=False))
-    return torch.from_numpy(np.stack(images)).unsqueeze(1) if images else torch.empty(0, 1, image_size, image_size, dtype=torch.uint8)
+        for i, gray in enumerate(tqdm(read, total=len(paths), desc="images", unit="", disable=not progress, leave=False)): images[i, 0] = gray
+    return torch.from_numpy(images)
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
     "uint8 gray levels 0...255 to float32 in [-1, 1], the networks' scale; what is float already stays as it is."
@@ -186,15 +289,18 @@ def cache_folder() -> Path:
     "Where decoded benchmarks and the phantom are kept: `DDAD_CACHE`, else the user's cache folder."
     return Path(os.environ.get("DDAD_CACHE") or platformdirs.user_cache_dir("ddad"))
 
+def _load(path: Path) -> tuple[dict[str, torch.Tensor], str] | None:
+    try:
+        with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()["hash"]
+    except (OSError, SafetensorError): return None  # not there yet, or damaged
+
 def _cached(path: Path, make) -> tuple[dict[str, torch.Tensor], str]:
-    if not path.is_file():
+    if found := _load(path): return found
+    with alone(path):
+        if found := _load(path): return found
         tensors, content = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})
-        part.replace(path)
-    with safe_open(path, "pt") as f:
-        return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()["hash"]
+        with written(path) as part: save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})
+    return tensors, content
 
 # %% ../nbs/00_data.ipynb #1dcb3520
 def load_benchmark(root: str | Path | None, name: str, image_size: int = 64, progress: bool = True) -> Benchmark:

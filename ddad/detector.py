@@ -31,9 +31,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from fastcore.basics import patch
 
 from . import experiment
-from .data import Benchmark, to_float
+from .data import Benchmark, resize, to_float
 from .ensemble import float32_exact, generator, pick_device
-from .files import Window, check_window, find_images, read_slices, resize
+from .files import Window, check_window, find_images, read_slices
 from .networks import ASRNet, make_network
 from .refine import INPUTS, VARIANTS
 from .scores import anomaly_maps, image_scores

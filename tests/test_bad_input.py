@@ -38,7 +38,7 @@ def refused(capsys, arguments, out):
 
 @pytest.mark.parametrize("damage, says", [
     (break_json, ["data.json is not JSON"]), (drop_key, ["data.json lacks the key train.unlabeled.1"]),
-    (drop_image, ["test_normal_03.png is missing", "test.0"]), (spoil_image, ["test_normal_03.png cannot be read as an image"]),
+    (drop_image, ["'test_normal_03.png' is missing", "test.0"]), (spoil_image, ["test_normal_03.png cannot be read as an image"]),
     (cut_image, ["test_normal_03.png cannot be read as an image"]), (lead_outside, ["outside the root"]), (empty_test, ["test.1 is empty"]),
     (spoil_mask, ["test_abnormal_00.png cannot be read as an image"])])
 def test_damaged_benchmark(discs, tmp_path, capsys, damage, says):

@@ -13,7 +13,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from ddad.data import read_image
-from ddad.files import find_images, read_slices, resize, to_gray
+from ddad.data import resize, to_gray
+from ddad.files import find_images, read_slices
 
 RAMP = np.arange(48 * 64, dtype=np.int32).reshape(48, 64)
 
