@@ -27,9 +27,10 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SPLITS', 'FORMATS', 'DRAWS', 'find_root', 'written', 'alone', 'read_json', 'list_names', 'read_repartition',
-           'check_image_size', 'to_gray', 'open_picture', 'read_page', 'read_image', 'resize', 'read_images',
-           'to_float', 'Benchmark', 'unlabeled_counts', 'draw_unlabeled', 'cache_folder', 'load_benchmark']
+__all__ = ['SPLITS', 'FORMATS', 'DRAWS', 'find_root', 'written', 'alone', 'read_json', 'benchmark_folder', 'list_names',
+           'leads_outside', 'read_repartition', 'check_image_size', 'to_gray', 'open_picture', 'read_page',
+           'read_image', 'resize', 'read_images', 'to_float', 'Benchmark', 'unlabeled_counts', 'draw_unlabeled',
+           'cache_folder', 'load_benchmark']
 
 # %% ../nbs/00_data.ipynb #1c75b077
 def find_root(root: str | Path | None = None) -> Path:
@@ -104,7 +105,8 @@ def _names(tree, keys: tuple[str, ...], path: Path) -> list[str]:
         raise ValueError(f"{path}: {'.'.join(keys)} must be a list of file names.")
     return tree
 
-def _benchmark_folder(root: Path, name: str) -> Path:
+def benchmark_folder(root: Path, name: str) -> Path:
+    "The folder of benchmark `name` in `root`. Raises `ValueError` for a name that leads outside or a folder without a `data.json`."
     folder = root / name
     if not name or folder.resolve().parent != root.resolve():
         raise ValueError(f"The benchmark {name!r} is outside the root {root}: give the plain name of a folder in it.")
@@ -119,7 +121,7 @@ def list_names(folder: str | Path) -> dict[str, list[str]]:
     tree = read_json(path, "restore the file that came with the benchmark")
     return {split: _names(tree, keys, path) for split, keys in SPLITS.items()}
 
-def _outside(images: Path):
+def leads_outside(images: Path):
     "A function that says whether a name leads out of the folder `images`."
     top = images.resolve()
     @cache
@@ -137,10 +139,10 @@ def read_repartition(root: str | Path | None, name: str) -> dict[str, list[str]]
     Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a `data.json` that is not JSON or
     lacks a key, a name that leads outside the benchmark's `images/`, or one that stands there twice.
     """
-    folder = _benchmark_folder(find_root(root), name)
+    folder = benchmark_folder(find_root(root), name)
     splits, listed = list_names(folder), {}
     path, images = folder / "data.json", folder / "images"
-    leads_outside = _outside(images)
+    outside = leads_outside(images)
     for split, names in splits.items():
         place = ".".join(SPLITS[split])
         if not names and not split.startswith("unlabeled"):
@@ -148,7 +150,7 @@ def read_repartition(root: str | Path | None, name: str) -> dict[str, list[str]]
         for n in names:
             if n in listed: raise ValueError(f"{path} lists {n[:99]!r} twice, under {listed[n]} and {place}: an image belongs to one split.")
             listed[n] = place
-            if leads_outside(n): raise ValueError(f"{path} names {n[:99]!r} under {place}, which lies outside the root {images}: name files in that folder only.")
+            if outside(n): raise ValueError(f"{path} names {n[:99]!r} under {place}, which lies outside the root {images}: name files in that folder only.")
             if not os.path.isfile(images / n): raise FileNotFoundError(f"{n[:99]!r} is missing in {images}, but {path} lists it under {place}: restore the image or take its name out.")
     return splits
 

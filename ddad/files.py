@@ -16,7 +16,8 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from .data import open_picture, read_page, to_gray
 
 # %% auto #0
-__all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'open_dicom', 'read_slices', 'find_images']
+__all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'open_dicom', 'read_frame', 'read_slices',
+           'find_images']
 
 # %% ../nbs/11_files.ipynb #3b1a713c
 Window = str | tuple[float, float]
@@ -85,12 +86,20 @@ def _check_deflated(path: Path, start: int) -> None:
                 block = inflate.unconsumed_tail
 
 def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
-    from pydicom.pixels import apply_color_lut, iter_pixels
     header = open_dicom(path)
-    for pixels in iter_pixels(header):
-        if header.PhotometricInterpretation == "PALETTE COLOR": pixels = to_gray(apply_color_lut(pixels, header), 0, 2 ** header.RedPaletteColorLookupTableDescriptor[2] - 1)
-        if pixels.ndim == 3: yield np.asarray(Image.fromarray(pixels).convert("L"))
-        else: yield _windowed(pixels, header, window)
+    for i in range(int(header.get("NumberOfFrames") or 1)):
+        pixels, coloured = read_frame(header, i)
+        yield pixels if coloured else _windowed(pixels, header, window)
+
+def read_frame(header, index: int = 0) -> tuple[np.ndarray, bool]:
+    "A frame's stored values (H, W), and whether they came from colours; those are gray levels (H, W) uint8 already, with the usual weights. Raises what pydicom's decoders raise."
+    from pydicom.pixels import apply_color_lut, pixel_array
+    pixels = pixel_array(header, index=index)
+    if header.PhotometricInterpretation == "PALETTE COLOR": pixels, depth = apply_color_lut(pixels, header), header.RedPaletteColorLookupTableDescriptor[2]
+    else: depth = header.BitsStored
+    if pixels.ndim == 2: return pixels, False
+    if pixels.dtype != np.uint8: pixels = to_gray(pixels, 0, 2 ** depth - 1)
+    return np.asarray(Image.fromarray(pixels[..., :3]).convert("L")), True
 
 def _windowed(pixels: np.ndarray, header, window: Window) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut
