@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import imagehash
@@ -23,7 +25,7 @@ from .data import SPLITS, benchmark_folder, find_root, leads_outside, list_names
 
 # %% auto #0
 __all__ = ['MAX_DISTANCE', 'MIN_CORRELATION', 'PAPER', 'Look', 'look_at', 'Copy', 'find_copies', 'Report', 'check_benchmark',
-           'draw_leaks']
+           'draw_leaks', 'write_report']
 
 # %% ../nbs/17_check.ipynb #28ef2336
 @dataclass(frozen=True)
@@ -156,3 +158,16 @@ def draw_leaks(report: Report, images: str | Path, n: int = 8):
         titles = [f"{'.'.join(SPLITS[columns[split][i]])}\n{columns['distance'][i]} bits" for i in chosen]
         plots.image_grid([resize(read_image(Path(images) / columns[name][i], None), 128) for i in chosen], titles, axes=row)
     return fig
+
+# %% ../nbs/17_check.ipynb #97afb0ed
+def write_report(report: Report, images: str | Path, folder: str | Path) -> None:
+    "Writes `<benchmark>.json` (what was found, and by which code), `<benchmark>.csv` (a row a leak) and, where something leaks, `<benchmark>.png` and `.pdf`."
+    from ddad import experiment, plots
+    content = hashlib.sha256("".join(f"{n} {s} {l.digest}\n" for n, s, l in zip(report.names, report.splits, report.looks)).encode("utf-8", "surrogatepass")).hexdigest()
+    place = Path(folder) / report.benchmark
+    place.parent.mkdir(parents=True, exist_ok=True)
+    experiment.write_csv(place.with_name(f"{place.name}.csv"), report.leak_columns())
+    if (fig := draw_leaks(report, images)) is not None: plots.save(fig, place)
+    experiment.write_json(place.with_name(f"{place.name}.json"), {"benchmark": report.benchmark, "rule": {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}, "splits": report.rows(), "wrong": report.wrong,
+                                     "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks), "data_hash": content, "commit": experiment.commit(), "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                                     "versions": {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}})

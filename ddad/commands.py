@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .data import resize
+from .data import resize, written
 from .detector import DDAD, conformal_p_values, side_by_side
 from .files import SUFFIXES, find_images, read_slices
 
@@ -110,7 +110,7 @@ def write_scores(detector: DDAD, files: Sequence[Path], out: TextIO, form: str =
 
 def _write_overlay(scored: Scored, folder: Path, n: int, top: float | None) -> str:
     name = f"overlays/{n:06}_{scored.file.name.split('.')[0]}{'' if scored.slice is None else f'_{scored.slice}'}.png"
-    overlay(scored.gray, scored.map, top or float(scored.map.max())).save(folder / name)
+    with written(folder / name) as part: overlay(scored.gray, scored.map, top or float(scored.map.max())).save(part, "PNG")
     return name
 
 # %% ../nbs/15_commands.ipynb #370c82bf
@@ -118,7 +118,7 @@ def _score_arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="ddad-score", description="Score images with a detector: a line for each image (each slice of a volume) as it goes, larger for more abnormal ones.",
                                 epilog="Exit status: 0 if every file was scored, 1 if some could not be read (they are listed at the end), 2 if nothing could be done. Not for clinical use.")
     p.add_argument("model", help="folder that ddad-fit wrote")
-    p.add_argument("images", nargs="+", help=f"files or folders: {', '.join(SUFFIXES)}, and DICOM files without a suffix")
+    p.add_argument("images", nargs="+", help=f"files or folders: {', '.join(SUFFIXES)}, and DICOM files of any name")
     p.add_argument("--out", metavar="DIR", help="write scores.csv (or scores.jsonl) and overlays there (default: lines to stdout)")
     p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none", help="which images get a PNG with the map over them; needs --out")
@@ -136,6 +136,12 @@ def _prepare(a: argparse.Namespace) -> tuple[DDAD, list[Path]]:
     else: print(f"ddad-score: {a.model} has no threshold, so p_value and abnormal stay empty.", file=sys.stderr)
     return detector, find_images(a.images)
 
+@contextmanager
+def _lines_to(path: Path | None) -> Iterator[TextIO]:
+    if path is None: yield sys.stdout
+    else:
+        with written(path) as part, part.open("w", encoding="utf-8", newline="") as out: yield out
+
 def main_score(argv: Sequence[str] | None = None) -> int:
     "Entry point of `ddad-score`; gives the exit status."
     a = _score_arguments().parse_args(argv)
@@ -144,9 +150,7 @@ def main_score(argv: Sequence[str] | None = None) -> int:
         folder = Path(a.out) if a.out else None
         if folder: (folder / "overlays" if a.overlays != "none" else folder).mkdir(parents=True, exist_ok=True)
         final = folder / f"scores.{a.format}" if folder else None
-        with (final.with_name(f"{final.name}.part").open("w", encoding="utf-8", newline="") if final else nullcontext(sys.stdout)) as out:
-            bad = write_scores(detector, files, out, a.format, a.overlays, folder)
-        if final: final.with_name(f"{final.name}.part").replace(final)
+        with _lines_to(final) as out: bad = write_scores(detector, files, out, a.format, a.overlays, folder)
     except BrokenPipeError:  # the reader of our lines has seen enough
         sys.stdout = None
         return 1
@@ -162,7 +166,7 @@ _OURS = ("self", "checkpoints", "verbose", "window", "random_state", "workers", 
 def _fit_arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="ddad-fit", description="Fit a detector on images that are known to be normal, set its threshold on some held-out ones, and save it.",
                                 epilog="A training that was broken off goes on where it stopped when the same command is given again. Not for clinical use.")
-    p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {', '.join(SUFFIXES)}, and DICOM files without a suffix")
+    p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {', '.join(SUFFIXES)}, and DICOM files of any name")
     p.add_argument("--unlabeled", nargs="+", help="files or folders of unlabeled images, normal and abnormal ones mixed (without: one-class detection)")
     p.add_argument("-o", "--out", metavar="MODEL", required=True, help="folder to save the detector to")
     p.add_argument("--window", nargs="+", default=["auto"], help="intensities that become black and white: auto, minmax, or two numbers (default: auto)")

@@ -148,8 +148,9 @@ def read_repartition(root: str | Path | None, name: str) -> dict[str, list[str]]
         if not names and not split.startswith("unlabeled"):
             raise ValueError(f"{path}: {place} is empty: each of the known-normal and test lists needs at least one image.")
         for n in names:
-            if n in listed: raise ValueError(f"{path} lists {n[:99]!r} twice, under {listed[n]} and {place}: an image belongs to one split.")
-            listed[n] = place
+            file = os.path.normpath(n)
+            if file in listed: raise ValueError(f"{path} lists {n[:99]!r} twice, under {listed[file]} and {place}: an image belongs to one split.")
+            listed[file] = place
             if outside(n): raise ValueError(f"{path} names {n[:99]!r} under {place}, which lies outside the root {images}: name files in that folder only.")
             if not os.path.isfile(images / n): raise FileNotFoundError(f"{n[:99]!r} is missing in {images}, but {path} lists it under {place}: restore the image or take its name out.")
     return splits

@@ -31,15 +31,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from fastcore.basics import patch
 
 from . import experiment
-from .data import Benchmark, resize, to_float
-from .ensemble import float32_exact, generator, pick_device
+from .data import Benchmark, read_json, resize, to_float, written
+from .ensemble import float32_exact, generator, not_finite, pick_device
 from .files import Window, check_window, find_images, read_slices
 from .networks import ASRNet, make_network
 from .refine import INPUTS, VARIANTS
 from .scores import anomaly_maps, image_scores
 
 # %% auto #0
-__all__ = ['FORMAT', 'conformal_threshold', 'fused', 'Scorer', 'as_images', 'DDAD', 'side_by_side', 'conformal_p_values']
+__all__ = ['FORMAT', 'conformal_threshold', 'fused', 'Scorer', 'as_images', 'DDAD', 'side_by_side', 'conformal_p_values',
+           'DamagedWeights']
 
 # %% ../nbs/12_detector.ipynb #dc2aaac7
 def conformal_threshold(scores, fpr: float) -> float:
@@ -332,7 +333,7 @@ def save(self: DDAD, folder: str | Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ddad-") as place:
         new = Path(place) / "new"
         new.mkdir()
-        save_file(tensors, new / "weights.safetensors")
+        with written(new / "weights.safetensors") as part: save_file(tensors, part)
         experiment.write_json(new / "model.json", about)
         if folder.exists(): folder.rename(Path(place) / "old")
         new.rename(folder)
@@ -352,27 +353,41 @@ def load(cls: DDAD, folder: str | Path, device: str = "auto"):
     path, weights = Path(folder) / "model.json", Path(folder) / "weights.safetensors"
     for p in (path, weights):
         if not p.is_file(): raise FileNotFoundError(f"There is no {p}: give the folder that DDAD.save or ddad-fit wrote.")
+    about = read_json(path, "restore the file, or fit and save anew")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] > FORMAT: raise ValueError(f"its format {about['format']} is later than this version of ddad knows ({FORMAT}): update ddad")
         d = cls(**about["params"]).set_params(device=device)
-        nets = _empty_networks(d, about["modules"], about["refiners"])
+        _check_size(d, about["modules"], about["refiners"], weights)
+        nets = d.udm_, d.ndm_, d.refiners_ = _empty_networks(d, about["modules"], about["refiners"])
         calibration = np.array(about["calibration_scores"], dtype=np.float32)
+        if calibration.ndim != 1 or not np.isfinite(calibration).all(): raise ValueError("its calibration scores are no numbers")
         pixel, d.about_ = about["calibration_pixel"], about["about"]
-    except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} is no detector that can be read ({e!r}): restore the file, or fit and save anew.") from None
-    d.udm_, d.ndm_, d.refiners_ = nets
-    _fill(_networks(d), weights)
-    _assemble(d, *nets, about["score"])
+        _fill(_networks(d), weights)
+        _assemble(d, *nets, about["score"])
+    except DamagedWeights: raise
+    except Exception as e:  # any value may be of any kind
+        raise ValueError(f"{path} is no detector that can be read ({' '.join(repr(e).split())[:150]}): restore the file, or fit and save anew.") from None
     if len(calibration): d.calibration_scores_, d.calibration_pixel_ = calibration, pixel
     return d
+
+class DamagedWeights(ValueError):
+    "A saved detector's weights do not fit what model.json says."
+
+def _check_size(d: DDAD, modules: dict[str, int], refiners: list[str], weights: Path) -> None:
+    "Networks that the file of weights is too small for are not made: a number in model.json could ask for any amount of memory."
+    if sum(modules.values()) + len(refiners) > 1000: raise ValueError(f"it has {sum(modules.values())} networks")
+    with torch.device("meta"): nets = _empty_networks(d, modules, refiners)
+    needed = sum(t.numel() * t.element_size() for net in [*nets[0], *nets[1], *nets[2].values()] for t in net.state_dict().values())
+    if needed > weights.stat().st_size: raise DamagedWeights(f"{weights} does not hold the weights that model.json beside it describes (it is too small): restore the file, or fit and save anew.")
 
 def _fill(nets: dict[str, nn.Module], path: Path) -> None:
     "Puts the weights of a saved detector into its networks."
     try:
         with safe_open(path, "pt") as f:
             for name, net in nets.items(): net.load_state_dict({k.removeprefix(f"{name}."): f.get_tensor(k) for k in f.keys() if k.startswith(f"{name}.")})
-    except Exception as e: raise ValueError(f"{path} does not hold the weights that model.json beside it describes ({type(e).__name__}): restore the file, or fit and save anew.") from None
-    for net in nets.values(): net.eval()
+    except Exception as e: raise DamagedWeights(f"{path} does not hold the weights that model.json beside it describes ({type(e).__name__}): restore the file, or fit and save anew.") from None
+    for name, net in nets.items():
+        if bad := not_finite(net.eval()): raise DamagedWeights(f"{path} holds weights that are not finite ({name}.{bad}): restore the file, or fit and save anew.")
 
 # %% ../nbs/12_detector.ipynb #b1fc6fed
 def _read_pth(path: Path) -> dict[str, torch.Tensor]:
@@ -411,7 +426,7 @@ def from_official(cls: DDAD, folder: str | Path, backbone: str = "AE", device: s
     for net, (path, state) in zip([*nets[0], *nets[1], *nets[2].values()], [*udm.items(), *ndm.items(), *((files[s], state) for s, state in refiners.items())]):
         try: net.load_state_dict(state)
         except RuntimeError: raise ValueError(f"{path} does not fit {d.backbone}: name the backbone it was trained with.") from None
-        net.eval()
+        if bad := not_finite(net.eval()): raise ValueError(f"{path} holds weights that are not finite ({bad}): get the file again.")
     return _assemble(d, *nets, score)
 
 # %% ../nbs/12_detector.ipynb #98df0193

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -26,12 +25,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm import tqdm
 
-from .data import to_float
+from .data import alone, to_float, written
 from .networks import make_network
 
 # %% auto #0
 __all__ = ['derive_seed', 'generator', 'seeded', 'pick_device', 'pick_precision', 'float32_exact', 'about_checkpoint',
-           'load_weights', 'Stopped', 'fit', 'batch_order', 'image_batches', 'run_jobs', 'train_modules', 'reconstruct']
+           'not_finite', 'load_weights', 'Stopped', 'fit', 'batch_order', 'image_batches', 'run_jobs', 'train_modules',
+           'reconstruct']
 
 # %% ../nbs/03_ensemble.ipynb #eed4d1a7
 def derive_seed(*parts) -> int:
@@ -81,23 +81,30 @@ def float32_exact():
 
 # %% ../nbs/03_ensemble.ipynb #9bb2afea
 def _write(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
-    part = path.with_name(path.name + ".part")
-    save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, part, {k: json.dumps(v) for k, v in meta.items()})
-    part.replace(path)
+    with written(path) as part: save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, part, {k: json.dumps(v) for k, v in meta.items()})
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    with safe_open(path, "pt") as f:
-        return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    try:
+        with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    except Exception as e: raise ValueError(f"{path} is no checkpoint that can be read ({type(e).__name__}): delete it to train anew.") from None
 
 def about_checkpoint(path: str | Path) -> dict:
     "What a checkpoint's header tells of its training: `losses` (one an epoch), `seconds`, and what `about` of `fit` added. Reads no weights."
-    with safe_open(path, "pt") as f: meta = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    try:
+        with safe_open(path, "pt") as f: meta = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    except Exception as e: raise ValueError(f"{path} is no checkpoint that can be read ({type(e).__name__}): delete it to train anew.") from None
     return {k: v for k, v in meta.items() if k != "key"}
 
+def not_finite(net: nn.Module) -> str:
+    "The name of the first weight of a network that is NaN or infinite; empty if there is none."
+    return next((name for name, t in net.state_dict().items() if t.is_floating_point() and not t.isfinite().all()), "")
+
 def load_weights(net: nn.Module, path: str | Path) -> nn.Module:
-    "`net` with the weights of a finished checkpoint, in eval mode. Raises `ValueError` naming the file where they do not fit."
-    try: net.load_state_dict(_read(Path(path))[0])
-    except Exception as e: raise ValueError(f"{path} does not hold the weights of this network ({type(e).__name__}): delete it to train anew.") from e
+    "`net` with the weights of a finished checkpoint, in eval mode. Raises `ValueError` naming the file where they do not fit or are not finite."
+    tensors, _ = _read(Path(path))
+    try: net.load_state_dict(tensors)
+    except Exception as e: raise ValueError(f"{path} does not hold the weights of this network ({type(e).__name__}): delete it to train anew.") from None
+    if bad := not_finite(net): raise ValueError(f"{path} holds weights that are not finite ({bad}): delete it to train anew.")
     return net.eval()
 
 def _prefixed(prefix: str, net: nn.Module | None) -> dict[str, torch.Tensor]:
@@ -118,20 +125,6 @@ def _restore(net: nn.Module, opt: torch.optim.Optimizer, mean: nn.Module | None,
 class Stopped(RuntimeError):
     "Training was asked to stop, since another network's failed or the user interrupted it."
 
-@contextmanager
-def _alone(path: Path, stop: threading.Event | None):
-    "Holds the lock of one checkpoint, which the system frees when its process dies; waits while another process trains it."
-    lock = FileLock(path.with_name(f".{path.stem}.lock"))
-    try: lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{path.name} is being trained by another process: waiting for it.", file=sys.stderr)
-        while not lock.is_locked:
-            if stop is not None and stop.is_set(): raise Stopped("Training was stopped.")
-            try: lock.acquire(timeout=1)
-            except Timeout: pass
-    try: yield
-    finally: lock.release()
-
 def fit(net: nn.Module, batches: Callable[[int], Iterable], loss: Callable, path: str | Path, *, epochs: int, lr: float, weight_decay: float = 0.0,
         device: torch.device = torch.device("cpu"), precision: str = "float32", compile: bool = False, key: str = "",
         on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None, stop: threading.Event | None = None,
@@ -144,7 +137,9 @@ def fit(net: nn.Module, batches: Callable[[int], Iterable], loss: Callable, path
     With `average_from`, the mean of the weights after that epoch and each later one, its batch-norm statistics taken anew, is saved beside as `<name>_averaged.safetensors`.
     Raises `ValueError` for a file of another `key`, `FloatingPointError` for a loss that is not finite, `Stopped` once `stop` is set.
     """
-    with _alone(Path(path), stop):
+    def asked_to_stop():
+        if stop is not None and stop.is_set(): raise Stopped("Training was stopped.")
+    with alone(path, asked_to_stop):
         return _fit(net, batches, loss, Path(path), epochs, lr, weight_decay, device, precision, compile, key, on_epoch, stop, about, average_from)
 
 def _fit(net, batches, loss, path, epochs, lr, weight_decay, device, precision, compile, key, on_epoch, stop, about, average_from):
@@ -157,14 +152,18 @@ def _fit(net, batches, loss, path, epochs, lr, weight_decay, device, precision, 
     if done is not None:
         tensors, meta = _read(done)
         if meta.get("key") != key: raise ValueError(f"{done} was trained with other settings or data: choose another output folder or delete that one.")
-        losses, seconds = meta["losses"], meta.get("seconds", 0.0)
-        if done == unfinished: _restore(net, opt, mean, tensors)
-        else: net.load_state_dict(tensors)
+        try:
+            losses, seconds = list(map(float, meta["losses"])), float(meta.get("seconds", 0.0))
+            if done == unfinished: _restore(net, opt, mean, tensors)
+            else: net.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as e: raise ValueError(f"{done} does not hold a training of this network ({type(e).__name__}): delete it to train anew.") from None
+        if bad := not_finite(net): raise ValueError(f"{done} holds weights that are not finite ({bad}): delete it to train anew.")
     if compile: net.compile()
     for epoch in range(len(losses) + 1, epochs + 1):
         start = time.perf_counter()
         losses.append(_run_epoch(net.train(), opt, batches(epoch), loss, device, precision, stop))
-        if not math.isfinite(losses[-1]): raise FloatingPointError(f"The loss of {path.stem} is {losses[-1]} in epoch {epoch}: lower the learning rate or train in float32.")
+        what = f"The loss of {path.stem} is {losses[-1]}" if not math.isfinite(losses[-1]) else f"The weights of {path.stem} are not finite ({bad})" if (bad := not_finite(net)) else ""
+        if what: raise FloatingPointError(f"{what} in epoch {epoch}: lower the learning rate or train in float32. The epochs before it are kept.")
         if mean is not None and epoch >= average_from: mean.update_parameters(net)
         tensors = _prefixed("net", net) | _prefixed("mean", mean) | _optimizer_tensors(net, opt)
         seconds += time.perf_counter() - start

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from . import phantom
-from .data import DRAWS, Benchmark, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_repartition, unlabeled_counts
+from .data import DRAWS, Benchmark, alone, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_json, read_repartition, unlabeled_counts, written
 from .ensemble import about_checkpoint, pick_device, pick_precision, train_modules
 from .networks import BACKBONES
 from .refine import INPUTS, VARIANTS, train_refiners
@@ -153,39 +153,42 @@ _FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast an
 
 def write_json(path: Path, content) -> None:
     "JSON with one key a line, written to a temporary name and renamed."
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    with written(path) as part: part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 def write_csv(path: Path, columns: dict[str, Sequence]) -> None:
     "Columns of equal length as CSV; floats keep every digit."
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as f:
+    with written(path) as part, part.open("w", newline="", encoding="utf-8") as f:
         out = csv.writer(f, lineterminator="\n")
         out.writerow(columns)
         out.writerows(zip(*columns.values(), strict=True))
-    part.replace(path)
 
 def read_csv(path: str | Path) -> dict[str, list]:
-    "The columns that `write_csv` wrote: `image` and `network` as text, `label` and `epoch` as int, all others as float."
+    "The columns that `write_csv` wrote: `image` and `network` as text, `label` and `epoch` as int, all others as float. Raises `ValueError` naming the file if it is no such table."
     kinds = {"image": str, "network": str, "label": int, "epoch": int}
-    with Path(path).open(newline="", encoding="utf-8") as f:
-        names, *rows = csv.reader(f)
-    return {name: [kinds.get(name, float)(v) for v in column] for name, column in zip(names, zip(*rows))}
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as f: names, *rows = csv.reader(f, strict=True)
+        if len(set(names)) < len(names): raise ValueError("a column stands there twice")
+        return {name: [kinds.get(name, float)(v) for v in column] for name, column in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)}
+    except (OSError, ValueError, csv.Error) as e: raise ValueError(f"{path} is no table that can be read ({' '.join(str(e).split())[:150]}): restore it, or compute it again.") from None
 
 def open_run(folder: str | Path, config: Config, data_hash: str) -> Path:
-    "The run's folder, made or taken up again. Raises `ValueError` where it holds a run of other settings or other data."
-    folder, ours = Path(folder), {**asdict(config), "data_hash": data_hash}
-    path = folder / "config.json"
-    if path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        usual = vars(Config())
-        differ = [k for k in ours if k not in _FREE and theirs.get(k, usual.get(k)) != ours[k]]
-        if differ:
-            raise ValueError(f"{folder} holds another run ({differ[0]} {theirs.get(differ[0], usual.get(differ[0]))!r} there, {ours[differ[0]]!r} asked): choose another output folder or delete that one.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, ours)
+    "The run's folder, made or taken up again, and this process's alone until it ends: another one that opens it waits. Raises `ValueError` where it holds a run of other settings or other data."
+    folder = Path(folder)
+    if (held := folder.resolve() / "run") not in _HELD: _HELD[held] = _open.enter_context(alone(held))
+    _check_run(folder, config, data_hash)
+    write_json(folder / "config.json", {**asdict(config), "data_hash": data_hash})
     return folder
+
+_HELD, _open = {}, ExitStack()  # the locks of the runs that this process writes, until it ends
+
+def _check_run(folder: Path, config: Config, data_hash: str) -> None:
+    "Raises `ValueError` where the folder holds a run of other settings or other data."
+    path, ours, usual = folder / "config.json", {**asdict(config), "data_hash": data_hash}, vars(Config())
+    if not path.is_file(): return
+    theirs = read_json(path, "restore it, or delete that folder")
+    if not isinstance(theirs, dict): raise ValueError(f"{path} is no configuration: restore it, or delete that folder.")
+    differ = [k for k in ours if k not in _FREE and theirs.get(k, usual.get(k)) != ours[k]]
+    if differ: raise ValueError(f"{folder} holds another run ({differ[0]} {theirs.get(differ[0], usual.get(differ[0]))!r:.99} there, {ours[differ[0]]!r:.99} asked): choose another output folder or delete that one.")
 
 # %% ../nbs/08_experiment.ipynb #bfe0b6e8
 def _resident() -> float:
@@ -320,7 +323,7 @@ def clean_notebook(path: Path) -> None:
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
     home = re.compile(re.escape(str(Path.cwd())) + "/?|" + re.escape(str(Path.home())))
     text = home.sub(lambda m: "~" if m[0] == str(Path.home()) else "", json.dumps(nb, indent=1, ensure_ascii=False))
-    path.write_text(text + "\n", encoding="utf-8")
+    with written(path) as part: part.write_text(text + "\n", encoding="utf-8")
 
 # %% ../nbs/08_experiment.ipynb #bbb9f751
 # glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
@@ -332,20 +335,25 @@ class NotebookFailed(RuntimeError):
 def execute(notebook: str | Path, page: str | Path, parameters: dict, progress: bool = True) -> Path:
     """Runs `notebook` through papermill with `parameters`, writes the executed copy to `page` and cleans it.
 
-    Raises `FileNotFoundError` for a missing notebook, `ValueError` for a parameter that it does not have, `NotebookFailed` where a cell raises; the copy is there in that case too.
+    A page that another process is executing is waited for. Raises `FileNotFoundError` for a missing notebook, `ValueError` for a parameter that it does not have, `NotebookFailed` where a cell raises; the copy is there in that case too.
     """
+    import nbclient
     import papermill
     if not Path(notebook).is_file(): raise FileNotFoundError(f"There is no notebook {notebook}: run this from the repository's root.")
     if unknown := set(parameters) - set(papermill.inspect_notebook(str(notebook))):
         raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}: add it to the cell tagged `parameters`.")
-    Path(page).parent.mkdir(parents=True, exist_ok=True)
     for name, value in MALLOC.items(): os.environ.setdefault(name, value)
-    try:
-        papermill.execute_notebook(str(notebook), str(page), parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
-    except papermill.PapermillExecutionError as e:
-        raise NotebookFailed(f"cell {e.exec_count} of {notebook} failed with {e.ename}: {e.evalue}\nThe executed notebook is kept for reading: {page}") from None
-    clean_notebook(Path(page))
-    return Path(page)
+    page = Path(page)
+    unfinished, failed = page.with_name(f"{page.stem}.unfinished.ipynb"), None
+    with alone(page):
+        try:
+            papermill.execute_notebook(str(notebook), str(unfinished), parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
+            clean_notebook(unfinished)
+        except papermill.PapermillExecutionError as e: failed = f"cell {e.exec_count} of {notebook} failed with {e.ename}: {e.evalue}"
+        except nbclient.exceptions.DeadKernelError: failed = f"the process of {notebook} was killed, for want of memory perhaps: give the same command again to go on"
+        if unfinished.is_file(): unfinished.replace(page)
+    if failed: raise NotebookFailed(f"{failed}\nThe executed notebook is kept for reading: {page}")
+    return page
 
 def claim_gpu() -> FileLock | None:
     "Where there are several GPUs, waits for a free one, holds its lock and makes it the only one that this process and its notebooks see."
@@ -389,9 +397,9 @@ def _arguments() -> argparse.ArgumentParser:
 
 def run(notebook: str, data: str | None, out: str | None, config: Config, store: str | None = None, progress: bool = True) -> Path:
     "Executes the run's notebook and gives the run's folder; raises before anything is written if settings or data are wrong."
-    load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress)
+    content = load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress).hash
     folder = Path(out or f"runs/{config.name}")
-    if (folder / "config.json").is_file(): open_run(folder, config, json.loads((folder / "config.json").read_text(encoding="utf-8")).get("data_hash"))
+    _check_run(folder, config, content)
     execute(notebook, folder / "run.ipynb", asdict(config) | {"data_root": data, "out": str(folder), "store": store}, progress)
     return folder
 

@@ -94,7 +94,10 @@ def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
 def read_frame(header, index: int = 0) -> tuple[np.ndarray, bool]:
     "A frame's stored values (H, W), and whether they came from colours; those are gray levels (H, W) uint8 already, with the usual weights. Raises what pydicom's decoders raise."
     from pydicom.pixels import apply_color_lut, pixel_array
-    pixels = pixel_array(header, index=index)
+    try: pixels = pixel_array(header, index=index)
+    except RuntimeError as e:
+        if "missing dependencies" not in str(e): raise
+        raise ValueError(f"no decoder for {header.file_meta.TransferSyntaxUID.name} is installed: pip install 'ddad[jpeg]'") from None
     if header.PhotometricInterpretation == "PALETTE COLOR": pixels, depth = apply_color_lut(pixels, header), header.RedPaletteColorLookupTableDescriptor[2]
     else: depth = header.BitsStored
     if pixels.ndim == 2: return pixels, False
@@ -157,7 +160,7 @@ def read_slices(path: str | Path, window: Window = "auto") -> Iterator[np.ndarra
 
 # %% ../nbs/11_files.ipynb #422c523a
 def find_images(sources: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The image files of `sources`: a file is taken as it is; a folder is searched to its bottom, in the order of the names, for the suffixes of `SUFFIXES` and for DICOM files without a suffix.
+    """The image files of `sources`: a file is taken as it is; a folder is searched to its bottom, in the order of the names, for the suffixes of `SUFFIXES` and for DICOM files of any name.
 
     Raises `FileNotFoundError` for a source that is not there, `ValueError` for a folder without an image.
     """
@@ -165,12 +168,12 @@ def find_images(sources: str | Path | Iterable[str | Path]) -> list[Path]:
     for source in map(Path, [sources] if isinstance(sources, (str, Path)) else sources):
         if source.is_dir():
             inside = [p for p in sorted(source.rglob("*")) if not p.name.startswith(".") and p.is_file() and _looks_like_image(p)]
-            if not inside: raise ValueError(f"There is no image in {source}: it needs files such as {', '.join(SUFFIXES)}, or DICOM files without a suffix.")
+            if not inside: raise ValueError(f"There is no image in {source}: it needs files such as {', '.join(SUFFIXES)}, or DICOM files of any name.")
             found += inside
         elif source.is_file(): found.append(source)
         else: raise FileNotFoundError(f"There is no file or folder {source}: check the name.")
     return found
 
 def _looks_like_image(path: Path) -> bool:
-    try: return path.name.lower().endswith(SUFFIXES) or "." not in path.name and _is_dicom(path)
+    try: return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
     except OSError: return True  # it will be reported when it is read

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from .data import written
 from .metrics import auc, average_precision, chi2_distance, class_histograms
 
 # %% auto #0
@@ -233,15 +234,11 @@ def _map_row(row, bar, images, maps, order, name: str, percentile: float) -> Non
 def save(fig: Figure, path: str | os.PathLike) -> tuple[Path, Path]:
     "Write `fig` as PNG (150 dpi) and as PDF beside it, with `path` as the name (an ending .png or .pdf is dropped). Returns both paths, PNG first."
     base = Path(re.sub(r"\.(png|pdf)$", "", os.fspath(path)))
-    base.parent.mkdir(parents=True, exist_ok=True)
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # the layout moves a little with each drawing: settled here, both files agree
     return _write(fig, base, "png", {"Software": None}), _write(fig, base, "pdf", {"Creator": None, "Producer": None, "CreationDate": None})
 
 def _write(fig: Figure, base: Path, suffix: str, metadata: dict) -> Path:
-    final, partial = (base.with_name(f"{start}{base.name}.{suffix}") for start in ("", ".partial-"))
-    try:
-        with plt.rc_context({"pdf.fonttype": 42}): fig.savefig(partial, dpi=150, metadata=metadata)  # 42: text stays text
-        os.replace(partial, final)
-    finally: partial.unlink(missing_ok=True)
+    final = base.with_name(f"{base.name}.{suffix}")
+    with written(final) as part, plt.rc_context({"pdf.fonttype": 42}): fig.savefig(part, format=suffix, dpi=150, metadata=metadata)  # 42: text stays text
     return final

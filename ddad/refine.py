@@ -14,13 +14,14 @@ from torch import nn
 from .data import to_float
 from .ensemble import batch_order, derive_seed, fit, float32_exact, generator, load_weights, pick_device, pick_precision, run_jobs, seeded
 from .networks import ASRNet
-from .scores import predict_maps
+from .scores import image_scores, predict_maps
 
 INPUTS = {"r_dual": ("inter", "intra"), "r_intra": ("intra",), "r_inter": ("inter",), "r_image": ("image",), "r_image_dual": ("image", "inter", "intra")}
 VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a map's pixels, from the highest, whose mean is the image's score
 
 # %% auto #0
-__all__ = ['INPUTS', 'VARIANTS', 'synthetic_anomalies', 'focal_loss', 'train_refiners', 'refined_map', 'refine_maps']
+__all__ = ['INPUTS', 'VARIANTS', 'synthetic_anomalies', 'focal_loss', 'train_refiners', 'refined_map', 'score_images',
+           'refine_maps']
 
 # %% ../nbs/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
@@ -112,6 +113,18 @@ def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 4) -> torc
     device = next(net.parameters()).device
     with float32_exact():
         return torch.cat([net.eval()(m.to(device).contiguous(memory_format=torch.channels_last)).softmax(1)[:, 1:].contiguous().cpu() for m in maps.split(batch_size)])
+
+def score_images(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], refiners: dict[str, nn.Module] = {}, top: dict[str, float] = {}, at_once: int = 1024) -> dict[str, torch.Tensor]:
+    """Every image score of images (N, 1, H, W): `rec_1` ... `rec_K`, `rec`, `intra`, `inter` and those of `refiners` (score to ASR-Net), each (N,) float32 on the CPU. The maps of `at_once` images are in memory at a time.
+
+    `top`: the share of a refined map's pixels that counts (see `image_scores`), 1 if not given.
+    """
+    parts = []
+    for x in images.split(at_once):
+        maps = predict_maps(x, udm, ndm) | {"image": to_float(x).cpu()}
+        maps |= refine_maps(refiners, maps)
+        parts.append({name: image_scores(m, top.get(name, 1.0)) for name, m in maps.items() if name != "image"})
+    return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 def refine_maps(nets: dict[str, nn.Module], maps: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     "The refined maps of `nets` (score to ASR-Net) from the maps that they take (see `INPUTS`), each (N, 1, H, W); `image` is the image itself in [-1, 1]."

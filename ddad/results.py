@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
+from .data import read_json, written
 from .experiment import PHANTOM, PRESETS, Config, read_csv
 
 # %% auto #0
@@ -74,8 +75,10 @@ def read_runs(folder: str | Path) -> list[Run]:
     "All finished runs in `folder`, by name. Raises `ValueError` naming a record that cannot be read."
     runs = []
     for path in sorted(Path(folder).glob("*/record.json")):
-        try: runs.append(Run(path.parent, json.loads(path.read_text(encoding="utf-8"))))
-        except ValueError as e: raise ValueError(f"{path} is not JSON ({e}): restore it, or delete that run's folder and compute it again.") from None
+        record = read_json(path, "restore it, or delete that run's folder and compute it again")
+        try: Config(**record["config"]).check()
+        except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{path} is no record of a run ({' '.join(str(e).split())[:150]}): restore it, or delete that run's folder and compute it again.") from None
+        runs.append(Run(path.parent, record))
     return runs
 
 def select(runs: Iterable[Run], **settings) -> list[Run]:
@@ -149,9 +152,8 @@ def markdown(rows: Sequence[dict]) -> str:
 def write_table(path: str | Path, rows: Sequence[dict], note: str = "") -> str:
     "Writes `path`.md, with `note` below the table, and `path`.csv; gives the Markdown."
     path, text = Path(path), markdown(rows) + (f"\n\n{note}" if note else "") + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as f:
+    with written(path.with_suffix(".md")) as part: part.write_text(text, encoding="utf-8")
+    with written(path.with_suffix(".csv")) as part, part.open("w", newline="", encoding="utf-8") as f:
         out = csv.DictWriter(f, list(rows[0]) if rows else [], lineterminator="\n")
         out.writeheader()
         out.writerows(rows)

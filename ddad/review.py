@@ -18,7 +18,7 @@ import torch
 from scipy.stats import binomtest
 
 from . import metrics
-from .data import Benchmark, cache_folder, load_benchmark, to_float
+from .data import Benchmark, cache_folder, load_benchmark, read_json, to_float
 from .ensemble import load_weights, reconstruct
 from .experiment import MODULES, PHANTOM, Config, benchmark_root, read_csv, weights_folder, write_csv
 from .networks import ASRNet, make_network
@@ -123,9 +123,9 @@ def rates(counts: dict[str, int], level: float = 0.95) -> dict[str, tuple[float,
 def read_run(folder: str | Path) -> Run:
     "The finished run in `folder`. Raises `ValueError` in one sentence where there is none."
     path = Path(folder) / "record.json"
-    try: record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: raise ValueError(f"{folder} holds no finished run ({type(e).__name__} at record.json): name a folder of figures/runs, or compute it with ddad-run.") from None
-    if not isinstance(record.get("config"), dict): raise ValueError(f"{path} has no configuration: restore it, or compute the run again.")
+    if not path.is_file(): raise ValueError(f"{folder} holds no finished run (no record.json): name a folder of figures/runs, or compute it with ddad-run.")
+    record = read_json(path, "restore it, or compute the run again")
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict): raise ValueError(f"{path} has no configuration: restore it, or compute the run again.")
     return Run(Path(folder), record)
 
 def _weights(config: Config, what: str, folder: Path) -> Path:

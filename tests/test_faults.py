@@ -1,0 +1,364 @@
+"What can go wrong while files are written and read: every file that is there afterwards is whole, and the same command goes on to the same result."
+import csv
+import io
+import json
+import os
+import pickle
+import random
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ddad import experiment, results, review
+from ddad.data import alone, written
+from ddad.detector import DDAD
+from ddad.ensemble import fit, load_weights
+
+REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
+SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
+QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def command(root, out, **changes):
+    return [str(BIN / "ddad-run"), "--data", str(root), "--out", str(out), *(f"--{k.replace('_', '-')}={v}" for k, v in (SETTINGS | changes).items())]
+
+
+def run(root, out, **changes): return subprocess.run(command(root, out, **changes), cwd=REPO, capture_output=True, text=True)
+
+
+def said(done):
+    "What a command that failed says: its own lines on stderr, without what the notebook's kernel and the progress bars print."
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("ddad-", "The executed"))]
+    assert done.returncode not in (0, None) and "Traceback" not in done.stderr and 1 <= len(lines) <= 2, done.stderr
+    return lines[0]
+
+
+def check_file(path):
+    "Raises where a file is cut off or otherwise not what its name says."
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as f: assert [f.get_tensor(k).numel() for k in f.keys()]
+    elif path.suffix in (".json", ".ipynb"): json.loads(path.read_text())
+    elif path.suffix == ".csv":
+        names, *rows = csv.reader(path.read_text().splitlines())
+        assert path.read_text().endswith("\n") and all(len(row) == len(names) for row in rows)
+    elif path.suffix == ".png": Image.open(path).load()
+    elif path.suffix == ".pdf": assert path.read_bytes().rstrip().endswith(b"%%EOF")
+    elif path.suffix == ".md": assert path.read_text().endswith("\n")
+
+
+def check_files(folder):
+    "Checks every file that is not marked as unfinished; gives how many there were."
+    whole = [p for p in Path(folder).rglob("*") if p.is_file() and p.suffix not in (".part", ".lock") and ".unfinished.ipynb" not in p.name]
+    for path in whole: check_file(path)
+    return len(whole)
+
+
+@pytest.fixture(scope="module")
+def unbroken(root, tmp_path_factory):
+    "The scores of a run that nothing happened to."
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    done = run(root, out)
+    assert done.returncode == 0, done.stderr
+    assert check_files(out) > 10 and not list(out.rglob("*.part"))
+    return (out / "scores.csv").read_bytes()
+
+
+# training
+
+def small(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3, padding=1))
+
+
+BATCHES = torch.randn(3, 5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def train(path, epochs=4, loss=lambda net, x: (net(x) - x).square().mean(), lr=1e-3, batches=BATCHES):
+    return fit(small(), lambda epoch: list(batches), loss, path, epochs=epochs, lr=lr, key="same")
+
+
+def test_a_nan_loss_stops_the_run_at_once_and_keeps_the_last_good_epoch(tmp_path):
+    steps = []
+    def loss(net, x):
+        steps.append(1)
+        return (net(x) - x).square().mean() * (float("nan") if len(steps) > 7 else 1)  # in epoch 3 of 3 steps each
+    with pytest.raises(FloatingPointError, match="loss of net is nan in epoch 3"): train(tmp_path / "net.safetensors", loss=loss)
+    assert len(steps) == 9 and [p.name for p in tmp_path.glob("[!.]*")] == ["net.unfinished.safetensors"]
+    losses = train(tmp_path / "net.safetensors")
+    assert len(losses) == 4 and losses == train(tmp_path / "unbroken.safetensors")
+
+
+def test_weights_that_are_not_finite_stop_it_too(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"weights of net are not finite \(\S+\) in epoch 1"): train(tmp_path / "net.safetensors", epochs=1, lr=float("inf"), batches=BATCHES[:1])
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+def test_the_command_names_the_network_and_the_epoch(root, tmp_path):
+    message = said(run(root, tmp_path / "run", lr=1e30))
+    assert re.search(r"FloatingPointError: The (loss|weights) of [un]dm_\d .* in epoch 1", message) and "lower the learning rate" in message
+    assert not list((tmp_path / "run/weights").glob("*.safetensors")) and not (tmp_path / "run/record.json").exists()
+
+
+def test_the_first_failure_stops_the_other_networks(tmp_path):
+    from ddad.ensemble import Stopped, run_jobs
+    def fails(on_epoch, stop): raise FloatingPointError("the first")
+    def waits(on_epoch, stop):
+        if not stop.wait(20): pytest.fail("nobody told it to stop")
+        raise Stopped("told")
+    with pytest.raises(FloatingPointError, match="the first"): run_jobs({"a": waits, "b": fails}, {"a": 1, "b": 1}, workers=2, progress=False)
+
+
+# damaged files
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    train(path)
+    return path.read_bytes()
+
+
+@QUICK
+@given(cut=st.floats(0, 1) | st.just(1.0), flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8), unfinished=st.booleans())
+def test_a_damaged_checkpoint_is_named(checkpoint, tmp_path, cut, flips, unfinished):
+    content = bytearray(checkpoint[:int(len(checkpoint) * cut)])
+    for at, value in flips:
+        if content: content[int(at * len(content))] = value
+    path = tmp_path / ("net.unfinished.safetensors" if unfinished else "net.safetensors")
+    for old in tmp_path.glob("*.safetensors"): old.unlink()
+    path.write_bytes(content)
+    for read in (lambda: train(tmp_path / "net.safetensors"), lambda: load_weights(small(), path)):
+        try: read()
+        except ValueError as e: assert str(path) in str(e) and "\n" not in str(e)
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda t: t.pop("0.weight"), "does not hold the weights"), (lambda t: t.update({"0.weight": torch.zeros(9)}), "does not hold the weights"), (lambda t: t.update({"0.bias": torch.full((4,), torch.nan)}), "not finite"),
+    (lambda t: t.update({"1.running_var": torch.full((4,), torch.inf)}), "not finite")])
+def test_weights_that_do_not_fit(tmp_path, change, says):
+    tensors = dict(small().state_dict())
+    change(tensors)
+    save_file(tensors, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=says) as stop: load_weights(small(), tmp_path / "net.safetensors")
+    assert str(tmp_path / "net.safetensors") in str(stop.value)
+
+
+anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6)
+
+
+def mutated(tree, where, value):
+    "A copy of nested dicts and lists with one entry, chosen by a number, replaced by `value`."
+    tree = json.loads(json.dumps(tree))
+    places = [(tree, k) for k in tree]
+    for holder, k in places:
+        inner = holder[k]
+        places += [(inner, i) for i in (inner if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else ())]
+    holder, k = places[where % len(places)]
+    holder[k] = value
+    return tree
+
+
+@QUICK
+@given(value=anything, where=st.integers(0, 1000), whole=st.booleans())
+def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
+    config = experiment.Config.of("Discs", epochs=1)
+    ours = {**vars(config), "data_hash": "hash"}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(value if whole else mutated(ours, where, value)))
+    try: experiment.open_run(tmp_path, config, "hash")
+    except ValueError as e: assert str(tmp_path) in str(e) and "\n" not in str(e)
+    record = {"config": ours, "results": [], "images": {"normal": 3}, "training": {}}
+    (tmp_path / "runs/x").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "runs/x/record.json").write_text(json.dumps(value if whole else mutated(record, where, value)))
+    for read in (lambda: results.read_runs(tmp_path / "runs"), lambda: review.read_run(tmp_path / "runs/x")):
+        try: read()
+        except ValueError as e: assert "record.json" in str(e) and "\n" not in str(e)
+
+
+@QUICK
+@given(content=st.binary(max_size=60) | st.text(alphabet="image,label1.5e\n\"x-", max_size=60).map(str.encode))
+def test_any_table_is_read_or_named(tmp_path, content):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    try: assert all(isinstance(v, list) for v in experiment.read_csv(path).values())
+    except ValueError as e: assert str(path) in str(e) and "\n" not in str(e)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    return DDAD(k=2, epochs=1, refine_epochs=1, image_size=16, batch_size=16, holdout=0.5, fpr=0.2, random_state=0).fit(images).save(tmp_path_factory.mktemp("model") / "model")
+
+
+@settings(QUICK, max_examples=40)
+@given(value=anything | st.just(10**9), where=st.integers(0, 1000), whole=st.booleans())
+def test_any_saved_detector_is_loaded_or_named(model, tmp_path, value, where, whole):
+    about = json.loads((model / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(value if whole else mutated(about, where, value)))
+    (tmp_path / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
+    try: DDAD.load(tmp_path)
+    except ValueError as e: assert str(tmp_path) in str(e) and "\n" not in str(e)
+
+
+def test_a_detector_with_nan_weights_is_refused(model, tmp_path):
+    (tmp_path / "model.json").write_text((model / "model.json").read_text())
+    with safe_open(model / "weights.safetensors", "pt") as f: tensors = {k: f.get_tensor(k) for k in f.keys()}
+    tensors[next(k for k in tensors if k.endswith("weight"))].fill_(torch.nan)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="weights.safetensors holds weights that are not finite"): DDAD.load(tmp_path)
+
+
+# nothing is run
+
+class Evil:
+    def __reduce__(self): return os.system, (f"touch {os.environ['EVIL']}",)
+
+
+def test_untrusted_weights_run_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVIL", str(tmp_path / "ran"))
+    for where in ("b/0.pth", "b/1.pth"):
+        (tmp_path / where).parent.mkdir(exist_ok=True)
+        torch.save({"weight": Evil()}, tmp_path / where)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/b").mkdir()
+    for i in (0, 1): (tmp_path / f"c/b/{i}.pth").write_bytes(pickle.dumps(Evil()))
+    for folder in (tmp_path, tmp_path / "c"):
+        with pytest.raises(ValueError, match="is no checkpoint of the official code"): DDAD.from_official(folder)
+    for name in ("net.safetensors", "model.json"): (tmp_path / name).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError): load_weights(small(), tmp_path / "net.safetensors")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_in_the_code_runs_what_it_reads():
+    sources = {p: p.read_text() for pattern in ("ddad/*.py", "nbs/**/*.ipynb", "nbs/paper/Snakefile", "benchmarks/*.py") for p in REPO.glob(pattern) if ".ipynb_checkpoints" not in p.parts}
+    unsafe = re.compile(r"\bpickle\b|\bjoblib\.load|\bnp\.load\([^)]*allow_pickle=True|\byaml\.(?!safe_load)\w+|\beval\((?!\))|(?<![.\w])exec\(|shell=True|torch\.load\((?![^)]*weights_only=True)")
+    found = {str(p.relative_to(REPO)): m for p, text in sources.items() if (m := [line for line in text.splitlines() if unsafe.search(line) and '"image/png"' not in line])}
+    assert not found
+
+
+# the disk
+
+def test_a_part_never_takes_the_place_of_a_file_unless_it_is_whole(tmp_path):
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(RuntimeError), written(tmp_path / "x") as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "x").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+    with written(tmp_path / "new/x") as part: part.write_text("whole")
+    assert (tmp_path / "new/x").read_text() == "whole"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    "A function that mounts a disk of so many bytes, or changes it; where that is not allowed, the test is skipped."
+    place = tmp_path / "disk"
+    place.mkdir()
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"{'remount,' if place.is_mount() else ''}{options}", "tmpfs", str(place)], capture_output=True, text=True) if os.geteuid() == 0 else None
+        if done is None or done.returncode: pytest.skip("this user cannot mount a disk")
+        return place
+    yield mount
+    subprocess.run(["umount", "-l", str(place)], capture_output=True)
+
+
+def test_a_full_disk(disk, root, unbroken, capsys):
+    place = disk("size=2m")
+    message = said(run(root, place / "run"))
+    assert "cannot be written (" in message and "space" in message and str(place) in message
+    assert check_files(place) and not list(place.rglob("*.part"))
+    disk("size=200m")
+    assert run(root, place / "run").returncode == 0
+    assert (place / "run/scores.csv").read_bytes() == unbroken and check_files(place) > 10
+
+
+def test_a_full_disk_while_scores_are_written(disk, model, tmp_path):
+    for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    place = disk("size=100k")
+    done = subprocess.run([str(BIN / "ddad-score"), str(model), str(tmp_path), "--out", str(place / "out"), "--overlays", "all"], capture_output=True, text=True)
+    assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert not list(place.rglob("*.part")) and not (place / "out/scores.csv").exists() and check_files(place)
+
+
+def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path):
+    place = disk("size=20m")
+    (place / "a").mkdir()
+    disk("ro")
+    message = said(run(root, place / "a/run"))
+    assert "cannot be written" in message or "Read-only" in message
+    score = subprocess.run([str(BIN / "ddad-score"), str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")], capture_output=True, text=True)
+    assert score.returncode == 2 and "ead-only" in score.stderr and "Traceback" not in score.stderr
+    for write in (lambda: experiment.write_json(place / "a/x.json", {}), lambda: train(place / "a/net.safetensors")):
+        with pytest.raises(OSError, match="cannot be written.*choose a folder"): write()
+
+
+# two at once
+
+def test_two_runs_in_one_folder_wait_for_each_other(root, tmp_path, unbroken):
+    both = [subprocess.Popen(command(root, tmp_path / "run"), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [p.communicate()[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], errors
+    assert sum("by another process: waiting for it" in e for e in errors) == 1
+    assert (tmp_path / "run/scores.csv").read_bytes() == unbroken and check_files(tmp_path) > 10
+
+
+def test_a_lock_is_free_when_its_process_dies(tmp_path):
+    script = f"from ddad.data import alone\nimport time\nwith alone({str(tmp_path / 'x')!r}):\n    print('held', flush=True)\n    time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    waited = []
+    def waiting():
+        waited.append(1)
+        holder.kill()
+    with alone(tmp_path / "x", waiting): pass
+    assert waited and holder.wait()
+
+
+# kill -9
+
+def stage(folder):
+    "How far a run has come, by its files."
+    names = {p.name for p in Path(folder).rglob("*")}
+    for name, what in (("record.json", "finished"), ("scores.csv", "pictures"), ("r_dual.safetensors", "scoring"), ("ndm_2.safetensors", "refining"), ("config.json", "training")):
+        if name in names: return what
+    return "start"
+
+
+@pytest.mark.slow
+def test_killed_at_50_random_moments(root, tmp_path):
+    settings = dict(epochs=60, refine_epochs=12)
+    out, start = tmp_path / "unbroken", time.time()
+    assert run(root, out, **settings).returncode == 0
+    duration, expected, draw = time.time() - start, (out / "scores.csv").read_bytes(), random.Random(0)
+    killed, finished, n = Counter(), 0, 0
+    while killed.total() < 50:
+        out = tmp_path / f"run{finished}"
+        process = subprocess.Popen(command(root, out, **settings), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (out / "config.json").exists() and process.poll() is None: time.sleep(0.01)
+        try: status = process.wait(draw.uniform(0, 0.7 * duration))
+        except subprocess.TimeoutExpired:
+            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+            for p in family:
+                try: p.kill()
+                except psutil.NoSuchProcess: pass
+            psutil.wait_procs(family)
+            process.wait()
+            killed[stage(out)] += 1
+            n += check_files(out)
+            continue
+        assert status == 0 and (out / "scores.csv").read_bytes() == expected
+        finished += 1
+    assert run(root, tmp_path / f"run{finished}", **settings).returncode == 0 and (tmp_path / f"run{finished}/scores.csv").read_bytes() == expected
+    print(f"killed {killed.total()} times ({dict(killed)}), {n} files found whole, {finished + 1} runs finished with equal scores")
+    assert finished or killed
