@@ -142,7 +142,7 @@ def check_benchmark(root: str | Path | None, name: str, progress: bool = True) -
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         looks = list(tqdm(pool.map(lambda item: _look(images, item[0], outside), listed), total=len(listed), desc=name, unit="image", disable=None if progress else True, leave=False))
     there = sum(p.is_file() for p in images.rglob("*")) if images.is_dir() else 0
-    return Report(name, [n for n, _ in listed], [s for _, s in listed], looks, find_copies(looks), max(there - len({n for (n, _), l in zip(listed, looks) if l.wrong != "missing"}), 0))
+    return Report(name, [n.encode("utf-8", "backslashreplace").decode() for n, _ in listed], [s for _, s in listed], looks, find_copies(looks), max(there - len({n for (n, _), l in zip(listed, looks) if l.wrong != "missing"}), 0))
 
 # %% ../nbs/17_check.ipynb #1e478331
 def draw_leaks(report: Report, images: str | Path, n: int = 8):

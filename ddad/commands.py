@@ -81,7 +81,7 @@ def _line(row: dict, form: str) -> str:
     return out.getvalue()
 
 def _row(scored: Scored, held_out: np.ndarray | None, threshold: float | None) -> dict:
-    row = {"file": str(scored.file), "slice": scored.slice, "score": scored.score, "p_value": None, "abnormal": None}
+    row = {"file": str(scored.file).encode("utf-8", "backslashreplace").decode(), "slice": scored.slice, "score": scored.score, "p_value": None, "abnormal": None}
     if held_out is not None: row |= {"p_value": float(conformal_p_values(held_out, np.float32(scored.score))), "abnormal": int(scored.score > threshold)}
     return row
 

@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -27,7 +28,7 @@ from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from .check import check_benchmark, write_report
+from .check import Report, check_benchmark, write_report
 from .data import SPLITS, find_root, list_names, resize, to_gray, written
 from .download import ARCHIVES, download
 from .experiment import PHANTOM, Config, benchmark_root
@@ -167,7 +168,7 @@ def assign(items: Sequence[Item], test: float = 0.3, pool: float = 0.2, seed: in
 
 # %% ../nbs/18_prepare.ipynb #afeb6a2f
 def _write_slices(item: Item, images: Path, size: int) -> list[str]:
-    slices, stem, names = list(read_slices(item.path)), "_".join([item.kind, *item.inside.with_suffix("").parts]), []
+    slices, stem, names = list(read_slices(item.path)), re.sub(r"[\ud800-\udfff]", "_", "_".join([item.kind, *item.inside.with_suffix("").parts])), []  # bytes that are no UTF-8
     for i, gray in enumerate(slices):
         picture = Image.fromarray(gray)
         picture.thumbnail((size, size), Image.Resampling.BILINEAR)
@@ -219,8 +220,9 @@ def advice(folder: str | Path) -> str:
 # %% ../nbs/18_prepare.ipynb #4663f415
 def _download(a: argparse.Namespace) -> int:
     folder = download(a.benchmark, a.root, a.base_url, keep_archive=a.keep_archive)
-    print(f"{folder}: whole.\nNext: ddad-data check {a.benchmark} --root {a.root}, then ddad-run --benchmark {a.benchmark} --data {a.root}")
-    return 0
+    report = _tell(check_benchmark(a.root, a.benchmark))
+    print(f"Next: ddad-run --benchmark {a.benchmark} --data {folder.parent}")
+    return int(bool(report.wrong))
 
 def _prepare(a: argparse.Namespace) -> int:
     outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
@@ -238,6 +240,14 @@ def _said(outcome: Outcome) -> int:
     for sentence in outcome.failed: print(f"ddad-data: {sentence}", file=sys.stderr)
     return int(bool(outcome.failed))
 
+def _tell(report: Report) -> Report:
+    print(f"{report.benchmark}\n{markdown(report.rows())}")
+    for n, s, what in report.wrong[:20]: print(f"  {n} ({'.'.join(SPLITS[s])}): {what}")
+    if len(report.wrong) > 20: print(f"  and {len(report.wrong) - 20} more")
+    if report.unlisted: print(f"  {report.unlisted} files in images/ are in no list.")
+    if report.leaks: print(f"  {len(report.leaks)} pairs of copies join training and test or the two classes.")
+    return report
+
 def _check(a: argparse.Namespace) -> int:
     root, names = Path(a.root) if a.root else None, a.benchmarks
     if root and (root / "data.json").is_file(): root, names = root.parent, names or [root.resolve().name]
@@ -245,12 +255,7 @@ def _check(a: argparse.Namespace) -> int:
     whole = True
     for name in names:
         place = benchmark_root(Config(name), root)
-        report = check_benchmark(place, name)
-        print(f"{name}\n{markdown(report.rows())}")
-        for n, s, what in report.wrong[:20]: print(f"  {n} ({'.'.join(SPLITS[s])}): {what}")
-        if len(report.wrong) > 20: print(f"  and {len(report.wrong) - 20} more")
-        if report.unlisted: print(f"  {report.unlisted} files in images/ are in no list.")
-        if report.leaks: print(f"  {len(report.leaks)} pairs of copies join training and test or the two classes.")
+        report = _tell(check_benchmark(place, name))
         if a.out: write_report(report, place / name / "images", a.out)
         whole &= report.whole
     return int(not whole)

@@ -61,7 +61,8 @@ def _map_batches(images, udm, ndm, inputs, batch_size, seed):
         maps = {"image": to_float(x)} if inputs == ("image",) else predict_maps(x, udm, ndm, device=device) | {"image": to_float(x)}
         return torch.cat([maps[i] for i in inputs], dim=1)
 
-    untouched = maps_of(images)
+    untouched = torch.empty(len(images), len(inputs), *images.shape[-2:], device=device)
+    for part, x in zip(untouched.split(1024), images.split(1024)): part.copy_(maps_of(x))  # of a part at a time, for all the maps are many times what is kept
     def batches(epoch):
         x, masks = synthetic_anomalies(images, generator(*seed, "anomalies", epoch))
         maps = untouched.clone()

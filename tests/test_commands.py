@@ -109,6 +109,13 @@ def test_help_and_a_closed_pipe(command, place):
         assert len(done.stdout.splitlines()) == 2 and "Traceback" not in done.stderr
 
 
+def test_a_file_name_that_is_no_text(place, tmp_path):
+    strange = os.fsencode(tmp_path) + b"/\xff\xfe.png"
+    with open(strange, "wb") as f: f.write((place / "new/tuesday").glob("*.png").__next__().read_bytes())
+    done = subprocess.run([str(Path(sys.executable).parent / "ddad-score"), str(place / "model"), str(tmp_path)], capture_output=True)
+    assert done.returncode == 0 and b"\\udcff\\udcfe.png" in done.stdout
+
+
 def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(place, tmp_path, monkeypatch, capsys):
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     arguments = [str(place / "model"), str(place / "new/tuesday"), "--out", str(tmp_path / "found")]

@@ -316,6 +316,17 @@ def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, conte
     refused("cannot be reached", zenodo.archive, tmp_path / "c", call=dl.fetch, kind=OSError)
 
 
+def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys):
+    from ddad.prepare import main
+    command = ["download", NAME, "--root", str(tmp_path), "--base-url", zenodo.base]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "| train.0 | 48 |" in shown and f"ddad-run --benchmark {NAME}" in shown and whole(tmp_path, content)
+    assert main(["download", "LAG", *command[2:]]) == 2
+    error = capsys.readouterr().err
+    assert "answers 404" in error and error.count("\n") == 1
+
+
 def other_field(**fields): return lambda z: z.file.update(fields)
 
 
