@@ -36,6 +36,16 @@ def test_order_and_company_do_not_matter(trained, benchmark):
     for name, m in maps.items(): torch.testing.assert_close(permuted[name], m[order], rtol=1e-3, atol=1e-5)
 
 
+def test_scores_are_the_same_however_many_maps_are_in_memory(trained, benchmark):
+    modules, nets = trained
+    top = {"r_dual": 0.5}
+    expected = {name: scores.image_scores(m, top.get(name, 1.0)) for name, m in all_maps(trained, benchmark.test).items()}
+    for at_once in (1024, 7):
+        found = refine.score_images(benchmark.test, modules["udm"], modules["ndm"], nets, top, at_once)
+        assert found.keys() == expected.keys()
+        for name, s in found.items(): torch.testing.assert_close(s, expected[name], rtol=0 if at_once == 1024 else 1e-3, atol=0 if at_once == 1024 else 1e-5)
+
+
 def test_a_planted_lesion_raises_the_scores(trained, benchmark):
     clean = benchmark.test[benchmark.labels == 0]
     planted = clean.clone()
