@@ -299,11 +299,13 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], str] | None:
 
 def _cached(path: Path, make) -> tuple[dict[str, torch.Tensor], str]:
     if found := _load(path): return found
-    with alone(path):
-        if found := _load(path): return found
-        tensors, content = make()
-        with written(path) as part: save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})
-    return tensors, content
+    try:
+        with alone(path):
+            if not (found := _load(path)):
+                found = make()
+                with written(path) as part: save_file({k: t.contiguous() for k, t in found[0].items()}, part, {"hash": found[1]})
+    except OSError as e: print(f"{e} It goes on without the cache, which DDAD_CACHE moves elsewhere.", file=sys.stderr)
+    return found or make()
 
 # %% ../nbs/00_data.ipynb #1dcb3520
 def load_benchmark(root: str | Path | None, name: str, image_size: int = 64, progress: bool = True) -> Benchmark:

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ddad import experiment, results, review
-from ddad.data import alone, written
+from ddad.data import alone, load_benchmark, written
 from ddad.detector import DDAD
 from ddad.ensemble import fit, load_weights
 
@@ -67,13 +67,12 @@ def check_files(folder):
 
 
 @pytest.fixture(scope="module")
-def unbroken(root, tmp_path_factory):
-    "The scores of a run that nothing happened to."
-    out = tmp_path_factory.mktemp("unbroken") / "run"
-    done = run(root, out)
-    assert done.returncode == 0, done.stderr
-    assert check_files(out) > 10 and not list(out.rglob("*.part"))
-    return (out / "scores.csv").read_bytes()
+def two_at_once(root, tmp_path_factory):
+    "A folder that two processes were told to fill at the same time, with their exit statuses and what they said."
+    out = tmp_path_factory.mktemp("both") / "run"
+    both = [subprocess.Popen(command(root, out), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [p.communicate()[1] for p in both]
+    return out, [p.returncode for p in both], errors
 
 
 # training
@@ -273,14 +272,14 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], capture_output=True)
 
 
-def test_a_full_disk(disk, root, unbroken, capsys):
+def test_a_full_disk(disk, root, two_at_once):
     place = disk("size=2m")
     message = said(run(root, place / "run"))
     assert "cannot be written (" in message and "space" in message and str(place) in message
     assert check_files(place) and not list(place.rglob("*.part"))
     disk("size=200m")
     assert run(root, place / "run").returncode == 0
-    assert (place / "run/scores.csv").read_bytes() == unbroken and check_files(place) > 10
+    assert (place / "run/scores.csv").read_bytes() == (two_at_once[0] / "scores.csv").read_bytes() and check_files(place) > 10
 
 
 def test_a_full_disk_while_scores_are_written(disk, model, tmp_path):
@@ -303,14 +302,23 @@ def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path):
         with pytest.raises(OSError, match="cannot be written.*choose a folder"): write()
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(disk, root, monkeypatch, capsys):
+    expected = load_benchmark(root, "Discs", 32, progress=False)
+    for options in ("size=20k", "ro"):
+        monkeypatch.setenv("DDAD_CACHE", str(disk(options) / options))
+        found = load_benchmark(root, "Discs", 32, progress=False)
+        assert found.hash == expected.hash and torch.equal(found.test, expected.test)
+        assert "cannot be written" in (error := capsys.readouterr().err) and "DDAD_CACHE" in error and error.count("\n") == 1
+    assert not [p for p in disk("ro").rglob("*") if p.suffix in (".safetensors", ".part")]
+
+
 # two at once
 
-def test_two_runs_in_one_folder_wait_for_each_other(root, tmp_path, unbroken):
-    both = [subprocess.Popen(command(root, tmp_path / "run"), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [p.communicate()[1] for p in both]
-    assert [p.returncode for p in both] == [0, 0], errors
+def test_two_runs_in_one_folder_wait_for_each_other(two_at_once):
+    out, statuses, errors = two_at_once
+    assert statuses == [0, 0], errors
     assert sum("by another process: waiting for it" in e for e in errors) == 1
-    assert (tmp_path / "run/scores.csv").read_bytes() == unbroken and check_files(tmp_path) > 10
+    assert check_files(out) > 10 and not list(out.rglob("*.part"))
 
 
 def test_a_lock_is_free_when_its_process_dies(tmp_path):

@@ -50,7 +50,7 @@ def test_networks_learn_scans_and_a_planted_lesion_raises_their_score(brains, tm
 
 
 def test_committed_scores_name_the_test_images(brains):
-    for record in Path(__file__).parents[1].glob("figures/BrainTumor*/record.json"):
+    for record in Path(__file__).parents[1].glob("figures/runs/BrainTumor*/record.json"):
         from ddad.experiment import read_csv
         assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names
         assert json.loads(record.read_text())["data_hash"] == brains.hash
