@@ -38,7 +38,7 @@ explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
 	@for b in chromium chromium-browser google-chrome; do command -v $$b > /dev/null && exit 0; done; \
