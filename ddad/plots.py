@@ -19,7 +19,7 @@ from .metrics import auc, average_precision, chi2_distance, class_histograms
 
 # %% auto #0
 __all__ = ['NORMAL', 'ABNORMAL', 'SCORE_NAMES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve',
-           'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
+           'method_bars', 'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
 
 # %% ../nbs/07_plots.ipynb #9999e82f
 NORMAL, ABNORMAL = "#2b6cb0", "#dd5a2b"
@@ -118,6 +118,20 @@ def setting_curve(series: dict, xlabel: str, ylabel: str = "AUC", levels: dict |
     for label, points in (published or {}).items():
         ax.plot(*zip(*sorted(points)), marker="s", markersize=3, color="0.55", linestyle="--", linewidth=1, label=label)
     ax.legend(fontsize=_SMALL, frameon=False)
+    return ax
+
+def method_bars(methods: dict[str, tuple[float, bool, float | None]], title: str = "", ax=None):
+    "A row a method: name -> its AUC, whether it takes unlabeled images, and a second AUC (drawn hollow) or None. Returns the axes."
+    ax = _tidy(_own(ax, 5, 0.24 * len(methods) + 0.9), "test AUC", "", title)
+    for i, (value, unlabeled, other) in enumerate(methods.values()):
+        color = ABNORMAL if unlabeled else NORMAL
+        if other is not None and other == other: ax.plot([value, other], [i, i], color="0.8", linewidth=1, zorder=0), ax.plot(other, i, "o", color=color, markerfacecolor="white", markersize=5)
+        ax.plot(value, i, "o", color=color, markersize=5)
+    ax.axvline(0.5, color="0.7", linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
+    marks = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=label) for c, label in ((NORMAL, "one-class"), (ABNORMAL, "with unlabeled images"))]
+    if any(o is not None and o == o for _, _, o in methods.values()): marks.append(plt.Line2D([], [], marker="o", linestyle="", color="0.4", markerfacecolor="white", label="without leaked test images"))
+    ax.legend(handles=marks, fontsize=_SMALL, frameon=False, loc="lower right")
     return ax
 
 # %% ../nbs/07_plots.ipynb #45ddc88d

@@ -37,7 +37,7 @@ def test_the_run_notebook_takes_every_setting():
 
 
 def test_modules_import_no_later_one():
-    order = ["data", "phantom", "networks", "ensemble", "scores", "refine", "metrics", "plots", "experiment", "results", "files", "detector", "review", "explore", "commands", "download", "check", "prepare"]
+    order = ["data", "phantom", "networks", "ensemble", "scores", "refine", "metrics", "plots", "experiment", "baselines", "results", "files", "detector", "review", "explore", "commands", "download", "check", "prepare", "selfsupervised", "adversarial"]
     for i, name in enumerate(order):
         source = (REPO / "ddad" / f"{name}.py").read_text()
         assert not [later for later in order[i + 1:] if f"from ddad.{later} import" in source or f"from ddad import {later}" in source], name

@@ -1,0 +1,94 @@
+"Every method learns something on discs, gives the same twice, and goes on after a break."
+import numpy as np
+import pytest
+import torch
+
+from ddad import adversarial, baselines, data, metrics, selfsupervised
+from ddad.adversarial import linear_cka
+from ddad.selfsupervised import cut_paste, cut_paste_scar, poisson_blend
+
+QUICK = {"AE": 40, "AE, L1": 40, "AE, SSIM": 20, "VAE": 20, "Context-encoding AE": 30, "Denoising AE": 8, "Constrained AE": 30, "AE-Grad": 40, "Deep SVDD": 20, "D_n against D_u": 30, "nnPU": 30, "FPI": 6, "PII": 6, "NSA": 6, "CutPaste": 2, "GANomaly": 20, "f-AnoGAN": 6, "D2UE": 10}
+UNSURE = {"NSA", "D2UE"}  # too few epochs here to be held to a planted square
+
+
+@pytest.fixture(scope="module")
+def discs(root): return data.load_benchmark(root, "Discs", 32, progress=False)
+
+
+def fitted(name, discs, seed=0, **options):
+    method = baselines.METHODS[name](seed=seed, epochs=QUICK.get(name), device="cpu", progress=False, **options)
+    method.batch_size = 16
+    return method.fit(discs.normal, torch.cat([discs.unlabeled_normal, discs.unlabeled_abnormal]))
+
+
+@pytest.mark.parametrize("name", baselines.METHODS)
+def test_a_method_learns_and_says_where(name, discs):
+    method = fitted(name, discs)
+    scores = method.score(discs.test)
+    assert scores.shape == (24,) and np.isfinite(scores).all() and method.parameters > 0
+    clean = discs.test[discs.labels == 0]
+    planted = clean.clone()
+    planted[..., 10:20, 10:20] = 255
+    if name not in UNSURE: assert (method.score(planted) > method.score(clean)).mean() > 0.7
+    assert np.allclose(scores[[5, 3]], method.score(discs.test[[5, 3]]), rtol=1e-3, atol=1e-5)
+    maps = method.maps(discs.test)
+    assert maps is None or maps.shape == discs.test.shape and maps.isfinite().all()
+    assert method.paper and method.settings and method.group
+
+
+@pytest.mark.parametrize("name", ["VAE", "NSA", "f-AnoGAN", "Isolation forest"])
+def test_the_same_seed_gives_the_same_scores(name, discs, monkeypatch):
+    monkeypatch.setitem(QUICK, name, 2)
+    first, again, other = (fitted(name, discs, seed).score(discs.test) for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_a_training_that_was_broken_off_goes_on(discs, tmp_path, monkeypatch):
+    monkeypatch.setitem(QUICK, "VAE", 4)
+    whole = fitted("VAE", discs, folder=tmp_path / "whole").score(discs.test)
+    class Interrupted(Exception): pass
+    steps = []
+    def spoil(self, x, g):
+        steps.append(1)
+        if len(steps) == 8: raise Interrupted
+        return original(self, x, g)
+    original = baselines.VAE.spoil
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines.VAE, "spoil", spoil)
+        with pytest.raises(Interrupted): fitted("VAE", discs, folder=tmp_path / "broken")
+    assert list((tmp_path / "broken").glob("*.unfinished.safetensors"))
+    assert np.array_equal(fitted("VAE", discs, folder=tmp_path / "broken").score(discs.test), whole)
+
+
+def test_poisson_blending_keeps_the_border_and_solves_the_equation():
+    rng = np.random.default_rng(0)
+    image, other = rng.random((2, 14, 11))
+    blended = poisson_blend(image, np.diff(other, axis=0), np.diff(other, axis=1))
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]): assert np.array_equal(blended[edge], image[edge])
+    laplacian = lambda f: f[:-2, 1:-1] + f[2:, 1:-1] + f[1:-1, :-2] + f[1:-1, 2:] - 4 * f[1:-1, 1:-1]
+    assert np.allclose(laplacian(blended), laplacian(other)) and np.allclose(poisson_blend(image, np.diff(image, axis=0), np.diff(image, axis=1)), image)
+
+
+@pytest.mark.parametrize("change", [cut_paste, cut_paste_scar, *(lambda x, rng, c=c: c(progress=False).paste(x, np.roll(x, 9), rng)[0] for c in (selfsupervised.FPI, selfsupervised.PII, selfsupervised.NSA))])
+def test_synthetic_anomalies_are_local_and_in_range(change):
+    rng, x = np.random.default_rng(0), np.random.default_rng(1).uniform(-1, 1, (64, 64))
+    before = x.copy()
+    shares = [(change(x, rng) != x).mean() for _ in range(50)]
+    assert np.array_equal(x, before) and 0 < np.mean(shares) < 0.5 and max(np.abs(change(x, rng)).max() for _ in range(20)) <= 1 + 1e-9
+
+
+def test_cka_sees_no_turn_and_no_scale():
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 50, 8, generator=g)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=g))[0]
+    assert linear_cka(a, 5 * a @ turn + 3) == pytest.approx(1, abs=1e-4) and linear_cka(a, b) < 0.5
+
+
+def test_the_paired_bootstrap_agrees_with_delong():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 200)
+    better = y + rng.normal(size=400)
+    worse = better + rng.normal(size=400)
+    a, b = metrics.paired_bootstrap(metrics.auc, worse, better, y), metrics.delong_test(worse, better, y)
+    for key in ("difference", "low", "high"): assert a[key] == pytest.approx(b[key], abs=0.01)
+    assert a["p"] < 0.01 and metrics.paired_bootstrap(metrics.auc, better, 3 * better, y)["p"] == 1
