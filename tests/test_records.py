@@ -22,6 +22,14 @@ def test_results_come_from_the_scores(path):
     assert len(record["commit"]) == 40, "a committed run comes from committed code"
 
 
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("figures/baselines/*/record.json")), ids=lambda p: p.parent.name)
+def test_results_of_other_methods_come_from_their_scores(path):
+    record, scores = json.loads(path.read_text()), experiment.read_csv(path.parent / "scores.csv")
+    assert list(scores) == ["image", "label", "score"] and scores["label"].count(1) == record["images"]["test_abnormal"] and scores["label"].count(0) == record["images"]["test_normal"]
+    assert record["results"]["auc"] == pytest.approx(metrics.auc(scores["score"], scores["label"])) and record["results"]["ap"] == pytest.approx(metrics.average_precision(scores["score"], scores["label"]))
+    assert len(record["commit"]) == 40 and record["seconds"]["train"] >= 0 and record["parameters"] > 0
+
+
 def test_there_are_committed_runs():
     assert RUNS
 
