@@ -49,8 +49,7 @@ def make(root, n):
     names = [name for split in lists.values() for name in split]
     with ProcessPoolExecutor() as pool:
         for job in [pool.submit(write_some, folder, names[i:i + 500], i) for i in range(0, n, 500)]: job.result()
-    tree = {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
-    experiment.write_json(folder.parent / "data.json", tree)
+    experiment.write_json(folder.parent / "data.json", data.as_repartition(lists))
 
 
 def measure(root):

@@ -24,14 +24,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from .data import to_float
-from .ensemble import batch_order, fit, float32_exact, generator, pick_device, pick_precision, run_jobs, seeded
-from .networks import AE, _linear
+from .ensemble import batch_order, fit, float32_exact, generator, image_batches, pick_device, pick_precision, run_jobs, seeded
+from .networks import AE
 from .scores import image_scores
 
 # %% auto #0
 __all__ = ['METHODS', 'Baseline', 'method', 'Reconstruction', 'AEL2', 'AEL1', 'AESSIM', 'VAE', 'ContextAE', 'unet', 'DenoisingAE',
            'ConstrainedAE', 'AEGrad', 'PCAReconstruction', 'Classical', 'OneClassSVMBaseline',
-           'IsolationForestBaseline', 'LOFBaseline', 'GaussianBaseline', 'DeepSVDD', 'NormalAgainstUnlabeled',
+           'IsolationForestBaseline', 'LOFBaseline', 'GaussianBaseline', 'coder', 'DeepSVDD', 'NormalAgainstUnlabeled',
            'PositiveUnlabeled']
 
 # %% ../nbs/09_baselines.ipynb #fbf68971
@@ -61,15 +61,15 @@ class Baseline:
         "How many numbers were learned."
         return sum(p.numel() for net in vars(self).values() if isinstance(net, nn.Module) for p in net.parameters())
 
-    def _train(self, make: Callable[[], nn.Module], batches: Callable[[int], Iterator], loss: Callable, images: torch.Tensor, part: str = "net", epochs: int | None = None) -> nn.Module:
+    def _train(self, make: Callable[[], nn.Module], batches: Callable[[int], Iterator], loss: Callable, images: torch.Tensor, part: str = "net") -> nn.Module:
         "A network that `make` makes, trained by the trainer that DDAD's networks have; `part` names it among the method's networks."
-        net, epochs = seeded(make, self.seed, self.name, part), epochs or self.epochs
-        key = json.dumps([self.name, part, self.seed, epochs, self.lr, self.batch_size, self.precision, hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()])
+        net = seeded(make, self.seed, self.name, part)
+        key = json.dumps([self.name, part, self.seed, self.epochs, self.lr, self.batch_size, self.precision, hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()])
         with tempfile.TemporaryDirectory() as tmp:
             path = Path(self.folder or tmp) / f"{part}.safetensors"
-            options = dict(epochs=epochs, lr=self.lr, weight_decay=self.weight_decay, device=self.device, precision=self.precision, key=key)
+            options = dict(epochs=self.epochs, lr=self.lr, weight_decay=self.weight_decay, device=self.device, precision=self.precision, key=key)
             job = lambda on_epoch, stop: fit(net, batches, loss, path, on_epoch=on_epoch, stop=stop, **options)
-            self.losses = run_jobs({part: job}, {part: epochs}, 1, desc=self.name, progress=self.progress)[part]
+            self.losses = run_jobs({part: job}, {part: self.epochs}, 1, desc=self.name, progress=self.progress)[part]
         return net
 
     def _apply(self, function: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
@@ -87,7 +87,7 @@ def method(cls: type[Baseline]) -> type[Baseline]:
 class Reconstruction(Baseline):
     "Gives a spoilt image (`spoil`) to a network, punishes the difference from the clean one (`loss`), and maps it (`error`). By itself the paper's autoencoder alone."
     def make(self, image_size: int) -> nn.Module: return AE(image_size=image_size)
-    def spoil(self, x: torch.Tensor, g: torch.Generator) -> torch.Tensor: return x
+    def spoil(self, x: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, ...]: return x,  # and whatever else `loss` needs drawn
     def loss(self, net: nn.Module, given: torch.Tensor, x: torch.Tensor) -> torch.Tensor: return F.mse_loss(net(given).float(), x)
     def error(self, x: torch.Tensor, recon: torch.Tensor) -> torch.Tensor: return (x - recon).square()
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor: return self.net(x)
@@ -97,7 +97,7 @@ class Reconstruction(Baseline):
             g = generator(self.seed, self.name, "spoil", epoch)
             for index in batch_order(len(normal), self.batch_size, self.seed, self.name, epoch):
                 x = to_float(normal[index])
-                yield self.spoil(x, g).to(self.device), x.to(self.device)
+                yield tuple(t.to(self.device) for t in (*self.spoil(x, g), x))
         self.net = self._train(lambda: self.make(normal.shape[-1]), batches, lambda net, batch: self.loss(net, *batch), normal)
         return self
 
@@ -136,7 +136,7 @@ class _VAE(AE):
 def _elbo(net: _VAE, given: torch.Tensor, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     "The negative evidence lower bound with a Gaussian of variance 1, one value an image: (N,)."
     mean, logvar = net.distribution(given)
-    recon = net.decode(mean + noise.to(mean.device) * (0.5 * logvar).exp()).float()
+    recon = net.decode(mean + noise * (0.5 * logvar).exp()).float()
     return 0.5 * (x - recon).square().flatten(1).sum(1) + 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
 
 @method
@@ -144,10 +144,8 @@ class VAE(Reconstruction):
     name, paper, settings = "VAE", "Kingma and Welling, ICLR 2014; Baur et al., Medical Image Analysis 2021", "evidence lower bound, no weight on its terms; map of the mean's reconstruction"
     latent = 16
     def make(self, image_size): return _VAE(self.latent, image_size=image_size)
-    def spoil(self, x, g):
-        self._noise = torch.randn(len(x), self.latent, generator=g)
-        return x
-    def loss(self, net, given, x): return _elbo(net, given, x, self._noise).mean() / x[0].numel()
+    def spoil(self, x, g): return x, torch.randn(len(x), self.latent, generator=g)
+    def loss(self, net, given, noise, x): return _elbo(net, given, x, noise).mean() / x[0].numel()
 
 @method
 class ContextAE(Reconstruction):
@@ -159,7 +157,7 @@ class ContextAE(Reconstruction):
                 size = int(torch.randint(side // 16, side // 4 + 1, (), generator=g))
                 top, left = torch.randint(0, side - size + 1, (2,), generator=g).tolist()
                 image[..., top:top + size, left:left + size] = image.mean()
-        return x
+        return x,
 
 def unet() -> nn.Module:
     "A small U-Net from one channel to one, of MONAI."
@@ -174,7 +172,7 @@ class DenoisingAE(Reconstruction):
     def spoil(self, x, g):
         side = x.shape[-1]
         coarse = F.interpolate(0.4 * torch.randn(len(x), 1, side // 8, side // 8, generator=g), size=(side, side), mode="bilinear")
-        return x + torch.roll(coarse, torch.randint(0, side, (2,), generator=g).tolist(), (2, 3))
+        return x + torch.roll(coarse, torch.randint(0, side, (2,), generator=g).tolist(), (2, 3)),
     def error(self, x, recon): return (x - recon).abs()
 
 @method
@@ -239,13 +237,17 @@ class GaussianBaseline(Classical):
     name, paper, settings = "Gaussian density", "Mahalanobis distance", "one Gaussian with a full covariance"
     def estimator(self): return GaussianMixture(1, random_state=self.seed, reg_covar=1e-3)
 
-# %% ../nbs/09_baselines.ipynb #49ae0acf
+# %% ../nbs/09_baselines.ipynb #9f22b1db
+def coder(codes: int, image_size: int) -> nn.Sequential:
+    "The way of the paper's AE from an image to its code, (N, codes)."
+    net = AE(codes, image_size=image_size)
+    return nn.Sequential(net.encoder, nn.Flatten(), net.linear_enc)
+
 class _Encoder(nn.Module):
     "The encoder of the paper's AE without any bias, which could otherwise shift everything to the point."
     def __init__(self, codes: int = 32, image_size: int = 64):
         super().__init__()
-        net = AE(codes, image_size=image_size)
-        self.layers = nn.Sequential(net.encoder, nn.Flatten(), net.linear_enc)
+        self.layers = coder(codes, image_size)
         for module in list(self.modules()):
             if isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)): module.register_parameter("bias", None)
         self.register_buffer("centre", torch.zeros(codes))
@@ -261,8 +263,7 @@ class DeepSVDD(Baseline):
             with torch.no_grad(): centre = net.eval()(to_float(normal[:512])).mean(0)
             net.centre.copy_(torch.where(centre.abs() < 0.1, torch.where(centre < 0, -0.1, 0.1), centre))
             return net.train()
-        def batches(epoch):
-            for index in batch_order(len(normal), self.batch_size, self.seed, self.name, epoch): yield to_float(normal[index]).to(self.device)
+        batches = image_batches(normal.to(self.device), self.batch_size, self.seed, self.name)
         self.net = self._train(make, batches, lambda net, x: (net(x).float() - net.centre).square().sum(1).mean(), normal)
         return self
     def score(self, images): return self._apply(lambda x: (self.net(x) - self.net.centre).square().sum(1), images).double().numpy()
@@ -271,8 +272,7 @@ class DeepSVDD(Baseline):
 class _Classifier(nn.Module):
     def __init__(self, image_size: int = 64):
         super().__init__()
-        net = AE(1, image_size=image_size)
-        self.layers = nn.Sequential(net.encoder, nn.Flatten(), net.linear_enc)
+        self.layers = coder(1, image_size)
     def forward(self, x): return self.layers(x)[:, 0]
 
 @method

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -166,11 +165,10 @@ def write_report(report: Report, images: str | Path, folder: str | Path) -> None
     from ddad import experiment, plots
     content = hashlib.sha256("".join(f"{n} {s} {l.digest}\n" for n, s, l in zip(report.names, report.splits, report.looks)).encode("utf-8", "surrogatepass")).hexdigest()
     place = Path(folder) / report.benchmark
-    place.parent.mkdir(parents=True, exist_ok=True)
     experiment.write_csv(place.with_name(f"{place.name}.csv"), report.leak_columns())
     if (fig := draw_leaks(report, images)) is not None: plots.save(fig, place)
     experiment.write_json(place.with_name(f"{place.name}.json"), {"benchmark": report.benchmark, "rule": {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}, "splits": report.rows(), "wrong": report.wrong,
-                                     "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks), "data_hash": content, "commit": experiment.commit(), "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                                     "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks), "data_hash": content, "commit": experiment.commit(), "finished": experiment._now(),
                                      "versions": {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}})
 
 def read_leaks(folder: str | Path, benchmark: str, split: str = "") -> dict[str, int]:

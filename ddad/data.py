@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SPLITS', 'FORMATS', 'DRAWS', 'find_root', 'written', 'alone', 'read_json', 'benchmark_folder', 'list_names',
-           'leads_outside', 'read_repartition', 'check_image_size', 'to_gray', 'open_picture', 'read_page',
-           'read_image', 'resize', 'read_images', 'to_float', 'Benchmark', 'unlabeled_counts', 'draw_unlabeled',
-           'cache_folder', 'load_benchmark']
+__all__ = ['SPLITS', 'FORMATS', 'DRAWS', 'find_root', 'reason', 'written', 'alone', 'read_json', 'as_repartition',
+           'benchmark_folder', 'list_names', 'leads_outside', 'read_repartition', 'check_image_size', 'to_gray',
+           'open_picture', 'read_page', 'read_image', 'resize', 'read_images', 'to_float', 'Benchmark',
+           'unlabeled_counts', 'draw_unlabeled', 'cache_folder', 'load_benchmark']
 
 # %% ../nbs/00_data.ipynb #1c75b077
 def find_root(root: str | Path | None = None) -> Path:
@@ -40,8 +40,10 @@ def find_root(root: str | Path | None = None) -> Path:
         raise FileNotFoundError(f"There is no folder {path}: give the Med-AD folder as `data_root` (DATA=... to make) or in the variable DDAD_DATA.")
     return path
 
-# %% ../nbs/00_data.ipynb #36e63d95
-def _reason(e: Exception) -> str:
+# %% ../nbs/00_data.ipynb #187c47c5
+def reason(e: Exception) -> str:
+    "What an error says, in one line that fits into a sentence."
+    if isinstance(e, UnidentifiedImageError): return "no image of a known kind"
     return " ".join(str(getattr(e, "strerror", None) or e).split())[:150] or type(e).__name__
 
 @contextmanager
@@ -60,7 +62,7 @@ def written(path: str | Path) -> Iterator[Path]:
         try: part.unlink(missing_ok=True)
         except OSError: pass  # the folder cannot be written to, so the part is not there either
         if not isinstance(e, (OSError, SafetensorError)): raise
-        raise OSError(f"{path} cannot be written ({_reason(e)}): free some space, or choose a folder that you may write to.") from None
+        raise OSError(f"{path} cannot be written ({reason(e)}): free some space, or choose a folder that you may write to.") from None
 
 @contextmanager
 def alone(path: str | Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -78,7 +80,7 @@ def alone(path: str | Path, waiting: Callable[[], None] = lambda: None) -> Itera
             waiting()
             try: lock.acquire(timeout=1)
             except Timeout: pass
-    except OSError as e: raise OSError(f"{path} cannot be written ({_reason(e)}): choose a folder that you may write to.") from None
+    except OSError as e: raise OSError(f"{path} cannot be written ({reason(e)}): choose a folder that you may write to.") from None
     try: yield
     finally: lock.release()
 
@@ -90,7 +92,7 @@ def _once(pairs: list[tuple]) -> dict:
 def read_json(path: str | Path, remedy: str = "restore the file"):
     "What a JSON file holds. Raises `ValueError` naming the file and the `remedy` where it is no JSON, has a key twice or cannot be read."
     try: return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
-    except (ValueError, RecursionError, OSError) as e: raise ValueError(f"{path} is not JSON ({_reason(e)}): {remedy}.") from None
+    except (ValueError, RecursionError, OSError) as e: raise ValueError(f"{path} is not JSON ({reason(e)}): {remedy}.") from None
 
 # %% ../nbs/00_data.ipynb #23d015e2
 SPLITS = {"normal": ("train", "0"), "unlabeled_normal": ("train", "unlabeled", "0"), "unlabeled_abnormal": ("train", "unlabeled", "1"),
@@ -104,6 +106,10 @@ def _names(tree, keys: tuple[str, ...], path: Path) -> list[str]:
     if not isinstance(tree, list) or not all(isinstance(n, str) for n in tree):
         raise ValueError(f"{path}: {'.'.join(keys)} must be a list of file names.")
     return tree
+
+def as_repartition(lists: dict[str, list[str]]) -> dict:
+    "What `data.json` holds, of the names of each split by the keys of `SPLITS`."
+    return {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
 
 def benchmark_folder(root: Path, name: str) -> Path:
     "The folder of benchmark `name` in `root`. Raises `ValueError` for a name that leads outside or a folder without a `data.json`."
@@ -188,8 +194,7 @@ def read_image(path: str | Path, image_size: int | None = 64) -> np.ndarray:
     try:
         with open_picture(path) as im: gray = read_page(im)
     except Exception as e:  # Pillow raises whatever a damaged file leads it into
-        reason = "no image of a known kind" if isinstance(e, UnidentifiedImageError) else _reason(e)
-        raise ValueError(f"{path} cannot be read as an image ({reason}): replace the file or take its name out of data.json.") from None
+        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): replace the file or take its name out of data.json.") from None
     return gray if image_size is None else resize(gray, image_size)
 
 def resize(gray: np.ndarray, image_size: int) -> np.ndarray:

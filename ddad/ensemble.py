@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -83,17 +82,19 @@ def float32_exact():
 def _write(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
     with written(path) as part: save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, part, {k: json.dumps(v) for k, v in meta.items()})
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+@contextmanager
+def _checkpoint(path: str | Path):
+    "An open checkpoint and its header. Raises `ValueError` naming the file where it cannot be read."
     try:
-        with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+        with safe_open(path, "pt") as f: yield f, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
     except Exception as e: raise ValueError(f"{path} is no checkpoint that can be read ({type(e).__name__}): delete it to train anew.") from None
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    with _checkpoint(path) as (f, meta): return {k: f.get_tensor(k) for k in f.keys()}, meta
 
 def about_checkpoint(path: str | Path) -> dict:
     "What a checkpoint's header tells of its training: `losses` (one an epoch), `seconds`, and what `about` of `fit` added. Reads no weights."
-    try:
-        with safe_open(path, "pt") as f: meta = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
-    except Exception as e: raise ValueError(f"{path} is no checkpoint that can be read ({type(e).__name__}): delete it to train anew.") from None
-    return {k: v for k, v in meta.items() if k != "key"}
+    with _checkpoint(path) as (_, meta): return {k: v for k, v in meta.items() if k != "key"}
 
 def not_finite(net: nn.Module) -> str:
     "The name of the first weight of a network that is NaN or infinite; empty if there is none."

@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from . import phantom
-from .data import DRAWS, Benchmark, alone, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_json, read_repartition, unlabeled_counts, written
+from .data import DRAWS, Benchmark, alone, cache_folder, check_image_size, draw_unlabeled, find_root, load_benchmark, read_json, read_repartition, reason, unlabeled_counts, written
 from .ensemble import about_checkpoint, pick_device, pick_precision, train_modules
 from .networks import BACKBONES
 from .refine import INPUTS, VARIANTS, train_refiners
@@ -91,6 +91,12 @@ class Config:
         if unknown: raise ValueError(f"There is no setting {', '.join(unknown)}: choose among {', '.join(f.name for f in fields(cls))}.")
         given = {k: v for k, v in settings.items() if v is not None}
         return cls(**{"benchmark": benchmark, **PRESETS.get(benchmark, {}), **given}).check()
+
+    @classmethod
+    def recorded(cls, settings: dict) -> "Config":
+        "The configuration of a record, to look at what was found with it: on whichever device this machine has, and without settings that are not known any more. Raises what `of` raises."
+        known = {f.name for f in fields(cls)}
+        return cls.of(**{k: v for k, v in settings.items() if k in known} | {"device": "auto", "compile": False})
 
     def check(self) -> "Config":
         for f in fields(self):
@@ -169,17 +175,19 @@ def read_csv(path: str | Path) -> dict[str, list]:
         with Path(path).open(newline="", encoding="utf-8") as f: names, *rows = csv.reader(f, strict=True)
         if len(set(names)) < len(names): raise ValueError("a column stands there twice")
         return {name: [kinds.get(name, float)(v) for v in column] for name, column in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)}
-    except (OSError, ValueError, csv.Error) as e: raise ValueError(f"{path} is no table that can be read ({' '.join(str(e).split())[:150]}): restore it, or compute it again.") from None
+    except (OSError, ValueError, csv.Error) as e: raise ValueError(f"{path} is no table that can be read ({reason(e)}): restore it, or compute it again.") from None
 
 def open_run(folder: str | Path, config: Config, data_hash: str) -> Path:
     "The run's folder, made or taken up again, and this process's alone until it ends: another one that opens it waits. Raises `ValueError` where it holds a run of other settings or other data."
     folder = Path(folder)
-    if (held := folder.resolve() / "run") not in _HELD: _HELD[held] = _open.enter_context(alone(held))
+    if (held := folder.resolve() / "run") not in _held:
+        _until_the_end.enter_context(alone(held))
+        _held.add(held)
     _check_run(folder, config, data_hash)
     write_json(folder / "config.json", {**asdict(config), "data_hash": data_hash})
     return folder
 
-_HELD, _open = {}, ExitStack()  # the locks of the runs that this process writes, until it ends
+_held, _until_the_end = set(), ExitStack()  # the runs that this process writes, and their locks
 
 def _check_run(folder: Path, config: Config, data_hash: str) -> None:
     "Raises `ValueError` where the folder holds a run of other settings or other data."

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
-from .data import open_picture, read_page, to_gray
+from .data import open_picture, read_page, reason, to_gray
 
 # %% auto #0
-__all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'open_dicom', 'read_frame', 'read_slices',
+__all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'frames_of', 'open_dicom', 'read_frame', 'read_slices',
            'find_images']
 
 # %% ../nbs/11_files.ipynb #3b1a713c
@@ -57,6 +57,10 @@ def _frame_shape(stream: bytes) -> tuple[int, int] | None:
         at += 2 + number(at + 2, 2) if stream[at + 1] != 0xFF else 1
     return None
 
+def frames_of(header) -> int:
+    "How many frames a DICOM file says that it has."
+    return int(header.get("NumberOfFrames") or 1)
+
 def open_dicom(path: str | Path):
     "The pydicom data set of a file, no pixel decoded yet. Raises `ValueError` where it has no pixels or claims more of them than a scan has, and what pydicom raises."
     import pydicom
@@ -67,8 +71,7 @@ def open_dicom(path: str | Path):
     if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian: _check_deflated(path, 144 + meta.FileMetaInformationGroupLength)
     header = pydicom.dcmread(path)
     if "PixelData" not in header or not header.get("Rows") or not header.get("Columns"): raise ValueError("it has no pixel data")
-    frames = int(header.get("NumberOfFrames") or 1)
-    _check_size(header.Rows, header.Columns, frames)
+    _check_size(header.Rows, header.Columns, frames := frames_of(header))
     if meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian).is_encapsulated:
         for frame in generate_frames(header.PixelData, number_of_frames=frames):
             shape = _frame_shape(frame)
@@ -87,7 +90,7 @@ def _check_deflated(path: Path, start: int) -> None:
 
 def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
     header = open_dicom(path)
-    for i in range(int(header.get("NumberOfFrames") or 1)):
+    for i in range(frames_of(header)):
         pixels, coloured = read_frame(header, i)
         yield pixels if coloured else _windowed(pixels, header, window)
 
@@ -155,8 +158,7 @@ def read_slices(path: str | Path, window: Window = "auto") -> Iterator[np.ndarra
     try: yield from _reader(path)(path, window)
     except GeneratorExit: raise
     except Exception as e:  # the readers of three libraries raise whatever a damaged file leads them into
-        reason = "no image of a known kind" if isinstance(e, UnidentifiedImageError) else " ".join(str(e).split()) or type(e).__name__
-        raise ValueError(f"{path} cannot be read as an image ({reason[:150]}): replace the file or leave it out.") from None
+        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): replace the file or leave it out.") from None
 
 # %% ../nbs/11_files.ipynb #422c523a
 def find_images(sources: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -17,6 +17,8 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
+from .data import as_repartition
+
 # %% auto #0
 __all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']
 
@@ -188,6 +190,4 @@ def _fill(folder: Path, recipe: dict, progress: bool) -> None:
     tissue_maps()  # once, before the threads ask for it
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in tqdm(pool.map(lambda job: _make_image(*job), jobs), total=len(jobs), desc="phantom", unit="image", disable=not progress, mininterval=5): pass
-    tree = {"train": {"0": names["normal"], "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}},
-            "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
-    for name, content in (("data.json", tree), ("phantom.json", recipe)): (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for name, content in (("data.json", as_repartition(names)), ("phantom.json", recipe)): (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -29,10 +29,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from .check import Report, check_benchmark, write_report
-from .data import SPLITS, find_root, list_names, resize, to_gray, written
+from .data import SPLITS, as_repartition, find_root, list_names, reason, resize, to_gray, written
 from .download import ARCHIVES, download
-from .experiment import PHANTOM, Config, benchmark_root
-from .files import PICTURES, find_images, open_dicom, read_frame, read_slices
+from .experiment import Config, benchmark_root
+from .files import PICTURES, find_images, frames_of, open_dicom, read_frame, read_slices
 from .results import markdown
 
 # %% auto #0
@@ -44,13 +44,13 @@ def prepare_radiograph(path: str | Path, size: int = 512) -> np.ndarray:
     "A DICOM file of one frame as the paper prepares it: (size, size) uint8. Raises `ValueError` naming the file if it cannot be read, has several frames or is constant."
     try:
         header = open_dicom(path)
-        if int(header.get("NumberOfFrames") or 1) > 1: raise ValueError(f"it has {header.NumberOfFrames} frames, a radiograph has one")
+        if frames_of(header) > 1: raise ValueError(f"it has {frames_of(header)} frames, a radiograph has one")
         values, coloured = read_frame(header)
         if values.min() == values.max(): raise ValueError("it has one intensity everywhere")
         if not coloured and header.PhotometricInterpretation == "MONOCHROME1": values = values.max() - values.astype(np.int64 if values.dtype.kind == "i" else values.dtype)
         return resize(values if values.dtype == np.uint8 else to_gray(values), size)
     except Exception as e:  # the decoders raise whatever a damaged file leads them into
-        raise ValueError(f"{path} cannot be prepared ({' '.join(str(e).split())[:150] or type(e).__name__}): leave it out or get it again.") from None
+        raise ValueError(f"{path} cannot be prepared ({reason(e)}): leave it out or get it again.") from None
 
 # %% ../nbs/18_prepare.ipynb #76d7c1b9
 @dataclass
@@ -201,14 +201,11 @@ def split(folder: str | Path, normal: str | Path, abnormal: str | Path, unlabele
         for item, s in zip(names, assign(list(names), test, pool, seed)):
             if s: lists[s] += names[item]
             else: outcome.failed.append(f"{item.path} is left out: its patient is in the test set.")
-        (part / "data.json").write_text(json.dumps(_tree(lists), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (part / "data.json").write_text(json.dumps(as_repartition(lists), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         part.replace(folder)
     finally: shutil.rmtree(part, ignore_errors=True)
     outcome.done = sum(map(len, lists.values()))
     return outcome
-
-def _tree(lists: dict[str, list[str]]) -> dict:
-    return {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
 
 def advice(folder: str | Path) -> str:
     "The `ddad-run` command for a benchmark's folder that takes both unlabeled pools whole."
@@ -264,8 +261,8 @@ def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="ddad-data", description="Get, make and check the data that the method runs on.",
                                 epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if nothing could be done. Every command goes on where it was broken off.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
-    def command(name, work, help, **more):
-        c = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", **more)
+    def command(name, work, help):
+        c = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
         c.set_defaults(work=work)
         return c
     c = command("download", _download, "fetch a benchmark of the paper, preprocessed by its authors (Zenodo record 12677223)")

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +145,7 @@ class Pictures:
         self.missing: list[str] = []
         self.data: Benchmark | None = None
         self.modules, self.refiners, self.files, self._seen, self._scale, self.known = {}, {}, [], {}, {}, None
-        known = {f.name for f in fields(Config)}
-        # how it was trained does not matter for looking at it: another device will do
-        self.config = Config.of(**{k: v for k, v in run.config.items() if k in known} | {"device": "auto", "compile": False})
+        self.config = Config.recorded(run.config)
 
     def load_images(self) -> None:
         "Reads the test images, or makes the phantom; what fails becomes a sentence in `missing`."

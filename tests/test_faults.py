@@ -186,6 +186,13 @@ def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
         except ValueError as e: assert "record.json" in str(e) and "\n" not in str(e)
 
 
+def test_a_run_of_another_machine_can_be_looked_at(tmp_path):
+    (tmp_path / "x").mkdir()
+    config = {**vars(experiment.Config.of("Discs")), "device": "cuda:7", "compile": True, "a setting of tomorrow": 1}
+    experiment.write_json(tmp_path / "x/record.json", {"config": config})
+    assert [r.config for r in results.read_runs(tmp_path)] == [config]
+
+
 @QUICK
 @given(content=st.binary(max_size=60) | st.text(alphabet="image,label1.5e\n\"x-", max_size=60).map(str.encode))
 def test_any_table_is_read_or_named(tmp_path, content):
