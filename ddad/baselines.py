@@ -116,8 +116,9 @@ class AEL1(Reconstruction):
 def _ssim_map(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     "Structural similarity of images in [-1, 1], window 11, in the images' size: (N, 1, H, W)."
     from monai.metrics.regression import compute_ssim_and_cs
-    a, b = (F.pad(t, (5, 5, 5, 5), mode="reflect") for t in (a, b))
-    return compute_ssim_and_cs(a, b, 2, (11, 11), (1.5, 1.5), data_range=2.0)[0]
+    a, b = (F.pad(t.float(), (5, 5, 5, 5), mode="reflect") for t in (a, b))
+    with torch.autocast(a.device.type, enabled=False):  # a variance is a difference of squares: bfloat16 makes it negative
+        return compute_ssim_and_cs(a, b, 2, (11, 11), (1.5, 1.5), data_range=2.0)[0]
 
 @method
 class AESSIM(Reconstruction):
@@ -177,11 +178,11 @@ class DenoisingAE(Reconstruction):
 
 @method
 class ConstrainedAE(Reconstruction):
-    name, paper, settings = "Constrained AE", "Chen and Konukoglu, MIDL 2018", "the code of the reconstruction is held to the code of the image, weight 1"
+    name, paper, settings = "Constrained AE", "Chen and Konukoglu, MIDL 2018", "the code of the reconstruction is held to the code of the image; squared distances of images and of codes summed, weight 1"
     def loss(self, net, given, x):
         code = net.encode(given)
         recon = net.decode(code)
-        return F.mse_loss(recon.float(), x) + F.mse_loss(net.encode(recon).float(), code.float())
+        return F.mse_loss(recon.float(), x) + (net.encode(recon) - code).float().square().sum() / x.numel()
 
 @method
 class AEGrad(AEL2):
@@ -208,7 +209,7 @@ class PCAReconstruction(Baseline):
 
 # %% ../nbs/09_baselines.ipynb #21910ba9
 class Classical(Baseline):
-    group, epochs, components = "classical", 0, 16
+    group, epochs, components = "classical", 0, 0.95  # the share of the variance
     def estimator(self): raise NotImplementedError
     def fit(self, normal, unlabeled=None):
         self.model = make_pipeline(PCA(self.components, random_state=self.seed), StandardScaler(), self.estimator()).fit(to_float(normal).flatten(1).numpy())

@@ -77,6 +77,21 @@ def test_synthetic_anomalies_are_local_and_in_range(change):
     assert np.array_equal(x, before) and 0 < np.mean(shares) < 0.5 and max(np.abs(change(x, rng)).max() for _ in range(20)) <= 1 + 1e-9
 
 
+def test_structural_similarity_is_a_number_for_flat_images_in_bfloat16():
+    flat = torch.linspace(-1, 1, 9)[:, None, None, None].expand(9, 1, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16): similar, far = (baselines._ssim_map(flat + shift, flat) for shift in (0.001, 0.5))
+    assert similar.isfinite().all() and similar.mean() > 0.99 and far.isfinite().all() and far.mean() < similar.mean()
+
+
+def test_the_code_of_a_constrained_ae_counts_as_often_as_it_has_numbers():
+    method = baselines.METHODS["Constrained AE"](progress=False, device="cpu")
+    net, x = method.make(32).eval(), torch.rand(4, 1, 32, 32)
+    code = net.encode(x)
+    recon = net.decode(code)
+    expected = ((recon - x).square().flatten(1).sum(1) + (net.encode(recon) - code).square().sum(1)).mean()  # Chen and Konukoglu's, in sums
+    assert method.loss(net, x, x).item() * x[0].numel() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_cka_sees_no_turn_and_no_scale():
     g = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 50, 8, generator=g)
