@@ -42,6 +42,7 @@ class Baseline:
     """
     name = paper = settings = ""
     group, uses_unlabeled = "reconstruction", False
+    benchmarks: tuple[str, ...] = ()  # those that it can be run on; none: any
     epochs, batch_size, lr, weight_decay = 250, 64, 5e-4, 0.0
 
     def __init__(self, seed: int = 0, epochs: int | None = None, device: str = "auto", precision: str = "auto", folder: str | Path | None = None, progress: bool = True):

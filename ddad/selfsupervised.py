@@ -15,7 +15,8 @@ from .data import to_float
 from .ensemble import batch_order
 
 # %% auto #0
-__all__ = ['poisson_blend', 'PatchSegmentation', 'FPI', 'PII', 'NSA', 'cut_paste', 'cut_paste_scar', 'CutPaste']
+__all__ = ['poisson_blend', 'PatchSegmentation', 'FPI', 'PII', 'NSA', 'cut_paste', 'cut_paste_scar', 'CutPaste', 'find_lungs',
+           'anat_paste', 'AnatPaste']
 
 # %% ../nbs/19_selfsupervised.ipynb #7c601421
 def poisson_blend(image: np.ndarray, gradient_y: np.ndarray, gradient_x: np.ndarray) -> np.ndarray:
@@ -95,14 +96,17 @@ class NSA(PatchSegmentation):
         change = np.abs(x - before) / 2
         return x, np.where(change > 0.01, 1 / (1 + np.exp(-24 * (change - 0.1))), 0)
 
-# %% ../nbs/19_selfsupervised.ipynb #00a8524e
+# %% ../nbs/19_selfsupervised.ipynb #66619c6e
+def _jitter(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return ((patch - patch.mean()) * rng.uniform(0.9, 1.1) + patch.mean() + rng.uniform(-0.1, 0.1)).clip(-1, 1)
+
 def cut_paste(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     "An image (H, W) in [-1, 1] with a patch of 2 to 15 % of its area moved, its brightness and contrast changed by up to 10 %."
     side, area, ratio = len(x), rng.uniform(0.02, 0.15), rng.choice([rng.uniform(0.3, 1), rng.uniform(1, 3.3)])
     h, w = (int(np.clip(side * np.sqrt(area * r), 2, side - 1)) for r in (ratio, 1 / ratio))
     (y0, y1), (x0, x1) = rng.integers(0, side - h, 2), rng.integers(0, side - w, 2)
     out, patch = x.copy(), x[y0:y0 + h, x0:x0 + w]
-    out[y1:y1 + h, x1:x1 + w] = ((patch - patch.mean()) * rng.uniform(0.9, 1.1) + patch.mean() + rng.uniform(-0.1, 0.1)).clip(-1, 1)
+    out[y1:y1 + h, x1:x1 + w] = _jitter(patch, rng)
     return out
 
 def cut_paste_scar(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,29 +123,73 @@ def cut_paste_scar(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 class _ResNet(nn.Module):
-    def __init__(self):
+    def __init__(self, classes: int):
         super().__init__()
         from monai.networks.nets import resnet18
         self.features = resnet18(spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False)
-        self.head = nn.Linear(512, 3)
+        self.head = nn.Linear(512, classes)
     def forward(self, x): return self.head(self.features(x))
 
 @method
 class CutPaste(Baseline):
     name, paper, settings = "CutPaste", "Li et al., CVPR 2021 (3-way)", "ResNet-18, image, CutPaste and scar; patches scaled from 256 to 64 pixels; Adam in place of SGD; Gaussian (Ledoit-Wolf covariance) on the 512 features; no maps, since its patch-wise variant is another training"
-    group, lr, batch_size = "self-supervised", 1e-4, 32
+    group, lr, batch_size, classes = "self-supervised", 1e-4, 32, 3
+
+    def ways(self, pixels: np.ndarray, index: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        "The classes to tell apart, each (B, H, W), of a batch of `pixels` (N, H, W)."
+        return [pixels[index], np.stack([cut_paste(pixels[i], rng) for i in index]), np.stack([cut_paste_scar(pixels[i], rng) for i in index])]
 
     def fit(self, normal, unlabeled=None):
         from sklearn.covariance import LedoitWolf
         pixels = to_float(normal)[:, 0].numpy()
         def batches(epoch):
             for b, index in enumerate(batch_order(len(normal), self.batch_size, self.seed, self.name, epoch).numpy()):
-                rng = np.random.default_rng([self.seed, epoch, b])
-                ways = [pixels[index], np.stack([cut_paste(pixels[i], rng) for i in index]), np.stack([cut_paste_scar(pixels[i], rng) for i in index])]
-                yield torch.from_numpy(np.concatenate(ways))[:, None].to(self.device), torch.arange(3).repeat_interleave(len(index)).to(self.device)
-        self.net = self._train(_ResNet, batches, lambda net, batch: F.cross_entropy(net(batch[0]).float(), batch[1]), normal)
+                ways = self.ways(pixels, index, np.random.default_rng([self.seed, epoch, b]))
+                yield torch.from_numpy(np.concatenate(ways))[:, None].to(self.device), torch.arange(len(ways)).repeat_interleave(len(ways[0])).to(self.device)
+        self.net = self._train(lambda: _ResNet(self.classes), batches, lambda net, batch: F.cross_entropy(net(batch[0]).float(), batch[1]), normal)
         self.density = LedoitWolf().fit(self._features(normal))
         return self
 
     def _features(self, images): return self._apply(self.net.features, images).double().numpy()
     def score(self, images): return np.sqrt(self.density.mahalanobis(self._features(images)))
+
+# %% ../nbs/19_selfsupervised.ipynb #db0cba3f
+def find_lungs(x: np.ndarray) -> np.ndarray:
+    "The lungs of a chest X-ray (H, W), bright bone on dark air: a bool mask, empty where there are no two dark regions of 1.5 % of the image or more that stay clear of its border."
+    from scipy import ndimage
+    from sklearn.cluster import KMeans
+    values = x.reshape(-1, 1)
+    if x.min() == x.max(): return np.zeros(x.shape, bool)
+    threshold = KMeans(2, init=np.array([[x.min()], [x.max()]], x.dtype), n_init=1).fit(values).cluster_centers_.mean()
+    regions, _ = ndimage.label(ndimage.binary_opening(x < threshold, np.ones((3, 3))))
+    sizes = np.bincount(regions.ravel())
+    sizes[np.unique(np.concatenate([[0], regions[0], regions[-1], regions[:, 0], regions[:, -1]]))] = 0
+    lungs = [r for r in np.argsort(sizes)[::-1][:2] if sizes[r] >= 0.015 * x.size]
+    return ndimage.binary_dilation(np.isin(regions, lungs), np.ones((3, 3))) if len(lungs) == 2 else np.zeros(x.shape, bool)
+
+def anat_paste(x: np.ndarray, lungs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    "An image (H, W) in [-1, 1] with a patch of 2 to 15 % of its area, a rectangle or an ellipse with a soft edge, pasted into `lungs` (H, W) bool."
+    from scipy.ndimage import gaussian_filter
+    side, area, aspect = len(x), rng.uniform(0.02, 0.15), np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
+    size = np.array([np.clip(side * np.sqrt(area * r), 2, side - 1) for r in (aspect, 1 / aspect)], int)
+    source, centre = rng.integers(0, side - size), rng.choice(np.argwhere(lungs))
+    off = [np.arange(side) - c for c in centre]
+    patch = _jitter(x[np.ix_(*(np.clip(o + s // 2, 0, s - 1) + start for o, s, start in zip(off, size, source)))], rng)
+    u, v = np.meshgrid(*(o / np.maximum(s / 2 - side * 10 / 256, 1) for o, s in zip(off, size)), indexing="ij")
+    inside = np.maximum(abs(u), abs(v)) < 1 if rng.random() < 0.5 else u ** 2 + v ** 2 < 1
+    opacity = gaussian_filter(inside * rng.uniform(150 / 255, 1), rng.uniform(0, 15) * side / 256) * lungs
+    return (x + opacity * (patch - x)).astype(x.dtype)
+
+@method
+class AnatPaste(CutPaste):
+    name, paper, settings = "AnatPaste", "Sato et al., iScience 2023", "as CutPaste, two ways; the lungs by a threshold, without equalisation of the contrast; patches scaled from 256 to 64 pixels; images without lungs are left out of the training"
+    classes, benchmarks = 2, ("RSNA", "VinCXR", "CXAD")
+
+    def ways(self, pixels, index, rng): return [pixels[index], np.stack([anat_paste(pixels[i], self.lungs[i], rng) for i in index])]
+
+    def fit(self, normal, unlabeled=None):
+        lungs = np.stack([find_lungs(x) for x in to_float(normal)[:, 0].numpy()])
+        found = lungs.any((1, 2))
+        if found.mean() < 0.5: raise ValueError(f"AnatPaste needs chest X-rays: lungs were found in {found.sum()} of {len(normal)} images. Choose another method for these.")
+        self.lungs = lungs[found]
+        return super().fit(normal[torch.from_numpy(found)])
