@@ -42,6 +42,7 @@ __all__ = ['PHANTOM', 'MODULES', 'PRESETS', 'MALLOC', 'NOTEBOOK', 'Config', 'ben
 PHANTOM = "Phantom"
 MODULES = ("udm", "ndm")
 PRESETS = {"RSNA": dict(n_unlabeled=4000), "VinCXR": dict(n_unlabeled=4000), "LAG": dict(n_unlabeled=1500), "BrainTumor": dict(n_unlabeled=1000),
+           "BrainTumorLeakFree": dict(n_unlabeled=990), "NIH": dict(n_unlabeled=500), "Kermany": dict(n_unlabeled=800), "LGG": dict(n_unlabeled=366), "ODIR": dict(n_unlabeled=1500),
            PHANTOM: dict(n_unlabeled=500, epochs=60, refine_epochs=15)}
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder

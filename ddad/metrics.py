@@ -9,12 +9,14 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 from scipy.stats import norm, rankdata
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 # %% auto #0
 __all__ = ['auc', 'average_precision', 'bootstrap_interval', 'delong_test', 'paired_bootstrap', 'class_histograms',
-           'chi2_distance', 'pixel_metrics', 'evaluate', 'results_table', 'single_network', 'to_markdown']
+           'chi2_distance', 'pixel_metrics', 'pixel_metrics_by_image', 'evaluate', 'results_table', 'single_network',
+           'to_markdown']
 
 # %% ../nbs/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +156,26 @@ def pixel_metrics(maps, masks) -> dict[str, float]:
     dice = 2 * precision * recall / np.maximum(precision + recall, 1e-12)  # both are 0 above the highest false alarm
     return {"pixel_ap": float(average_precision_score(y, s)), "best_dice": float(dice.max())}
 
+# %% ../nbs/06_metrics.ipynb #ed039551
+def pixel_metrics_by_image(maps, masks, normal_maps, fpr: float = 0.05, limit: float = 0.3) -> dict[str, np.ndarray]:
+    """Localisation in each image, (N,) a figure, so that intervals can be drawn over images or patients: `ap`, `dice`, `pro`, `flagged`.
+
+    `maps`: (N, 1, H, W); `masks`: (N, 1, H, W) bool; `normal_maps`: (M, 1, H, W), of images known to be normal. `ap`: average precision over the image's pixels, by chance the lesion's share of them.
+    `flagged`: the share of pixels above the threshold that `fpr` of the pixels of `normal_maps` exceed, and `dice` the overlap of these with the mask: no test mask chooses it. `pro`: per-region overlap, averaged
+    over the image's regions and over false-positive rates up to `limit` (of all pixels outside of lesions); its mean over all regions is AUPRO. An image without a lesion has `flagged` alone, the others are NaN.
+    """
+    s, y, normal = (np.asarray(a)[:, 0] for a in (maps, masks, normal_maps))
+    above = s > np.quantile(normal, 1 - fpr)
+    outside = np.sort(s[~y])
+    found = {name: np.full(len(s), np.nan) for name in ("ap", "dice", "pro")} | {"flagged": above.mean((1, 2))}
+    for i in np.flatnonzero(y.any((1, 2))):
+        found["ap"][i] = average_precision_score(y[i].ravel(), s[i].ravel())
+        found["dice"][i] = 2 * (above[i] & y[i]).sum() / (above[i].sum() + y[i].sum())
+        rates = 1 - np.searchsorted(outside, s[i]) / len(outside)  # the false-positive rate from which on a pixel is flagged
+        regions, n = ndimage.label(y[i])
+        found["pro"][i] = ndimage.mean(np.clip(1 - rates / limit, 0, 1), regions, range(1, n + 1)).mean()
+    return found
+
 # %% ../nbs/06_metrics.ipynb #2cb65efb
 def evaluate(scores, labels, n: int = 1000, seed: int = 0) -> dict[str, float]:
     """All figures of one score: `auc`, `auc_low`, `auc_high`, the same of `ap`, `chi2` and `chi2_official`.
@@ -185,7 +207,7 @@ def single_network(rows: list[dict]) -> dict:
     return summary
 
 # %% ../nbs/06_metrics.ipynb #4279b1c7
-_NAMES = {"rec": "A_rec", "intra": "A_intra", "inter": "A_inter", "r_intra": "R_intra", "r_dual": "R_dual"}
+_NAMES = {"rec": "A_rec", "intra": "A_intra", "inter": "A_inter", "inter_top": "A_inter, upper half of its map", "r_intra": "R_intra", "r_dual": "R_dual"}
 
 def _name(row: dict) -> str:
     name = row["score"]

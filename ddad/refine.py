@@ -118,13 +118,14 @@ def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 4) -> torc
 def score_images(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], refiners: dict[str, nn.Module] = {}, top: dict[str, float] = {}, at_once: int = 1024) -> dict[str, torch.Tensor]:
     """Every image score of images (N, 1, H, W): `rec_1` ... `rec_K`, `rec`, `intra`, `inter` and those of `refiners` (score to ASR-Net), each (N,) float32 on the CPU. The maps of `at_once` images are in memory at a time.
 
-    `top`: the share of a refined map's pixels that counts (see `image_scores`), 1 if not given.
+    `top`: the share of a refined map's pixels that counts (see `image_scores`), 1 if not given. `inter_top` is A_inter pooled as the stable variant pools a refined map: what that pooling does without any ASR-Net.
     """
     parts = []
     for x in images.split(at_once):
         maps = predict_maps(x, udm, ndm) | {"image": to_float(x).cpu()}
         maps |= refine_maps(refiners, maps)
         parts.append({name: image_scores(m, top.get(name, 1.0)) for name, m in maps.items() if name != "image"})
+        if "inter" in maps: parts[-1]["inter_top"] = image_scores(maps["inter"], VARIANTS["stable"])
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 def refine_maps(nets: dict[str, nn.Module], maps: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ RUNS = sorted(Path(__file__).parents[1].glob("figures/runs/*/record.json"))
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.parent.name)
 def test_results_come_from_the_scores(path):
     record, scores = json.loads(path.read_text()), experiment.read_csv(path.parent / "scores.csv")
-    assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", *experiment.Config.of(**record["config"]).refiners]
+    assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", *(["inter_top"] if "inter_top" in scores else []), *experiment.Config.of(**record["config"]).refiners]
     assert scores["label"].count(0) == record["images"]["test_normal"] and scores["label"].count(1) == record["images"]["test_abnormal"]
     by_score = {r["score"]: r for r in record["results"]}
     for name in list(scores)[2:]:

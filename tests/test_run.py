@@ -1,5 +1,6 @@
 "End to end: the command, through papermill, to a folder that explains itself; killed and taken up again."
 import json
+import math
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from ddad import experiment, metrics
 REPO = Path(__file__).parents[1]
 DDAD_RUN = str(Path(sys.executable).parent / "ddad-run")
 SETTINGS = dict(benchmark="Discs", k=2, epochs=40, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3, test_curve=1)
-COLUMNS = ["image", "label", "rec_1", "rec_2", "rec", "intra", "inter", "r_intra", "r_dual"]
+COLUMNS = ["image", "label", "rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_intra", "r_dual"]
 
 
 def command(root, out, **changes):
@@ -44,6 +45,8 @@ def test_the_folder_explains_itself(finished):
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 0 for s in record["stages"].values())
     by_score = {r["score"]: r for r in record["results"]}
     for name in COLUMNS[2:]: assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
+    pixels = experiment.read_csv(out / "pixels.csv")
+    assert pixels["image"] == scores["image"] and all(math.isnan(v) == (label == 0) for v, label in zip(pixels["inter_ap"], pixels["label"]))
     assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
     for picture in ("training", "histograms", "roc", "maps", "test_curve"):
         for kind in ("png", "pdf"): assert (out / f"{picture}.{kind}").stat().st_size > 1000
