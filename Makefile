@@ -5,7 +5,8 @@ EXPERIMENTS ?= main
 DATA ?=
 RUN ?= figures/runs/Phantom_AE_seed0
 ARGS ?=
-READERS = start|howto_own_data
+CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
+READERS = start|own_data
 GRAPH = $(BIN)/snakemake -s nbs/paper/Snakefile --profile nbs/paper/profiles/local
 ASKED = --config benchmarks=$(BENCHMARK) experiments=$(EXPERIMENTS) $(if $(DATA),data='$(DATA)')
 BIN := .venv/bin
@@ -34,7 +35,7 @@ plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it wou
 	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
 
 explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or on the folder RUN=... (DATA=... for the images)
-	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/explore.ipynb
+	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
@@ -49,7 +50,7 @@ test-slow: $(INSTALLED)  ## run the tests that take minutes
 
 notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it
 	$(BIN)/nbdev_export
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False nbs/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False $(CHAPTERS)
 	$(BIN)/nbdev_clean
 
 benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (DATA=... BENCHMARK=...)

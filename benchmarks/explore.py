@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from ddad import experiment
+from ddad.core.record import commit, environment
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO / "tests"))
@@ -90,7 +90,7 @@ def measure(page, address, presses):
 
 
 def table(found, environment):
-    lines = [f"2,000 test images; {environment['cores']} cores, {environment['processor']}; Chromium; commit {experiment.commit()[:8]}.", "",
+    lines = [f"2,000 test images; {environment['cores']} cores, {environment['processor']}; Chromium; commit {commit()[:8]}.", "",
              "| from the event to the page painted anew | median (ms) | slowest (ms) | times |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {np.median(v):.0f} | {max(v):.0f} | {len(v)} |" for name, v in found.items()]) + "\n"
 
@@ -105,7 +105,7 @@ def benchmark(presses):
         with test_explore.served(DDAD_RUN=str(root / "runs/first"), DDAD_DATA=str(root)) as address:
             page = test_explore.chromium(p)
             page.add_init_script("document.addEventListener('change', () => { window.changed = performance.now() }, true)")
-            text = table(measure(page, address, presses), experiment.environment(torch.device("cpu")))
+            text = table(measure(page, address, presses), environment(torch.device("cpu")))
     (REPO / "benchmarks/explore.md").write_text(text)
     print(text)
 

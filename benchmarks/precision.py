@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddad import data, ensemble, experiment, metrics, networks, scores
+from ddad.core.images import to_float
+from ddad.core.record import commit, environment
+from ddad.core.storage import write_json
+from ddad.core.training import Schedule, fit, image_batches, seeded
+from ddad.method import metrics, networks, scores
+from ddad.method.data import load_benchmark
+from ddad.method.ensemble import reconstruct
+from ddad.study.config import Config
+from ddad.study.run import check_data, module_key
 
 HERE = Path(__file__).parent
 
@@ -22,11 +30,11 @@ def twin(b, config, i, folder):
     "AUC of A_rec of NDM network i, trained in float32 on one thread."
     member, device = (config.seed, "ndm", i), torch.device("cpu")
     torch.set_num_threads(1)
-    net = ensemble.seeded(lambda: networks.make_network(config.backbone, config.latent, config.width, config.image_size), *member)
-    ensemble.fit(net, ensemble.image_batches(b.normal, config.batch_size, *member), lambda net, x: net.loss(x), folder / f"{config.name}_ndm_{i}.safetensors",
-                 epochs=config.epochs, lr=config.lr, device=device, key=experiment.module_key(config, b, "ndm"))
-    recon, var = ensemble.reconstruct([net], b.test)
-    return metrics.auc(scores.image_scores(scores.member_maps(data.to_float(b.test), recon, var))[0], b.labels)
+    net = seeded(lambda: networks.make_network(config.backbone, config.latent, config.width, config.image_size), *member)
+    fit(net, image_batches(b.normal, config.batch_size, *member), lambda net, x: net.loss(x), folder / f"{config.name}_ndm_{i}.safetensors",
+        Schedule(config.epochs, config.lr), device=device, key=module_key(config, "ndm", b.normal, config.seed))
+    recon, var = reconstruct([net], b.test)
+    return metrics.auc(scores.image_scores(scores.member_maps(to_float(b.test), recon, var))[0], b.labels)
 
 
 def main():
@@ -36,8 +44,8 @@ def main():
     p.add_argument("--members", type=int, nargs="+", default=[1])
     a = p.parse_args()
     record = json.loads((a.run / "record.json").read_text())
-    config = experiment.Config.of(**record["config"] | {"precision": "float32"})
-    b = data.load_benchmark(experiment.check_data(config, a.data), config.benchmark, config.image_size)
+    config = Config.of(**record["config"] | {"precision": "float32"})
+    b = load_benchmark(check_data(config, a.data), config.benchmark, config.image_size)
     if b.hash != record["data_hash"]: raise SystemExit(f"{a.data} holds other images than {a.run} was made from.")
     folder = Path("runs/precision")
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,9 +53,9 @@ def main():
     twins = [{"member": i, "float32": twin(b, config, i, folder), record["precision"]: committed[f"rec_{i}"]} for i in a.members]
     others = [json.loads(p.read_text()) for p in sorted(a.run.parent.glob(f"{config.benchmark}_{config.backbone}_seed*/record.json"))]
     spread = [r["auc"] for o in others for r in o["results"] if r["score"].startswith("rec_") and r["score"] != "rec_single"]
-    report = {"run": a.run.name, "commit": experiment.commit(), **experiment.environment(torch.device("cpu")), "config": record["config"], "data_hash": b.hash, "twins": twins,
+    report = {"run": a.run.name, "commit": commit(), **environment(torch.device("cpu")), "config": record["config"], "data_hash": b.hash, "twins": twins,
               "committed_networks": spread}
-    experiment.write_json(HERE / "precision.json", report)
+    write_json(HERE / "precision.json", report)
     (HERE / "precision.md").write_text(table(report, record["precision"]))
     print(table(report, record["precision"]))
 

@@ -21,7 +21,13 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from ddad import data, ensemble, experiment, networks, plots, refine
+from ddad.core.record import Stages, _processor, _resident, commit
+from ddad.core.storage import write_json, written
+from ddad.core.training import Schedule, fit, image_batches, pick_precision, seeded
+from ddad.method import networks, plots, refine
+from ddad.method.data import as_repartition, load_benchmark
+from ddad.method.ensemble import _reconstruction_loss
+from ddad.study.notebooks import MALLOC
 
 HERE = Path(__file__).parent
 STAGES = {"load": "decode and load", "cached": "load again, from the cache", "train": "an epoch of one network, half of the images", "refine": "an epoch of one ASR-Net, half of the images", "score": "score all: A_inter of 4 networks"}
@@ -49,27 +55,27 @@ def make(root, n):
     names = [name for split in lists.values() for name in split]
     with ProcessPoolExecutor() as pool:
         for job in [pool.submit(write_some, folder, names[i:i + 500], i) for i in range(0, n, 500)]: job.result()
-    experiment.write_json(folder.parent / "data.json", data.as_repartition(lists))
+    write_json(folder.parent / "data.json", as_repartition(lists))
 
 
 def measure(root):
     "Seconds and bytes of each stage in this process."
     torch.set_num_threads(os.cpu_count())
-    make_network = lambda i: ensemble.seeded(lambda: networks.make_network("AE"), 0, i)
+    make_network = lambda i: seeded(lambda: networks.make_network("AE"), 0, i)
     nets = [make_network(i).eval() for i in range(4)]
-    precision, base, found = ensemble.pick_precision("auto", torch.device("cpu")), experiment._resident(), {}
+    precision, base, found = pick_precision("auto", torch.device("cpu")), _resident(), {}
 
     def stage(name, work):
-        stages = experiment.Stages()
+        stages = Stages()
         with stages(name): result = work()
         found[name] = {"seconds": stages.record[name]["seconds"], "bytes": 1e6 * (stages.record[name]["peak_memory_mb"] - base)}
         return result
-    images = stage("load", lambda: data.load_benchmark(root, "Many", progress=False))
+    images = stage("load", lambda: load_benchmark(root, "Many", progress=False))
     del images
-    images = stage("cached", lambda: data.load_benchmark(root, "Many", progress=False))
+    images = stage("cached", lambda: load_benchmark(root, "Many", progress=False))
     torch.set_num_threads(1)  # as in training: one network a core
-    stage("train", lambda: ensemble.fit(make_network(9), ensemble.image_batches(images.normal, 64, 0), ensemble._reconstruction_loss, root / "net.safetensors", epochs=1, lr=5e-4, precision=precision))
-    stage("refine", lambda: ensemble.fit(networks.ASRNet(), refine._map_batches(images.normal, nets[:2], nets[2:], ("inter", "intra"), 8, (0,)), refine._refinement_loss, root / "asr.safetensors", epochs=1, lr=1e-4, precision=precision))
+    stage("train", lambda: fit(make_network(9), image_batches(images.normal, 64, 0), _reconstruction_loss, root / "net.safetensors", Schedule(1, 5e-4, precision=precision)))
+    stage("refine", lambda: fit(networks.ASRNet(), refine._map_batches(images.normal, nets[:2], nets[2:], ("inter", "intra"), 8, (0,)), refine._refinement_loss, root / "asr.safetensors", Schedule(1, 1e-4, precision=precision)))
     torch.set_num_threads(os.cpu_count())
     stage("score", lambda: [refine.score_images(x, nets[:2], nets[2:]) for x in (images.normal, images.unlabeled_normal, images.unlabeled_abnormal, images.test)])
     return found
@@ -111,17 +117,17 @@ def main():
     p.add_argument("--measure", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.measure: return print(json.dumps(measure(Path(a.measure))))
-    record = {"sizes": [], "cores": os.cpu_count(), "processor": experiment._processor(), "commit": experiment.commit(), "torch": torch.__version__, "bound": BOUND, "constant": CONSTANT}
+    record = {"sizes": [], "cores": os.cpu_count(), "processor": _processor(), "commit": commit(), "torch": torch.__version__, "bound": BOUND, "constant": CONSTANT}
     for n in a.sizes:
         with tempfile.TemporaryDirectory() as tmp:
             start = time.time()
             make(Path(tmp), n)
             print(f"{n} images made in {time.time() - start:.0f} s", file=sys.stderr)
-            done = subprocess.run([sys.executable, __file__, "--measure", tmp], env={**os.environ, **experiment.MALLOC, "DDAD_CACHE": f"{tmp}/cache"}, capture_output=True, text=True, check=True)
+            done = subprocess.run([sys.executable, __file__, "--measure", tmp], env={**os.environ, **MALLOC, "DDAD_CACHE": f"{tmp}/cache"}, capture_output=True, text=True, check=True)
             record["sizes"].append({"images": n, "stages": json.loads(done.stdout.splitlines()[-1])})
             print(record["sizes"][-1], file=sys.stderr)
-    experiment.write_json(HERE / "scale.json", record)
-    with data.written(HERE / "scale.md") as part: part.write_text(table(record))
+    write_json(HERE / "scale.json", record)
+    with written(HERE / "scale.md") as part: part.write_text(table(record))
     draw(record["sizes"])
     print(table(record))
 

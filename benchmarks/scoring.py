@@ -15,8 +15,16 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from ddad import data, ensemble, experiment, metrics, networks, refine, scores
-from ddad.detector import DDAD, _assemble
+from ddad.core.images import to_float
+from ddad.core.record import commit, environment
+from ddad.core.storage import write_json
+from ddad.core.training import load_weights
+from ddad.datasets.phantom import PHANTOM
+from ddad.method import metrics, networks, refine, scores
+from ddad.method.data import load_benchmark
+from ddad.study.config import Config, MODULES
+from ddad.study.run import check_data, weights_folder
+from ddad.detect.estimator import DDAD, _assemble
 
 HERE = Path(__file__).parent
 SCORES = {"inter": "A_inter: six networks", "r_dual": "R_dual: six networks and ASR-Net"}
@@ -24,13 +32,13 @@ SCORES = {"inter": "A_inter: six networks", "r_dual": "R_dual: six networks and 
 
 def trained(config, store):
     "UDM, NDM and the ASR-Net of R_dual from the graph's store."
-    files = lambda what, names: [experiment.weights_folder(config, what, "", store) / f"{n}.safetensors" for n in names]
-    members = {m: files(m, [f"{m}_{i}" for i in range(1, config.k + 1)]) for m in experiment.MODULES}
+    files = lambda what, names: [weights_folder(config, what, "", store) / f"{n}.safetensors" for n in names]
+    members = {m: files(m, [f"{m}_{i}" for i in range(1, config.k + 1)]) for m in MODULES}
     asr = files("r_dual", ["r_dual"])[0]
     if missing := [p for p in (*members["udm"], *members["ndm"], asr) if not p.is_file()]:
         sys.exit(f"There are no weights {missing[0]}: run make reproduce BENCHMARK={config.benchmark} first, or name another --store.")
-    udm, ndm = ([ensemble.load_weights(networks.make_network(config.backbone), p) for p in members[m]] for m in experiment.MODULES)
-    return udm, ndm, ensemble.load_weights(networks.ASRNet(), asr)
+    udm, ndm = ([load_weights(networks.make_network(config.backbone), p) for p in members[m]] for m in MODULES)
+    return udm, ndm, load_weights(networks.ASRNet(), asr)
 
 
 def one_by_one(images, udm, ndm, asr, score):
@@ -38,7 +46,7 @@ def one_by_one(images, udm, ndm, asr, score):
     found = []
     with torch.no_grad():
         for image in images:
-            x = data.to_float(image[None])
+            x = to_float(image[None])
             maps = scores.anomaly_maps(x, *(torch.stack([net(x) for net in nets]) for nets in (udm, ndm)))
             if score == "r_dual": maps["r_dual"] = asr(torch.cat([maps["inter"], maps["intra"]], 1)).softmax(1)[:, 1:]
             found.append(maps[score].mean().item())
@@ -57,15 +65,15 @@ def timed(function, images, repeats=3):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--benchmark", default=experiment.PHANTOM)
+    p.add_argument("--benchmark", default=PHANTOM)
     p.add_argument("--data", default=None)
     p.add_argument("--store", default="runs", help="where the graph keeps weights (default: runs)")
     a = p.parse_args()
-    config = experiment.Config.of(a.benchmark, device="cpu")
+    config = Config.of(a.benchmark, device="cpu")
     udm, ndm, asr = trained(config, a.store)
-    b = data.load_benchmark(experiment.check_data(config, a.data), config.benchmark, config.image_size)
+    b = load_benchmark(check_data(config, a.data), config.benchmark, config.image_size)
     images, labels = b.test, b.labels.numpy()
-    record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images), "commit": experiment.commit(), **experiment.environment(torch.device("cpu")), "scores": {}}
+    record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images), "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
     for score in SCORES:
         refiners = {"r_dual": asr} if score == "r_dual" else {}
         ways = {"one by one, float32": lambda x: one_by_one(x, udm, ndm, asr, score)}
@@ -76,7 +84,7 @@ def main():
         exact = found["one by one, float32"][1]
         record["scores"][score] = {way: {"images_per_second": round(rate, 1), "auc": metrics.auc(s, labels), "rank_correlation": float(spearmanr(s, exact)[0]),
                                          "relative_difference": float(np.linalg.norm(s - exact) / np.linalg.norm(exact))} for way, (rate, s) in found.items()}
-    experiment.write_json(HERE / "scoring.json", record)
+    write_json(HERE / "scoring.json", record)
     text = report(record)
     (HERE / "scoring.md").write_text(text, encoding="utf-8")
     print(text)

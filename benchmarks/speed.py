@@ -20,7 +20,18 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddad import data, ensemble, experiment, networks, refine, scores
+from ddad.core.images import read_image, to_float
+from ddad.core.record import Stages, commit, environment
+from ddad.core.storage import write_json
+from ddad.core.training import generator, pick_precision
+from ddad.datasets.phantom import PHANTOM
+from ddad.method import networks, refine, scores
+from ddad.method.data import load_benchmark, read_repartition, unlabeled_counts
+from ddad.core.training import Machine
+from ddad.method.recipe import train_modules, train_refiners
+from ddad.study.config import Config
+from ddad.study.notebooks import MALLOC
+from ddad.study.run import check_data
 
 HERE = Path(__file__).parent
 WAYS = ("plain", "float32", "auto")
@@ -30,10 +41,10 @@ NAMES = {"plain": "the plain way", "float32": "ddad, float32", "auto": "ddad"}
 
 def plain(root, config, stages):
     "What one would write first."
-    names, images = data.read_repartition(root, config.benchmark), root / config.benchmark / "images"
-    normal, abnormal = data.unlabeled_counts(config.n_unlabeled, config.anomaly_rate, len(names["unlabeled_normal"]), len(names["unlabeled_abnormal"]))
+    names, images = read_repartition(root, config.benchmark), root / config.benchmark / "images"
+    normal, abnormal = unlabeled_counts(config.n_unlabeled, config.anomaly_rate, len(names["unlabeled_normal"]), len(names["unlabeled_abnormal"]))
     sets = {"ndm": names["normal"], "udm": names["normal"] + names["unlabeled_normal"][:normal] + names["unlabeled_abnormal"][:abnormal]}
-    read = lambda n: data.to_float(torch.from_numpy(data.read_image(images / n, config.image_size).copy())[None, None])
+    read = lambda n: to_float(torch.from_numpy(read_image(images / n, config.image_size).copy())[None, None])
     nets = {module: [networks.make_network(config.backbone) for _ in range(config.k)] for module in sets}
     for module, members in nets.items():
         with stages(module):
@@ -60,7 +71,7 @@ def plain(root, config, stages):
         opt = torch.optim.Adam(asr.parameters(), config.refine_lr, (0.5, 0.999), weight_decay=config.refine_weight_decay)
         for epoch in range(config.refine_epochs):
             x = torch.cat([read(n) for n in sets["ndm"]])
-            planted, masks = refine.synthetic_anomalies(x, ensemble.generator(epoch))
+            planted, masks = refine.synthetic_anomalies(x, generator(epoch))
             for index in torch.randperm(len(x)).split(config.refine_batch_size):
                 maps = maps_of(planted[index])
                 loss = refine.focal_loss(asr.train()(torch.cat([maps["inter"], maps["intra"]], 1)).softmax(1), masks[index])
@@ -75,19 +86,19 @@ def plain(root, config, stages):
 
 def ours(root, config, stages):
     "The package, as nbs/paper/run.ipynb calls it."
-    options = dict(seed=config.seed, device="cpu", precision=config.precision, progress=False)
+    shared = dict(seed=config.seed, machine=Machine("cpu", progress=False))
     with tempfile.TemporaryDirectory() as tmp:
-        with stages("data"): b = data.load_benchmark(root, config.benchmark, config.image_size, progress=False)
+        with stages("data"): b = load_benchmark(root, config.benchmark, config.image_size, progress=False)
         with stages("modules"):
             sets = {"udm": torch.cat([b.normal, b.unlabeled(config.n_unlabeled, config.anomaly_rate)]), "ndm": b.normal}
-            modules, _ = ensemble.train_modules(sets, tmp, backbone=config.backbone, k=config.k, epochs=config.epochs, **options)
+            modules, _ = train_modules(config, sets, tmp, **shared)
         with stages("scoring"): maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
-        with stages("r_dual and r_intra, side by side"): nets, _ = refine.train_refiners(b.normal, modules["udm"], modules["ndm"], tmp, epochs=config.refine_epochs, **options)
+        with stages("r_dual and r_intra, side by side"): nets, _ = train_refiners(config, sets, modules, tmp, **shared)
         with stages("refined scoring"): refine.refine_maps(nets, maps)
 
 
 def worker(way, root, config):
-    stages, start = experiment.Stages(), time.perf_counter()
+    stages, start = Stages(), time.perf_counter()
     (plain if way == "plain" else ours)(root, config, stages)
     print(json.dumps({"seconds": time.perf_counter() - start, "stages": stages.record, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}))
 
@@ -96,7 +107,7 @@ def whole_process(way, arguments):
     "Seconds from the start of a fresh process to its end, and what it says of its stages."
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run([sys.executable, __file__, *arguments, "--worker", way], env={**os.environ, "DDAD_CACHE": cache, **(experiment.MALLOC if way != "plain" else {})},
+        done = subprocess.run([sys.executable, __file__, *arguments, "--worker", way], env={**os.environ, "DDAD_CACHE": cache, **(MALLOC if way != "plain" else {})},
                               stdout=subprocess.PIPE, text=True, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "whole_process_seconds": time.perf_counter() - start}
 
@@ -137,14 +148,14 @@ def paper_seconds(result, config):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data")
-    p.add_argument("--benchmark", default=experiment.PHANTOM)
+    p.add_argument("--benchmark", default=PHANTOM)
     p.add_argument("--epochs", type=int, default=3)
     p.add_argument("--refine-epochs", type=int, default=1)
     p.add_argument("--rounds", type=int, default=1, help="how often all ways run in turn; the fastest of each counts")
     p.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
     a = p.parse_args()
-    config = experiment.Config.of(a.benchmark, epochs=a.epochs, refine_epochs=a.refine_epochs, precision="auto" if a.worker in (None, "plain") else a.worker, device="cpu")
-    root = experiment.check_data(config, a.data)
+    config = Config.of(a.benchmark, epochs=a.epochs, refine_epochs=a.refine_epochs, precision="auto" if a.worker in (None, "plain") else a.worker, device="cpu")
+    root = check_data(config, a.data)
     if a.worker: return worker(a.worker, root, config)
     results = {}
     for _ in range(a.rounds):
@@ -152,14 +163,14 @@ def main():
             result = whole_process(way, [x for x in sys.argv[1:]])
             if way not in results or result["whole_process_seconds"] < results[way]["whole_process_seconds"]: results[way] = result
             print(f"{NAMES[way]}: {result['whole_process_seconds']:.1f} s", flush=True)
-    names = data.read_repartition(root, config.benchmark)
+    names = read_repartition(root, config.benchmark)
     ops = operations(config, len(names["normal"]), len(names["normal"]) + config.n_unlabeled, len(names["test_normal"]) + len(names["test_abnormal"]))
     rates = {"float32": matmul_rate(torch.float32), "bfloat16": matmul_rate(torch.bfloat16)}
-    precision = ensemble.pick_precision("auto", torch.device("cpu"))
-    report = {"benchmark": config.benchmark, "epochs": a.epochs, "refine_epochs": a.refine_epochs, "commit": experiment.commit(), **experiment.environment(torch.device("cpu")),
+    precision = pick_precision("auto", torch.device("cpu"))
+    report = {"benchmark": config.benchmark, "epochs": a.epochs, "refine_epochs": a.refine_epochs, "commit": commit(), **environment(torch.device("cpu")),
               "precision": precision, "operations_at_the_papers_epochs": ops, "operations_per_second": rates, "ways": results,
               "paper_seconds": {way: paper_seconds(r, config) for way, r in results.items()}}
-    experiment.write_json(HERE / "speed.json", report)
+    write_json(HERE / "speed.json", report)
     (HERE / "speed.md").write_text(table(report))
     print(table(report))
 

@@ -1,10 +1,13 @@
 "What a user gets wrong: one clear sentence, exit status not 0, nothing left behind."
 import json
+from dataclasses import replace
 
 import pytest
 
-from ddad import experiment
-from ddad.data import load_benchmark
+from ddad.study.command import main
+from ddad.study.config import Config
+from ddad.study.run import open_run
+from ddad.method.data import load_benchmark
 
 SMALL = ["--image-size", "32", "--batch-size", "16", "--n-unlabeled", "24", "--epochs", "1"]
 
@@ -29,7 +32,7 @@ def spoil_mask(d): (d / "masks/test_abnormal_00.png").write_text("no image")
 
 def refused(capsys, arguments, out):
     "The one sentence with which ddad-run refuses."
-    with pytest.raises(SystemExit) as stop: experiment.main([*arguments, "--out", str(out)])
+    with pytest.raises(SystemExit) as stop: main([*arguments, "--out", str(out)])
     message = str(stop.value.code)
     assert message.startswith("ddad-run: ") and "\n" not in message and "Traceback" not in message
     assert not out.exists()
@@ -64,10 +67,10 @@ def test_missing_root(tmp_path, capsys):
 
 
 def test_a_folder_of_another_run_is_refused(root, tmp_path):
-    config = experiment.Config.of("Discs", epochs=1)
-    experiment.open_run(tmp_path / "run", config, "hash")
-    for other, data in ((experiment.replace(config, epochs=2), "hash"), (config, "other")):
-        with pytest.raises(ValueError, match="holds another run"): experiment.open_run(tmp_path / "run", other, data)
+    config = Config.of("Discs", epochs=1)
+    open_run(tmp_path / "run", config, "hash")
+    for other, data in ((replace(config, epochs=2), "hash"), (config, "other")):
+        with pytest.raises(ValueError, match="holds another run"): open_run(tmp_path / "run", other, data)
 
 
 def test_load_benchmark_refuses_a_name_outside(root):

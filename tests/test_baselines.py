@@ -3,16 +3,18 @@ import numpy as np
 import pytest
 import torch
 
-from ddad import adversarial, baselines, data, metrics, selfsupervised
-from ddad.adversarial import linear_cka
-from ddad.selfsupervised import AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
+from ddad.method import metrics
+from ddad.method.data import load_benchmark
+from ddad.rivals import adversarial, baselines, selfsupervised
+from ddad.rivals.adversarial import linear_cka
+from ddad.rivals.selfsupervised import AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
 
 QUICK = {"AE": 15, "AE, L1": 15, "AE, SSIM": 8, "VAE": 15, "Context-encoding AE": 12, "Denoising AE": 4, "Constrained AE": 12, "AE-Grad": 12, "Deep SVDD": 10, "D_n against D_u": 15, "nnPU": 15, "FPI": 3, "PII": 3, "NSA": 2, "CutPaste": 1, "GANomaly": 20, "f-AnoGAN": 3, "D2UE": 3}
 UNSURE = {"FPI", "PII", "NSA", "CutPaste", "f-AnoGAN", "D2UE"}  # too few epochs here to be held to a planted square
 
 
 @pytest.fixture(scope="module")
-def discs(root): return data.load_benchmark(root, "Discs", 32, progress=False)
+def discs(root): return load_benchmark(root, "Discs", 32, progress=False)
 
 
 def fitted(name, discs, seed=0, **options):

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from conftest import disc
-from ddad.check import check_benchmark, find_copies, look_at, write_report
-from ddad.data import SPLITS
-from ddad.prepare import main
+from ddad.datasets.check import check_benchmark, find_copies, look_at, write_report
+from ddad.method.data import SPLITS
+from ddad.datasets.commands import main
 
 
 def face(seed):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from conftest import disc
-from ddad.commands import main_fit, main_score, score_files
-from ddad.detector import DDAD
+from ddad.detect.commands import main_fit, main_score, score_files
+from ddad.detect.estimator import DDAD
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16".split()
 
@@ -90,7 +90,7 @@ def test_a_model_without_a_threshold_still_scores(place, tmp_path, capsys):
 
 def test_memory_does_not_grow_with_the_number_of_files(place, monkeypatch):
     "However many files follow, only a few are read before the first score is there."
-    from ddad import commands
+    from ddad.detect import commands
     read = []
     monkeypatch.setattr(commands, "read_slices", lambda path, window: read.append(path) or iter([np.zeros((40, 40), np.uint8)]))
     scores = score_files(DDAD.load(place / "model"), [Path(str(i)) for i in range(5000)], batch_size=16)

@@ -13,8 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from conftest import disc
-from ddad.detector import DDAD, _assemble, conformal_p_values, conformal_threshold
-from ddad.networks import ASRNet, make_network
+from ddad.detect import estimator
+from ddad.method import recipe
+from ddad.detect.estimator import DDAD, _assemble, conformal_p_values, conformal_threshold
+from ddad.method.networks import ASRNet, make_network
 
 QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
 
@@ -87,12 +89,11 @@ def test_it_goes_into_a_pipeline_and_cross_validation():
 
 
 def test_a_broken_off_fit_goes_on_from_its_checkpoints(detector, tmp_path, monkeypatch):
-    from ddad import experiment
     unlabeled = np.concatenate([discs(16, seed=1), discs(24, True, 2)])
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "refine", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(recipe, "train_refiners", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt): DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
-    assert len(list((tmp_path / "weights").glob("*dm_?.safetensors"))) == 4
+    assert len(list(tmp_path.glob("*dm_?.safetensors"))) == 4
     again = DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
     assert np.array_equal(again.anomaly_score(discs(5, seed=3)), detector.anomaly_score(discs(5, seed=3)))
 
@@ -142,8 +143,7 @@ def clone_fitted(detector):
                                              (dict(holdout=1.0), "holdout"), (dict(holdout=0.02), "held-out"), (dict(fpr=0), "fpr"), (dict(window="bone"), "window"), (dict(device="tpu"), "device"),
                                              (dict(score_precision="int8"), "score_precision"), (dict(batch_size=1), "batch"), (dict(variant="best"), "variant")])
 def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
-    from ddad import experiment
-    monkeypatch.setattr(experiment, "train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(estimator, "train_ddad", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message): DDAD(**QUICK | params).fit(discs(60))
 
 

@@ -21,8 +21,8 @@ from conftest import make_discs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddad import download as dl
-from ddad.data import read_repartition
+from ddad.datasets import download as dl
+from ddad.method.data import read_repartition
 
 NAME, FILE = "BrainTumor", "BrainTumor.tar.gz"
 KEY = f"/api/records/12677223/files/{FILE}/content"
@@ -317,7 +317,7 @@ def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, conte
 
 
 def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys):
-    from ddad.prepare import main
+    from ddad.datasets.commands import main
     command = ["download", NAME, "--root", str(tmp_path), "--base-url", zenodo.base]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -407,7 +407,7 @@ def test_a_repartition_that_names_what_is_missing(tmp_path):
 
 CHILD = """
 import sys, time
-from ddad import download as dl
+from ddad.datasets import download as dl
 if sys.argv[3] == "slow":
     write = dl._write
     def slow(*a): time.sleep(0.02); write(*a)

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddad import data, experiment, explore, metrics, refine, review, scores
+from ddad.core.record import Stages
+from ddad.core.storage import read_csv, write_csv
+from ddad.method import metrics, refine, scores
+from ddad.method.data import load_benchmark
+from ddad.study import explore, review
+from ddad.study.config import Config
+from ddad.study.run import open_run, refine_run, train_run, write_record
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
@@ -21,15 +27,15 @@ SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32
 
 def make_run(folder, root, settings=SETTINGS):
     "A small run in a folder of its own, as nbs/paper/run.ipynb leaves it."
-    config = experiment.Config.of(**settings)
-    b = data.load_benchmark(root, config.benchmark, config.image_size, progress=False)
-    experiment.open_run(folder, config, b.hash)
-    modules, _ = experiment.train(config, b, folder, progress=False)
+    config = Config.of(**settings)
+    b = load_benchmark(root, config.benchmark, config.image_size, progress=False)
+    open_run(folder, config, b.hash)
+    modules, _ = train_run(config, b, folder, progress=False)
     maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
-    maps |= refine.refine_maps(experiment.refine(config, b, modules["udm"], modules["ndm"], folder, progress=False)[0], maps)
+    maps |= refine.refine_maps(refine_run(config, b, modules, folder, progress=False)[0], maps)
     columns = {name: scores.image_scores(m).double().tolist() for name, m in maps.items()}
-    experiment.write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
-    experiment.write_record(folder, config, b, experiment.Stages())
+    write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
+    write_record(folder, config, b, Stages())
     return folder
 
 
@@ -44,7 +50,7 @@ def run(root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def csv(run): return {k: v if k == "image" else np.array(v) for k, v in experiment.read_csv(run / "scores.csv").items()}
+def csv(run): return {k: v if k == "image" else np.array(v) for k, v in read_csv(run / "scores.csv").items()}
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +382,7 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
 def test_a_committed_run_without_its_images(page):
     page.get_by_label("Run").select_option("BrainTumor_AE_seed0")
     page.wait_for_selector(".warning:has-text('No images')")
-    scores = experiment.read_csv(REPO / "figures/runs/BrainTumor_AE_seed0/scores.csv")
+    scores = read_csv(REPO / "figures/runs/BrainTumor_AE_seed0/scores.csv")
     settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
     show(page, "highest score first")
     first = names(page)

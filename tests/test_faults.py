@@ -22,10 +22,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ddad import experiment, results, review
-from ddad.data import alone, load_benchmark, written
-from ddad.detector import DDAD
-from ddad.ensemble import fit, load_weights
+from ddad.core.storage import read_csv, write_json
+from ddad.study import results, review
+from ddad.study.config import Config
+from ddad.study.run import open_run
+from ddad.core.storage import alone, written
+from ddad.method.data import load_benchmark
+from ddad.detect.estimator import DDAD
+from ddad.core.training import Schedule, fit, load_weights
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -86,7 +90,7 @@ BATCHES = torch.randn(3, 5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def train(path, epochs=4, loss=lambda net, x: (net(x) - x).square().mean(), lr=1e-3, batches=BATCHES):
-    return fit(small(), lambda epoch: list(batches), loss, path, epochs=epochs, lr=lr, key="same")
+    return fit(small(), lambda epoch: list(batches), loss, path, Schedule(epochs, lr), key="same")
 
 
 def test_a_nan_loss_stops_the_run_at_once_and_keeps_the_last_good_epoch(tmp_path):
@@ -112,7 +116,7 @@ def test_the_command_names_the_network_and_the_epoch(root, tmp_path):
 
 
 def test_the_first_failure_stops_the_other_networks(tmp_path):
-    from ddad.ensemble import Stopped, run_jobs
+    from ddad.core.training import Stopped, run_jobs
     def fails(on_epoch, stop): raise FloatingPointError("the first")
     def waits(on_epoch, stop):
         if not stop.wait(20): pytest.fail("nobody told it to stop")
@@ -172,11 +176,11 @@ def mutated(tree, where, value):
 @QUICK
 @given(value=anything, where=st.integers(0, 1000), whole=st.booleans())
 def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
-    config = experiment.Config.of("Discs", epochs=1)
+    config = Config.of("Discs", epochs=1)
     ours = {**vars(config), "data_hash": "hash"}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(value if whole else mutated(ours, where, value)))
-    try: experiment.open_run(tmp_path, config, "hash")
+    try: open_run(tmp_path, config, "hash")
     except ValueError as e: assert str(tmp_path) in str(e) and "\n" not in str(e)
     record = {"config": ours, "results": [], "images": {"normal": 3}, "training": {}}
     (tmp_path / "runs/x").mkdir(parents=True, exist_ok=True)
@@ -188,8 +192,8 @@ def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
 
 def test_a_run_of_another_machine_can_be_looked_at(tmp_path):
     (tmp_path / "x").mkdir()
-    config = {**vars(experiment.Config.of("Discs")), "device": "cuda:7", "compile": True, "a setting of tomorrow": 1}
-    experiment.write_json(tmp_path / "x/record.json", {"config": config})
+    config = {**vars(Config.of("Discs")), "device": "cuda:7", "compile": True, "a setting of tomorrow": 1}
+    write_json(tmp_path / "x/record.json", {"config": config})
     assert [r.config for r in results.read_runs(tmp_path)] == [config]
 
 
@@ -198,7 +202,7 @@ def test_a_run_of_another_machine_can_be_looked_at(tmp_path):
 def test_any_table_is_read_or_named(tmp_path, content):
     path = tmp_path / "scores.csv"
     path.write_bytes(content)
-    try: assert all(isinstance(v, list) for v in experiment.read_csv(path).values())
+    try: assert all(isinstance(v, list) for v in read_csv(path).values())
     except ValueError as e: assert str(path) in str(e) and "\n" not in str(e)
 
 
@@ -305,7 +309,7 @@ def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path):
     assert "cannot be written" in message or "Read-only" in message
     score = subprocess.run([str(BIN / "ddad-score"), str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")], capture_output=True, text=True)
     assert score.returncode == 2 and "ead-only" in score.stderr and "Traceback" not in score.stderr
-    for write in (lambda: experiment.write_json(place / "a/x.json", {}), lambda: train(place / "a/net.safetensors")):
+    for write in (lambda: write_json(place / "a/x.json", {}), lambda: train(place / "a/net.safetensors")):
         with pytest.raises(OSError, match="cannot be written.*choose a folder"): write()
 
 
@@ -329,7 +333,7 @@ def test_two_runs_in_one_folder_wait_for_each_other(two_at_once):
 
 
 def test_a_lock_is_free_when_its_process_dies(tmp_path):
-    script = f"from ddad.data import alone\nimport time\nwith alone({str(tmp_path / 'x')!r}):\n    print('held', flush=True)\n    time.sleep(60)"
+    script = f"from ddad.core.storage import alone\nimport time\nwith alone({str(tmp_path / 'x')!r}):\n    print('held', flush=True)\n    time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     waited = []

@@ -12,9 +12,9 @@ from pydicom.pixels import apply_color_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from ddad.data import read_image
-from ddad.data import resize, to_gray
-from ddad.files import find_images, read_slices
+from ddad.core.images import read_image
+from ddad.core.images import resize, to_gray
+from ddad.core.formats import find_images, read_slices
 
 RAMP = np.arange(48 * 64, dtype=np.int32).reshape(48, 64)
 

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageFile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from ddad import files
-from ddad.check import check_benchmark
-from ddad.data import SPLITS, read_image, read_json, read_repartition
+from ddad.core import formats as files
+from ddad.datasets.check import check_benchmark
+from ddad.core.images import read_image
+from ddad.core.storage import read_json
+from ddad.method.data import SPLITS, read_repartition
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 opened = set()

@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddad import experiment, results
+from ddad.study import notebooks, results
+from ddad.study.config import Config
+from ddad.study.notebooks import claim_gpu
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -104,19 +106,19 @@ def test_the_pages_follow_from_the_committed_scores(tmp_path):
 def test_an_estimate_comes_from_records():
     runs = results.read_runs(REPO / "figures/runs")
     assert all(rate > 0 for rate in results.training_rates(runs).values())
-    assert results.estimate(experiment.Config.of("RSNA"), "udm", {("network", "AE"): 1e-3}, images=3851) == pytest.approx(1e-3 * (3851 + 4000) * 250 * 3)
+    assert results.estimate(Config.of("RSNA"), "udm", {("network", "AE"): 1e-3}, images=3851) == pytest.approx(1e-3 * (3851 + 4000) * 250 * 3)
 
 
 def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.setattr(experiment.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(experiment.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(notebooks.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(notebooks.torch.cuda, "device_count", lambda: 2)
     locks = []
     for expected in ("0", "1"):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        locks.append(experiment.claim_gpu())
+        locks.append(claim_gpu())
         assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
     locks[0].release()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    locks.append(experiment.claim_gpu())
+    locks.append(claim_gpu())
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     for lock in locks: lock.release()

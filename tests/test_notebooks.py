@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[1]
-NOTEBOOKS = sorted(REPO.glob("nbs/*.ipynb"))
+NOTEBOOKS = sorted(p for p in REPO.glob("nbs/**/*.ipynb") if p.parent.name != "paper")
 
 
 def files(folder): return {p.relative_to(folder): p.read_bytes() for d in ("ddad", "nbs") for p in sorted((folder / d).rglob("*")) if p.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in p.parts}
@@ -32,12 +32,6 @@ def test_a_notebook_was_run_to_its_end_without_an_error(path):
 
 def test_the_run_notebook_takes_every_setting():
     import papermill
-    from ddad.experiment import Config, fields
+    from dataclasses import fields
+    from ddad.study.config import Config
     assert {f.name for f in fields(Config)} | {"data_root", "out", "store"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
-
-
-def test_modules_import_no_later_one():
-    order = ["data", "phantom", "networks", "ensemble", "scores", "refine", "metrics", "plots", "experiment", "baselines", "results", "files", "detector", "review", "explore", "commands", "download", "check", "prepare", "selfsupervised", "adversarial"]
-    for i, name in enumerate(order):
-        source = (REPO / "ddad" / f"{name}.py").read_text()
-        assert not [later for later in order[i + 1:] if f"from ddad.{later} import" in source or f"from ddad import {later}" in source], name

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddad import networks, refine, scores
+from ddad.method import networks, refine, scores
 
 FIXTURES = Path(__file__).parent / "data" / "parity"
 

@@ -2,14 +2,15 @@
 import numpy as np
 import pytest
 
-from ddad import data, phantom
+from ddad.datasets import phantom
+from ddad.method.data import load_benchmark
 
 FEW = dict.fromkeys(phantom.SIZES, 8)
 
 
 def test_it_is_a_benchmark_with_masks(tmp_path):
     phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
-    b = data.load_benchmark(tmp_path, "Phantom", 64, progress=False)
+    b = load_benchmark(tmp_path, "Phantom", 64, progress=False)
     assert b.test.shape == (16, 1, 64, 64) and b.masks.shape == b.test.shape
     assert not b.masks[b.labels == 0].any() and b.masks[b.labels == 1].flatten(1).any(1).all()
     assert phantom.make_phantom(tmp_path, sizes=FEW, progress=False).is_dir()

@@ -17,8 +17,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from conftest import disc
-from ddad.data import load_benchmark, read_repartition
-from ddad.prepare import Item, advice, assign, in_processes, main, prepare, prepare_radiograph, split
+from ddad.method.data import load_benchmark, read_repartition
+from ddad.datasets.commands import main
+from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
+from ddad.datasets.split import Item, advice, assign, split
 
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).parent
 DAMAGED = {"JPEG-lossy.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm", "badVR.dcm"}

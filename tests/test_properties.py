@@ -1,26 +1,31 @@
 "What must hold for any data: order does not matter, seeds do, a planted lesion raises the scores, resuming changes nothing."
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from ddad import data, metrics, refine, scores
-from ddad.ensemble import generator, train_modules
+from ddad.method import metrics, refine, scores
+from ddad.method.data import load_benchmark, unlabeled_counts
+from ddad.core.training import Machine, generator
+from ddad.method.recipe import Recipe, train_modules, train_refiners
 
-OPTIONS = dict(device="cpu", progress=False)
+RECIPE, MACHINE = Recipe(k=2, batch_size=16, image_size=32, refine_epochs=3), Machine("cpu", progress=False)
 
 
 @pytest.fixture(scope="module")
 def benchmark(root):
-    return data.load_benchmark(root, "Discs", 32, progress=False)
+    return load_benchmark(root, "Discs", 32, progress=False)
 
 
 @pytest.fixture(scope="module")
 def trained(benchmark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     sets = {"udm": torch.cat([benchmark.normal, benchmark.unlabeled(24, 0.5)]), "ndm": benchmark.normal}
-    modules, _ = train_modules(sets, folder, k=2, epochs=60, batch_size=16, **OPTIONS)
-    nets, _ = refine.train_refiners(benchmark.normal, modules["udm"], modules["ndm"], folder, epochs=3, **OPTIONS)
+    recipe = replace(RECIPE, epochs=60)
+    modules, _ = train_modules(recipe, sets, folder, machine=MACHINE)
+    nets, _ = train_refiners(recipe, sets, modules, folder, machine=MACHINE)
     return modules, nets
 
 
@@ -57,7 +62,7 @@ def test_a_planted_lesion_raises_the_scores(trained, benchmark):
 
 
 def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
-    two, three = (train_modules({"ndm": benchmark.normal}, tmp_path / str(k), k=k, epochs=1, batch_size=16, **OPTIONS)[0]["ndm"] for k in (2, 3))
+    two, three = (train_modules(replace(RECIPE, k=k, epochs=1), {"ndm": benchmark.normal}, tmp_path / str(k), machine=MACHINE)[0]["ndm"] for k in (2, 3))
     for a, b in zip(two, three):
         assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
     assert not torch.equal(three[0].decoder[9].weight, three[1].decoder[9].weight)
@@ -65,26 +70,26 @@ def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
 
 @pytest.mark.parametrize("backbone", ["AE-U", "MemAE"])
 def test_the_other_backbones_train_and_score(benchmark, tmp_path, backbone):
-    modules, losses = train_modules({"udm": benchmark.normal, "ndm": benchmark.normal}, tmp_path, backbone=backbone, k=2, epochs=8, batch_size=16, **OPTIONS)
+    modules, losses = train_modules(replace(RECIPE, backbone=backbone, epochs=8), {"udm": benchmark.normal, "ndm": benchmark.normal}, tmp_path, machine=MACHINE)
     assert losses["ndm_1"][-1] < losses["ndm_1"][0]
     maps = scores.predict_maps(benchmark.test, modules["udm"], modules["ndm"])
     assert all(torch.isfinite(m).all() and (m >= 0).all() for m in maps.values())
 
 
 def test_a_checkpoint_of_other_settings_is_refused(benchmark, tmp_path):
-    train = lambda key: train_modules({"ndm": benchmark.normal}, tmp_path, k=2, epochs=1, batch_size=16, key=key, **OPTIONS)
-    train("one")
-    with pytest.raises(ValueError, match="other settings or data"): train("two")
+    train = lambda lr: train_modules(replace(RECIPE, epochs=1, lr=lr), {"ndm": benchmark.normal}, tmp_path, machine=MACHINE)
+    train(1e-3)
+    with pytest.raises(ValueError, match="other settings or data"): train(2e-3)
 
 
 def test_a_failing_network_stops_the_others_and_says_why(benchmark, tmp_path):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        train_modules({"ndm": benchmark.normal}, tmp_path, k=2, epochs=200, batch_size=16, lr=1e30, **OPTIONS)
+        train_modules(replace(RECIPE, epochs=200, lr=1e30), {"ndm": benchmark.normal}, tmp_path, machine=MACHINE)
 
 
 def test_a_wrong_weights_file_is_named(tmp_path):
-    from ddad.ensemble import load_weights
-    from ddad.networks import AE
+    from ddad.core.training import load_weights
+    from ddad.method.networks import AE
     (tmp_path / "ndm_1.safetensors").write_text("nonsense")
     with pytest.raises(ValueError, match="ndm_1.safetensors"): load_weights(AE(), tmp_path / "ndm_1.safetensors")
 
@@ -113,4 +118,4 @@ def test_metrics_ignore_order_and_scale(values, factor, shift):
 
 @pytest.mark.parametrize("n, rate, expected", [(1000, 0.6, (400, 600)), (10, 0.29, (8, 2)), (10, 0, (10, 0)), (10, 1, (0, 10)), (0, 0.5, (0, 0))])
 def test_the_number_of_abnormal_images_is_rounded_down(n, rate, expected):
-    assert data.unlabeled_counts(n, rate, 1000, 1000) == expected
+    assert unlabeled_counts(n, rate, 1000, 1000) == expected

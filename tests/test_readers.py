@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ddad.experiment import execute
+from ddad.study.notebooks import execute
 
 NBS = Path(__file__).parents[1] / "nbs"
 

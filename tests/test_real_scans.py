@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ddad import data, scores
-from ddad.ensemble import train_modules
+from ddad.method import scores
+from ddad.method.data import load_benchmark
+from ddad.core.training import Machine
+from ddad.method.recipe import Recipe, train_modules
 
 ROOT = Path(os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
 pytestmark = pytest.mark.skipif(not (ROOT / "BrainTumor/data.json").is_file(), reason="needs Brain Tumor MRI: set DDAD_DATA to a Med-AD folder (README, Data)")
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "BrainTumor/data.json").is_file(), r
 
 @pytest.fixture(scope="module")
 def brains():
-    return data.load_benchmark(ROOT, "BrainTumor", progress=False)
+    return load_benchmark(ROOT, "BrainTumor", progress=False)
 
 
 def test_the_repartition_is_the_papers(brains):
@@ -40,7 +42,7 @@ def test_unlabeled_images_are_the_first_of_each_pool(brains):
 
 
 def test_networks_learn_scans_and_a_planted_lesion_raises_their_score(brains, tmp_path):
-    modules, losses = train_modules({"ndm": brains.normal}, tmp_path, k=2, epochs=6, device="cpu", progress=False)
+    modules, losses = train_modules(Recipe(k=2, epochs=6), {"ndm": brains.normal}, tmp_path, machine=Machine("cpu", progress=False))
     assert losses["ndm_1"][-1] < 0.5 * losses["ndm_1"][0]
     normal = brains.test[brains.labels == 0]
     planted = normal.clone()
@@ -51,6 +53,6 @@ def test_networks_learn_scans_and_a_planted_lesion_raises_their_score(brains, tm
 
 def test_committed_scores_name_the_test_images(brains):
     for record in Path(__file__).parents[1].glob("figures/runs/BrainTumor*/record.json"):
-        from ddad.experiment import read_csv
+        from ddad.core.storage import read_csv
         assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names
         assert json.loads(record.read_text())["data_hash"] == brains.hash

@@ -4,27 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from ddad import experiment, metrics
+from ddad.core.storage import read_csv
+from ddad.method import metrics
+from ddad.study.config import Config
 
 RUNS = sorted(Path(__file__).parents[1].glob("figures/runs/*/record.json"))
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.parent.name)
 def test_results_come_from_the_scores(path):
-    record, scores = json.loads(path.read_text()), experiment.read_csv(path.parent / "scores.csv")
-    assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", *(["inter_top"] if "inter_top" in scores else []), *experiment.Config.of(**record["config"]).refiners]
+    record, scores = json.loads(path.read_text()), read_csv(path.parent / "scores.csv")
+    assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", *(["inter_top"] if "inter_top" in scores else []), *Config.of(**record["config"]).refiners]
     assert scores["label"].count(0) == record["images"]["test_normal"] and scores["label"].count(1) == record["images"]["test_abnormal"]
     by_score = {r["score"]: r for r in record["results"]}
     for name in list(scores)[2:]:
         assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
         assert by_score[name]["ap"] == pytest.approx(metrics.average_precision(scores[name], scores["label"]))
-    assert experiment.Config.of(**record["config"])
+    assert Config.of(**record["config"])
     assert len(record["commit"]) == 40, "a committed run comes from committed code"
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("figures/baselines/*/record.json")), ids=lambda p: p.parent.name)
 def test_results_of_other_methods_come_from_their_scores(path):
-    record, scores = json.loads(path.read_text()), experiment.read_csv(path.parent / "scores.csv")
+    record, scores = json.loads(path.read_text()), read_csv(path.parent / "scores.csv")
     assert list(scores) == ["image", "label", "score"] and scores["label"].count(1) == record["images"]["test_abnormal"] and scores["label"].count(0) == record["images"]["test_normal"]
     assert record["results"]["auc"] == pytest.approx(metrics.auc(scores["score"], scores["label"])) and record["results"]["ap"] == pytest.approx(metrics.average_precision(scores["score"], scores["label"]))
     assert len(record["commit"]) == 40 and record["seconds"]["train"] >= 0 and record["parameters"] > 0

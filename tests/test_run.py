@@ -4,12 +4,15 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ddad import experiment, metrics
+from ddad.core.storage import read_csv
+from ddad.method import metrics
+from ddad.study.config import Config
 
 REPO = Path(__file__).parents[1]
 DDAD_RUN = str(Path(sys.executable).parent / "ddad-run")
@@ -36,7 +39,7 @@ def finished(root, tmp_path_factory):
 
 def test_the_folder_explains_itself(finished):
     out, done = finished
-    scores = experiment.read_csv(out / "scores.csv")
+    scores = read_csv(out / "scores.csv")
     assert list(scores) == COLUMNS and len(scores["image"]) == 24 and sum(scores["label"]) == 12
     record = json.loads((out / "record.json").read_text())
     assert SETTINGS.items() <= record["config"].items()
@@ -45,7 +48,7 @@ def test_the_folder_explains_itself(finished):
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 0 for s in record["stages"].values())
     by_score = {r["score"]: r for r in record["results"]}
     for name in COLUMNS[2:]: assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
-    pixels = experiment.read_csv(out / "pixels.csv")
+    pixels = read_csv(out / "pixels.csv")
     assert pixels["image"] == scores["image"] and all(math.isnan(v) == (label == 0) for v, label in zip(pixels["inter_ap"], pixels["label"]))
     assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
     for picture in ("training", "histograms", "roc", "maps", "test_curve"):
@@ -101,7 +104,7 @@ def test_the_stable_variant_and_fewer_networks_train_nothing_anew(root, tmp_path
     for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""), "stable": dict(k=3, variant="stable")}.items():
         assert run(root, tmp_path / out, **options | changes).returncode == 0
     records = {out: json.loads((tmp_path / out / "record.json").read_text()) for out in ("three", "two", "stable")}
-    scores = {out: experiment.read_csv(tmp_path / out / "scores.csv") for out in records}
+    scores = {out: read_csv(tmp_path / out / "scores.csv") for out in records}
     assert scores["two"]["rec_2"] == scores["three"]["rec_2"] and "r_dual" not in scores["two"]
     assert records["stable"]["training"] == records["three"]["training"]
     assert scores["stable"]["inter"] == scores["three"]["inter"] and scores["stable"]["r_dual"] != scores["three"]["r_dual"]
@@ -119,7 +122,7 @@ def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
 
 def test_help_tells_every_setting():
     done = subprocess.run([DDAD_RUN, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and all(f"--{f.name.replace('_', '-')}" in done.stdout for f in experiment.fields(experiment.Config))
+    assert done.returncode == 0 and all(f"--{f.name.replace('_', '-')}" in done.stdout for f in fields(Config))
 
 
 def test_papermill_alone_runs_the_notebook(root, tmp_path):
