@@ -20,9 +20,10 @@ from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
 from ddad.core.training import load_weights
 from ddad.datasets.phantom import PHANTOM
-from ddad.method import metrics, networks, refine, scores
+from ddad.method import metrics, networks, scores
 from ddad.method.data import load_benchmark
-from ddad.study.config import Config, MODULES
+from ddad.method.recipe import MODULES
+from ddad.study.config import Config
 from ddad.study.run import check_data, weights_folder
 from ddad.detect.estimator import DDAD, _assemble
 

@@ -1,0 +1,7 @@
+# docker build -t ddad . && docker run -v "$PWD/reproduced:/ddad/reproduced" ddad
+FROM python:3.11-slim
+RUN apt-get update && apt-get install -y --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+WORKDIR /ddad
+COPY . .
+RUN make install
+CMD ["make", "reproduce"]

@@ -1,0 +1,106 @@
+"What is installed is enough: the detector on the core packages alone, one sentence for what is missing, a wheel that runs outside the clone."
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "bqplot", "voila", "monai",
+          "pooch", "requests", "imagehash", "onnx", "onnxscript", "nbdev", "fastcore", "pylibjpeg")
+
+HIDE = '''
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == h or name.startswith(h + ".") for h in HIDDEN): raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+'''
+
+
+def python(code, hidden=(), cwd=REPO, **env):
+    "Runs `code` in a fresh Python in which the modules `hidden` cannot be imported."
+    return subprocess.run([sys.executable, "-c", f"HIDDEN = {tuple(hidden)!r}{HIDE}{code}"], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+
+
+FIT_AND_SCORE = '''
+import numpy as np
+from pathlib import Path
+from PIL import Image
+import ddad
+from ddad.detect.commands import main_fit, main_score
+rng, place = np.random.default_rng(0), Path(PLACE)
+for folder, n in (("normal", 60), ("ward", 20), ("new", 3)):
+    (place / folder).mkdir()
+    for i in range(n): Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(place / folder / f"{i}.png")
+quick = "--k 2 --epochs 1 --refine-epochs 1 --image-size 16 --batch-size 16 --fpr 0.2".split()
+assert main_fit([str(place / "normal"), "--unlabeled", str(place / "ward"), "-o", str(place / "model"), *quick]) == 0
+assert main_score([str(place / "model"), str(place / "new"), "--out", str(place / "found")]) == 0
+assert len((place / "found/scores.csv").read_text().splitlines()) == 4
+assert ddad.DDAD.load(place / "model").predict(rng.integers(0, 255, (2, 16, 16), dtype=np.uint8)).shape == (2,)
+'''
+
+
+@pytest.mark.parametrize("hidden", [EXTRAS, ("ddad.study", "ddad.datasets", "ddad.rivals")], ids=["without the extras", "without the other wings and the study"])
+def test_the_detector_stands_on_its_own(hidden, tmp_path):
+    done = python(FIT_AND_SCORE.replace("PLACE", repr(str(tmp_path))), hidden)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_ddad_imports_nothing_heavy():
+    done = python("import ddad\nprint([m for m in ('torch', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])\nprint(sorted(set(dir(ddad)) & {'DDAD', 'Recipe', 'load_benchmark', 'Explorer'}))")
+    assert done.stdout.splitlines() == ["[]", "['DDAD', 'Explorer', 'Recipe', 'load_benchmark']"], done.stderr
+
+
+USES = {
+    "paper": ("nilearn", "from ddad.datasets.phantom import tissue_maps; tissue_maps()"),
+    "paper ": ("papermill", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
+    "explore": ("bqplot", "from ddad import Explorer"),
+    "rivals": ("monai", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
+    "data": ("imagehash", "from ddad.datasets.check import check_benchmark; check_benchmark(ROOT, 'Discs')"),
+    "data ": ("pooch", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
+}
+
+
+@pytest.mark.parametrize("extra", USES, ids=str.strip)
+def test_a_missing_package_is_named_with_its_extra(extra, root):
+    package, use = USES[extra]
+    done = python(use.replace("ROOT", repr(str(root))), EXTRAS)
+    assert done.returncode and done.stderr.strip().splitlines()[-1] == f"ImportError: {package} is not installed: pip install 'ddad[{extra.strip()}]'.", done.stderr
+
+
+def test_every_module_imports_without_the_extras():
+    modules = [".".join(p.relative_to(REPO).with_suffix("").parts) for p in REPO.glob("ddad/*/*.py") if p.name != "__init__.py"]
+    widgets = {m for m in modules if "ipywidgets" in (REPO / (m.replace(".", "/") + ".py")).read_text(encoding="utf-8")}
+    code = "\n".join(f"import {m}" for m in modules if m not in widgets and m != "ddad.study.explore")
+    done = python(code, EXTRAS)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_project_stands_on_is_named_for_conda():
+    text = (REPO / "environment.yml").read_text(encoding="utf-8")
+    assert all(f"- {p} " in text for p in ("torch", "jupyterlab", "papermill", "nbdev", "matplotlib", "ipywidgets", "scikit-learn"))
+
+
+def test_every_package_is_in_the_wheel():
+    packages = set(PROJECT["tool"]["setuptools"]["packages"])
+    assert packages == {"ddad", "ddad.notebooks"} | {f"ddad.{p.parent.name}" for p in REPO.glob("ddad/*/__init__.py")}
+
+
+def test_a_run_from_a_wheel_outside_the_clone(root, tmp_path):
+    source, site = tmp_path / "source", tmp_path / "site"
+    shutil.copytree(REPO, source, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True, capture_output=True)
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), *map(str, tmp_path.glob("*.whl"))], check=True, capture_output=True)
+    shutil.rmtree(source)
+    options = "--benchmark Discs --k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16 --n-unlabeled 24 --refined r_dual"
+    code = f"import ddad\nassert ddad.__file__.startswith({str(site)!r})\nfrom ddad.study.command import main\nmain({options.split()!r} + ['--data', {str(root)!r}])"
+    done = python(code, cwd=tmp_path, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    record = next(tmp_path.glob("runs/*/record.json")).read_text(encoding="utf-8")
+    assert '"commit": "unknown"' in record and "R_dual" in done.stdout
