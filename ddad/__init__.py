@@ -9,7 +9,12 @@ __all__ = []
 # %% ../nbs/00_package.ipynb #469c39c1
 from importlib import import_module
 
-_PLACES = {"DDAD": "detect.estimator", "Recipe": "method.recipe", "load_benchmark": "method.data", "Explorer": "study.explore"}
+_PLACES = {
+    "DDAD": "detect.estimator",
+    "Recipe": "method.recipe",
+    "load_benchmark": "method.data",
+    "Explorer": "study.explore",
+}
 
 def __getattr__(name: str):
     "A name of `_PLACES`, from its module (PEP 562)."

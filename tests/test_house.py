@@ -1,5 +1,7 @@
 "Four floors: a module imports from floors below its own, and the three wings of floor 3 do not know each other."
 import ast
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,58 @@ def test_every_module_has_its_notebook_and_nothing_else_is_exported():
     sources = {p.relative_to(REPO / "nbs").parent / p.stem.split("_", 1)[-1] for p in REPO.glob("nbs/*/*.ipynb") if "#| default_exp" in p.read_text(encoding="utf-8")}
     assert {p.relative_to(REPO / "ddad").with_suffix("") for p in MODULES} == sources
     assert sorted(p.name for p in REPO.glob("ddad/*.py")) == ["__init__.py", "_modidx.py"]
+
+
+EXPORTED = [p for p in sorted(REPO.glob("ddad/**/*.py")) if p.name != "_modidx.py"]
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def trees():
+    for path in EXPORTED:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))): yield path, node
+
+
+def test_lines_are_short():
+    long = []
+    for path in [*EXPORTED, REPO / "nbs/paper/Snakefile"]:
+        listing = False  # nbdev writes __all__ as it likes
+        for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            listing = line.startswith("__all__") or listing
+            if len(line) > 120 and not listing: long.append(f"{path.relative_to(REPO)}:{n}")
+            if line.endswith("]"): listing = False
+    assert long == []
+
+
+def test_no_function_asks_for_more_than_eight_things():
+    many = []
+    for path, node in trees():
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)): continue
+        a = node.args
+        asked = len(a.posonlyargs) + len(a.args) - len(a.defaults) + a.kw_defaults.count(None)
+        if asked > 8: many.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert many == []
+
+
+def test_no_tricks():
+    found = []
+    for path, node in trees():
+        trick = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "locals"
+        trick |= isinstance(node, COMPREHENSIONS) and any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
+        if trick: found.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert found == []
+
+
+def test_a_docstring_begins_with_one_line():
+    found = []
+    for path, node in trees():
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)): continue
+        first, *rest = (ast.get_docstring(node) or "").splitlines() or [""]
+        if rest and rest[0].strip(): found.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert found == []
+
+
+@pytest.mark.parametrize("path", sorted(REPO.glob("nbs/**/*.ipynb")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_notebook_has_one_first_heading(path):
+    cells = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown"]
+    heads = [line for text in cells for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines() if line.startswith("# ")]
+    assert len(heads) == 1 and cells[0].startswith("# "), heads
