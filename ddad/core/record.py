@@ -12,14 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 # %% auto #0
-__all__ = ['Stages', 'commit', 'now', 'about_training', 'environment']
+__all__ = ['PACKAGES', 'Stages', 'commit', 'now', 'about_training', 'environment']
 
 # %% ../../nbs/core/04_record.ipynb #bfe0b6e8
 def _resident() -> float:
@@ -38,49 +39,94 @@ def _energy() -> float | None:
     try: return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
     except (OSError, ValueError): return None
 
+# %% ../../nbs/core/04_record.ipynb #8d1c02fa
+@contextmanager
+def _peak_memory() -> Iterator[list[float]]:
+    "A list of one number: the peak memory, in MB, of this process inside of the block."
+    done, peak = threading.Event(), [_resident()]
+    def sample():
+        while not done.wait(0.05): peak[0] = max(peak[0], _resident())
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try: yield peak
+    finally:
+        done.set()
+        sampler.join()
+        peak[0] = max(peak[0], _resident())
+
 class Stages:
-    "Measures stages: `with stages('train'): ...` adds seconds, peak memory of the process and of the GPU in MB and, where Linux tells, the processor's energy in J to `stages.record`."
+    """Measures stages: `with stages("train"): ...` adds what it took to `stages.record`.
+
+    A stage's entry has seconds, the peak memory of the process and of the GPU in MB and, where Linux tells, the
+    processor's energy in J. A stage that fails has none.
+    """
     def __init__(self): self.record: dict[str, dict[str, float]] = {}
 
     @contextmanager
-    def __call__(self, name: str):
-        done, peak = threading.Event(), [_resident()]
-        def sample():
-            while not done.wait(0.05): peak[0] = max(peak[0], _resident())
-        sampler, start = threading.Thread(target=sample, daemon=True), time.perf_counter()
+    def __call__(
+        self,
+        name: str,  # of the stage
+    ) -> Iterator[None]:
+        "Measures the block."
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-        energy = _energy()
-        sampler.start()
-        try: yield
-        finally:
-            done.set()
-            sampler.join()
-        self.record[name] = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(max(peak[0], _resident()), 1)}
-        if energy is not None and (after := _energy()) is not None: self.record[name]["processor_energy_j"] = round(after - energy, 1)
-        if torch.cuda.is_available(): self.record[name]["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        start, energy = time.perf_counter(), _energy()
+        with _peak_memory() as peak: yield
+        took = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(peak[0], 1)}
+        after = _energy()
+        if energy is not None and after is not None: took["processor_energy_j"] = round(after - energy, 1)
+        if torch.cuda.is_available(): took["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        self.record[name] = took
 
 # %% ../../nbs/core/04_record.ipynb #aa79d3aa
-def _git(*args) -> str:
-    try: return subprocess.run(["git", *args], capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout.strip()
+def _git(*args: str) -> str:
+    "What git answers in the folder of this module; nothing where it fails or is not installed."
+    git = ["git", "--no-optional-locks", *args]
+    try: done = subprocess.run(git, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     except (OSError, subprocess.CalledProcessError): return ""
+    return done.stdout.strip()
+
+def _own_checkout() -> bool:
+    "Whether this module is tracked by git, at the place that it has in ddad's own repository."
+    return _git("ls-files", "--full-name", "--error-unmatch", "--", Path(__file__).name) == "ddad/core/record.py"
 
 def commit() -> str:
-    "The commit of the code, with `+changes` if tracked code differs from it; `unknown` outside a git checkout."
-    head = _git("rev-parse", "HEAD")
-    return (head or "unknown") + ("+changes" if head and _git("status", "--porcelain", "--untracked-files=no", "--", ".", "../nbs") else "")
+    "The commit of the code, with `+changes` if tracked code differs from it; `unknown` outside of ddad's checkout."
+    head = _git("rev-parse", "HEAD") if _own_checkout() else ""
+    if not head: return "unknown"
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/ddad", ":/nbs")
+    return head + ("+changes" if changes else "")
+
+# %% ../../nbs/core/04_record.ipynb #c40b16d8
+# whose versions a record has, as far as they are installed
+PACKAGES = ("ddad", "torch", "numpy", "pillow", "scikit-learn", "scipy", "nilearn", "safetensors", "papermill")
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try: found[package] = version(package)
+        except PackageNotFoundError: pass
+    return found
 
 def _processor() -> str:
     try: return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError): return platform.processor() or platform.machine()
 
-def now() -> str: return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def now() -> str:
+    "The time, in UTC, as a record has it."
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 def about_training() -> dict:
     "What the header of a checkpoint says besides its losses and seconds."
     return {"commit": commit(), "processor": _processor(), "peak_memory_mb": round(_peak(), 1), "finished": now()}
 
-def environment(device: torch.device) -> dict:
-    "Versions and hardware of a run."
-    packages = ("ddad", "torch", "numpy", "pillow", "scikit-learn", "scipy", "nilearn", "safetensors", "papermill")
-    return {"versions": {"python": platform.python_version(), **{p: version(p) for p in packages}}, "system": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(), "cores": os.cpu_count(), "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type}
+def environment(
+    device: torch.device,  # that the run used
+) -> dict:
+    "Versions and hardware of a run; a package that is not installed is left out."
+    return {
+        "versions": _versions(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
