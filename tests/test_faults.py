@@ -252,7 +252,7 @@ def test_untrusted_weights_run_nothing(tmp_path, monkeypatch):
 
 
 def test_nothing_in_the_code_runs_what_it_reads():
-    sources = {p: p.read_text() for pattern in ("ddad/*.py", "nbs/**/*.ipynb", "nbs/paper/Snakefile", "benchmarks/*.py") for p in REPO.glob(pattern) if ".ipynb_checkpoints" not in p.parts}
+    sources = {p: p.read_text() for pattern in ("ddad/**/*.py", "nbs/**/*.ipynb", "nbs/paper/Snakefile", "benchmarks/*.py") for p in REPO.glob(pattern) if ".ipynb_checkpoints" not in p.parts}
     unsafe = re.compile(r"\bpickle\b|\bjoblib\.load|\bnp\.load\([^)]*allow_pickle=True|\byaml\.(?!safe_load)\w+|\beval\((?!\))|(?<![.\w])exec\(|shell=True|torch\.load\((?![^)]*weights_only=True)")
     found = {str(p.relative_to(REPO)): m for p, text in sources.items() if (m := [line for line in text.splitlines() if unsafe.search(line) and '"image/png"' not in line])}
     assert not found

@@ -136,6 +136,13 @@ def test_dicom_without_a_suffix_is_known_by_its_content(tmp_path):
     assert [p.name for p in find_images(tmp_path)] == ["IM000001"] and one(tmp_path / "IM000001").shape == (48, 64)
 
 
+def test_a_missing_decoder_is_named_with_its_extra(tmp_path, monkeypatch):
+    def pixel_array(*args, **kwargs): raise RuntimeError("Unable to decode as the plugins are all missing dependencies")
+    path = write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16))
+    monkeypatch.setattr(pydicom.pixels, "pixel_array", pixel_array)
+    with pytest.raises(ValueError, match=r"no decoder for Explicit VR Little Endian is installed: pip install 'ddad\[dicom\]'"): one(path)
+
+
 # ---- NIfTI
 
 def volume(path, values, affine=np.eye(4)):

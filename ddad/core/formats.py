@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +23,23 @@ __all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'fram
 # %% ../../nbs/core/02_formats.ipynb #3b1a713c
 Window = str | tuple[float, float]
 
-def check_window(window: Window) -> Window:
-    "`window` as `auto`, `minmax` or a tuple of two rising intensities; raises `ValueError` for anything else."
+def check_window(
+    window: Window,  # auto, minmax, or the intensities that become black and white
+) -> Window:
+    "The window, two intensities as a tuple of floats; raises `ValueError` for anything else."
     if window in ("auto", "minmax"): return window
     try: low, high = map(float, window)
     except (TypeError, ValueError): low = high = 0.0
-    if not low < high: raise ValueError(f"window is {window!r}: choose auto, minmax, or two rising intensities such as (-160, 240).")
-    return low, high
+    if low < high: return low, high
+    raise ValueError(f"window is {window!r}: choose auto, minmax, or two rising intensities such as (-160, 240).")
 
 # %% ../../nbs/core/02_formats.ipynb #eab0a24f
 MAX_VALUES = 1 << 30  # of one file, over all of its slices
 
 def _check_size(*shape: int) -> None:
-    if math.prod(shape) > MAX_VALUES or shape[0] * shape[1] > (Image.MAX_IMAGE_PIXELS or MAX_VALUES): raise ValueError(f"it says that it has {' x '.join(map(str, shape))} values, more than a scan has")
+    limit = Image.MAX_IMAGE_PIXELS or MAX_VALUES  # of one slice
+    if math.prod(shape) <= MAX_VALUES and shape[0] * shape[1] <= limit: return
+    raise ValueError(f"it says that it has {' x '.join(map(str, shape))} values, more than a scan has")
 
 def _picture(path: Path, window: Window) -> Iterator[np.ndarray]:
     with open_picture(path) as picture:
@@ -50,34 +54,14 @@ _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # the JPEG and
 
 def _frame_shape(stream: bytes) -> tuple[int, int] | None:
     "Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream says it has; None for any other."
-    number = lambda at, n: int.from_bytes(stream[at:at + n], "big")
-    if (at := stream[:256].find(b"\xff\x4f\xff\x51")) >= 0: return number(at + 12, 4) - number(at + 20, 4), number(at + 8, 4) - number(at + 16, 4)
+    def number(at: int, n: int) -> int: return int.from_bytes(stream[at:at + n], "big")
+    at = stream[:256].find(b"\xff\x4f\xff\x51")  # JPEG 2000: the grid's far corner less its offset
+    if at >= 0: return number(at + 12, 4) - number(at + 20, 4), number(at + 8, 4) - number(at + 16, 4)
     at = 2 if stream[:2] == b"\xff\xd8" else len(stream)
     while at + 9 < len(stream) and stream[at] == 0xFF:
         if stream[at + 1] in _FRAME_MARKERS: return number(at + 5, 2), number(at + 7, 2)
         at += 2 + number(at + 2, 2) if stream[at + 1] != 0xFF else 1
     return None
-
-def frames_of(header) -> int:
-    "How many frames a DICOM file says that it has."
-    return int(header.get("NumberOfFrames") or 1)
-
-def open_dicom(path: str | Path):
-    "The pydicom data set of a file, no pixel decoded yet. Raises `ValueError` where it has no pixels or claims more of them than a scan has, and what pydicom raises."
-    import pydicom
-    from pydicom.encaps import generate_frames
-    path = Path(path)
-    if not path.stat().st_size: raise ValueError("it is empty")
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian: _check_deflated(path, 144 + meta.FileMetaInformationGroupLength)
-    header = pydicom.dcmread(path)
-    if "PixelData" not in header or not header.get("Rows") or not header.get("Columns"): raise ValueError("it has no pixel data")
-    _check_size(header.Rows, header.Columns, frames := frames_of(header))
-    if meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian).is_encapsulated:
-        for frame in generate_frames(header.PixelData, number_of_frames=frames):
-            shape = _frame_shape(frame)
-            if shape and (shape[0] > header.Rows or shape[1] > header.Columns): raise ValueError(f"its header says {header.Rows} x {header.Columns} pixels, its compressed data {shape[0]} x {shape[1]}")
-    return header
 
 def _check_deflated(path: Path, start: int) -> None:
     inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
@@ -89,30 +73,77 @@ def _check_deflated(path: Path, start: int) -> None:
                 if size > 4 * MAX_VALUES: raise ValueError("it unpacks to more than a scan has")
                 block = inflate.unconsumed_tail
 
-def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
-    header = open_dicom(path)
-    for i in range(frames_of(header)):
-        pixels, coloured = read_frame(header, i)
-        yield pixels if coloured else _windowed(pixels, header, window)
+# %% ../../nbs/core/02_formats.ipynb #c9f7410d
+def frames_of(
+    header,  # a pydicom data set
+) -> int:
+    "How many frames a DICOM file says that it has."
+    return int(header.get("NumberOfFrames") or 1)
 
-def read_frame(header, index: int = 0) -> tuple[np.ndarray, bool]:
-    "A frame's stored values (H, W), and whether they came from colours; those are gray levels (H, W) uint8 already, with the usual weights. Raises what pydicom's decoders raise."
-    from pydicom.pixels import apply_color_lut, pixel_array
-    try: pixels = pixel_array(header, index=index)
+def open_dicom(
+    path: str | Path,
+):  # the pydicom data set
+    """A DICOM file, no pixel decoded yet.
+
+    Raises `ValueError` where it has no pixels or claims more of them than a scan has, and what pydicom raises.
+    """
+    import pydicom
+    path = Path(path)
+    if not path.stat().st_size: raise ValueError("it is empty")
+    meta = pydicom.filereader.read_file_meta_info(path)
+    syntax = meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)
+    deflated = syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
+    if deflated: _check_deflated(path, 144 + meta.FileMetaInformationGroupLength)
+    header = pydicom.dcmread(path)
+    if "PixelData" not in header or not header.get("Rows") or not header.get("Columns"):
+        raise ValueError("it has no pixel data")
+    _check_size(header.Rows, header.Columns, frames_of(header))
+    if syntax.is_encapsulated: _check_frames(header)
+    return header
+
+def _check_frames(header) -> None:
+    from pydicom.encaps import generate_frames
+    rows, columns = header.Rows, header.Columns
+    for frame in generate_frames(header.PixelData, number_of_frames=frames_of(header)):
+        shape = _frame_shape(frame)
+        if shape is None or (shape[0] <= rows and shape[1] <= columns): continue
+        raise ValueError(f"its header says {rows} x {columns} pixels, its compressed data {shape[0]} x {shape[1]}")
+
+# %% ../../nbs/core/02_formats.ipynb #e14b97c3
+def _decoded(header, index: int) -> np.ndarray:
+    from pydicom.pixels import pixel_array
+    try: return pixel_array(header, index=index)
     except RuntimeError as e:
         if "missing dependencies" not in str(e): raise
-        raise ValueError(f"no decoder for {header.file_meta.TransferSyntaxUID.name} is installed: pip install 'ddad[jpeg]'") from None
-    if header.PhotometricInterpretation == "PALETTE COLOR": pixels, depth = apply_color_lut(pixels, header), header.RedPaletteColorLookupTableDescriptor[2]
-    else: depth = header.BitsStored
+        kind = header.file_meta.TransferSyntaxUID.name
+        raise ValueError(f"no decoder for {kind} is installed: pip install 'ddad[dicom]'") from None
+
+def read_frame(
+    header,  # of `open_dicom`
+    index: int = 0,
+) -> tuple[np.ndarray, bool]:  # (H, W), and whether it came from colours
+    """A frame's stored values; those that came from colours are gray levels, uint8, already, with the usual weights.
+
+    Raises what pydicom's decoders raise, and `ValueError` where there is no decoder.
+    """
+    from pydicom.pixels import apply_color_lut
+    pixels, depth = _decoded(header, index), header.BitsStored
+    if header.PhotometricInterpretation == "PALETTE COLOR":
+        pixels, depth = apply_color_lut(pixels, header), header.RedPaletteColorLookupTableDescriptor[2]
     if pixels.ndim == 2: return pixels, False
     if pixels.dtype != np.uint8: pixels = to_gray(pixels, 0, 2 ** depth - 1)
     return np.asarray(Image.fromarray(pixels[..., :3]).convert("L")), True
+
+# %% ../../nbs/core/02_formats.ipynb #6a05fc82
+def _has_window(header) -> bool:
+    if header.get("VOILUTSequence"): return True
+    return header.get("WindowCenter") is not None and bool(header.get("WindowWidth"))
 
 def _windowed(pixels: np.ndarray, header, window: Window) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut
     values, inverted = apply_modality_lut(pixels, header), header.PhotometricInterpretation == "MONOCHROME1"
     if isinstance(window, tuple): gray = to_gray(values, *window)
-    elif window == "auto" and (header.get("VOILUTSequence") or header.get("WindowCenter") is not None and header.get("WindowWidth")):
+    elif window == "auto" and _has_window(header):
         ends = _window(np.array([-1e6, 1e6]), header)  # of what the file's window puts out; a table may fall
         gray = to_gray(_window(values, header), ends.min(), ends.max())
     elif pixels.dtype == np.uint8: return pixels.max() - pixels if inverted else pixels
@@ -121,12 +152,22 @@ def _windowed(pixels: np.ndarray, header, window: Window) -> np.ndarray:
 
 def _window(values: np.ndarray, header) -> np.ndarray:
     from pydicom.pixels import apply_voi_lut
-    if header.get("VOILUTSequence"):
+    if header.get("VOILUTSequence"):  # pydicom's own clipping overflows far outside of the table
         n, first = header.VOILUTSequence[0].LUTDescriptor[:2]
-        values = np.clip(values, first, first + (n or 2**16) - 1)  # pydicom's own clipping overflows far outside of the table
+        values = np.clip(values, first, first + (n or 2**16) - 1)
     return apply_voi_lut(values, header)
 
+def _dicom(path: Path, window: Window) -> Iterator[np.ndarray]:
+    header = open_dicom(path)
+    for i in range(frames_of(header)):
+        pixels, coloured = read_frame(header, i)
+        yield pixels if coloured else _windowed(pixels, header, window)
+
 # %% ../../nbs/core/02_formats.ipynb #9d7c7d1a
+def _range(values: np.ndarray, window: Window) -> tuple[float, float]:
+    if isinstance(window, tuple): return window
+    return np.nanpercentile(values, (0, 100) if window == "minmax" else (0.5, 99.5))
+
 def _nifti(path: Path, window: Window) -> Iterator[np.ndarray]:
     import nibabel
     volume = nibabel.load(path)
@@ -134,7 +175,7 @@ def _nifti(path: Path, window: Window) -> Iterator[np.ndarray]:
     volume = nibabel.as_closest_canonical(volume)
     values = np.asanyarray(volume.dataobj).squeeze()
     if values.ndim not in (2, 3): raise ValueError(f"it has {values.ndim} dimensions, not one volume")
-    low, high = window if isinstance(window, tuple) else np.nanpercentile(values, (0, 100) if window == "minmax" else (0.5, 99.5))
+    low, high = _range(values, window)
     for i in range(values.shape[2] if values.ndim == 3 else 1):
         plane = values[..., i] if values.ndim == 3 else values
         yield to_gray(plane[::-1, ::-1].T, low, high)
@@ -146,36 +187,46 @@ SUFFIXES = (*PICTURES, ".dcm", ".dicom", ".nii", ".nii.gz")
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as f: return f.read(132)[128:] == b"DICM"
 
-def _reader(path: Path):
+def _reader(path: Path) -> Callable[[Path, Window], Iterator[np.ndarray]]:
     if path.name.lower().endswith((".nii", ".nii.gz")): return _nifti
     return _dicom if path.suffix.lower() in (".dcm", ".dicom") or _is_dicom(path) else _picture
 
-def read_slices(path: str | Path, window: Window = "auto") -> Iterator[np.ndarray]:
-    """The slices of one file as gray levels, each (H, W) uint8 in the file's own size: one of a picture, one a page, frame or axial plane of a TIFF, DICOM or NIfTI file.
+def read_slices(
+    path: str | Path,
+    window: Window = "auto",  # which intensities become black and white, see `check_window`
+) -> Iterator[np.ndarray]:  # each (H, W) uint8, in the file's own size
+    """The slices of one file as gray levels: a picture, or each page, frame or axial plane of TIFF, DICOM or NIfTI.
 
-    `window`: see `check_window`. Raises `ValueError` naming the file if it cannot be read.
+    Raises `ValueError` naming the file if it cannot be read.
     """
     path, window = Path(path), check_window(window)
     try: yield from _reader(path)(path, window)
     except GeneratorExit: raise
     except Exception as e:  # the readers of three libraries raise whatever a damaged file leads them into
-        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): replace the file or leave it out.") from None
+        remedy = "replace the file or leave it out"
+        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): {remedy}.") from None
 
 # %% ../../nbs/core/02_formats.ipynb #422c523a
-def find_images(sources: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The image files of `sources`: a file is taken as it is; a folder is searched to its bottom, in the order of the names, for the suffixes of `SUFFIXES` and for DICOM files of any name.
+def find_images(
+    sources: str | Path | Iterable[str | Path],  # files, which are taken as they are, and folders
+) -> list[Path]:
+    """The image files of `sources`: in a folder, those with a suffix of `SUFFIXES` and DICOM files of any name.
 
     Raises `FileNotFoundError` for a source that is not there, `ValueError` for a folder without an image.
     """
     found = []
     for source in map(Path, [sources] if isinstance(sources, (str, Path)) else sources):
-        if source.is_dir():
-            inside = [p for p in sorted(source.rglob("*")) if not p.name.startswith(".") and p.is_file() and _looks_like_image(p)]
-            if not inside: raise ValueError(f"There is no image in {source}: it needs files such as {', '.join(SUFFIXES)}, or DICOM files of any name.")
-            found += inside
+        if source.is_dir(): found += _images_in(source)
         elif source.is_file(): found.append(source)
         else: raise FileNotFoundError(f"There is no file or folder {source}: check the name.")
     return found
+
+def _images_in(folder: Path) -> list[Path]:
+    inside = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".") and path.is_file()]
+    images = [path for path in inside if _looks_like_image(path)]
+    if images: return images
+    wanted = f"files such as {', '.join(SUFFIXES)}, or DICOM files of any name"
+    raise ValueError(f"There is no image in {folder}: it needs {wanted}.")
 
 def _looks_like_image(path: Path) -> bool:
     try: return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)

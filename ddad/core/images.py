@@ -19,50 +19,78 @@ from tqdm import tqdm
 from .storage import reason
 
 # %% auto #0
-__all__ = ['FORMATS', 'to_gray', 'open_picture', 'read_page', 'read_image', 'resize', 'read_images', 'to_float']
+__all__ = ['FORMATS', 'to_gray', 'open_picture', 'read_page', 'resize', 'read_image', 'read_images', 'to_float']
 
-# %% ../../nbs/core/01_images.ipynb #11675a4f
-FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")  # of the others, Pillow hands one to an interpreter (EPS)
-
-def to_gray(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    "Intensities to uint8: `low` (default: the lowest) and all below become 0, `high` (default: the highest) and all above 255; what is not finite counts as low."
+# %% ../../nbs/core/01_images.ipynb #7d20e9b3
+def to_gray(
+    values: np.ndarray,  # intensities of any shape; what is not finite counts as low
+    low: float | None = None,  # becomes 0, as all below do; None: the range of the finite values
+    high: float | None = None,  # becomes 255, as all above do
+) -> np.ndarray:  # uint8, of the same shape
+    "Intensities as gray levels."
     values = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(values)
     if low is None: low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
     if high <= low: return np.zeros(values.shape, np.uint8)
-    return (np.clip((np.where(finite, values, low) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    share = (np.where(finite, values, low) - low) / (high - low)
+    return (np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+# %% ../../nbs/core/01_images.ipynb #11675a4f
+# of the others, Pillow hands one (EPS) to an interpreter
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 @contextmanager
-def open_picture(path: str | Path) -> Iterator[Image.Image]:
-    "A picture file, told by its content and not by its name, with no pixel decoded yet. Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other kinds of files."
+def open_picture(
+    path: str | Path,  # of a file in one of `FORMATS`, told by its content and not by its name
+) -> Iterator[Image.Image]:  # no pixel is decoded yet
+    "A picture file. Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other files."
     with Image.open(path, formats=FORMATS) as im:
-        if im.width * im.height > (Image.MAX_IMAGE_PIXELS or float("inf")): raise ValueError(f"it has {im.width} x {im.height} pixels, more than {Image.MAX_IMAGE_PIXELS} in all")
+        limit, size = Image.MAX_IMAGE_PIXELS or float("inf"), f"{im.width} x {im.height}"
+        if im.width * im.height > limit: raise ValueError(f"it has {size} pixels, more than {limit} in all")
         yield im
 
-def read_page(page: Image.Image) -> np.ndarray:
-    "A picture, or one page of it, as gray levels: (H, W) uint8; more than 8 bits are scaled from their lowest to their highest intensity."
+def read_page(
+    page: Image.Image,  # a picture, or one page of it
+) -> np.ndarray:  # (H, W) uint8
+    "A page as gray levels; more than 8 bits are scaled from their lowest to their highest intensity."
     return to_gray(np.asarray(page)) if page.mode.startswith(("I", "F")) else np.asarray(page.convert("L"))
 
-def read_image(path: str | Path, image_size: int | None = 64) -> np.ndarray:
-    "One image as gray levels: (H, W) uint8, in its own size for an `image_size` of None. Raises `ValueError` if the file is not an image."
+def resize(
+    gray: np.ndarray,  # (H, W) uint8
+    image_size: int,
+) -> np.ndarray:  # (image_size, image_size) uint8
+    "A gray image as a square, bilinear and antialiased."
+    return np.asarray(Image.fromarray(gray).resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+def read_image(
+    path: str | Path,
+    image_size: int | None = 64,  # side in pixels; None: the image's own size
+) -> np.ndarray:  # (H, W) uint8
+    "One image as gray levels. Raises `ValueError` naming the file if it is not an image."
     try:
         with open_picture(path) as im: gray = read_page(im)
     except Exception as e:  # Pillow raises whatever a damaged file leads it into
-        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): replace the file or take its name out of data.json.") from None
+        remedy = "replace the file or take its name out of data.json"
+        raise ValueError(f"{path} cannot be read as an image ({reason(e)}): {remedy}.") from None
     return gray if image_size is None else resize(gray, image_size)
 
-def resize(gray: np.ndarray, image_size: int) -> np.ndarray:
-    "A gray image (H, W) uint8 as a square of `image_size` pixels, bilinear and antialiased."
-    return np.asarray(Image.fromarray(gray).resize((image_size, image_size), Image.Resampling.BILINEAR))
-
-def read_images(paths: list[Path], image_size: int = 64, progress: bool = True) -> torch.Tensor:
-    "Images read in parallel, in the order given: (N, 1, H, W) uint8."
+# %% ../../nbs/core/01_images.ipynb #6e5f8ac1
+def read_images(
+    paths: list[Path],
+    image_size: int = 64,
+    progress: bool = True,  # show a bar, where someone looks at a terminal
+) -> torch.Tensor:  # (N, 1, image_size, image_size) uint8
+    "Images read in parallel, in the order given. Raises `ValueError` naming the first that is not an image."
     images = np.empty((len(paths), 1, image_size, image_size), np.uint8)
+    disable = None if progress else True
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = pool.map(lambda p: read_image(p, image_size), paths)
-        for i, gray in enumerate(tqdm(read, total=len(paths), desc="images", unit="", disable=not progress, leave=False)): images[i, 0] = gray
+        read = pool.map(lambda path: read_image(path, image_size), paths)
+        bar = tqdm(read, total=len(paths), desc="images", unit="", disable=disable, leave=False)
+        for i, gray in enumerate(bar): images[i, 0] = gray
     return torch.from_numpy(images)
 
-def to_float(images: torch.Tensor) -> torch.Tensor:
-    "uint8 gray levels 0...255 to float32 in [-1, 1], the networks' scale; what is float already stays as it is."
+def to_float(
+    images: torch.Tensor,  # uint8 gray levels 0...255; float images stay as they are
+) -> torch.Tensor:  # float32 in [-1, 1]
+    "Images on the networks' scale."
     return images if images.is_floating_point() else images.float().div_(127.5).sub_(1)

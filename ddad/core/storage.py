@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -21,8 +22,8 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 
 # %% auto #0
-__all__ = ['reason', 'written', 'alone', 'read_json', 'write_json', 'write_csv', 'read_csv', 'markdown', 'write_table',
-           'cache_folder']
+__all__ = ['COLUMN_TYPES', 'reason', 'written', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv', 'markdown',
+           'write_table', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -31,8 +32,10 @@ def reason(e: Exception) -> str:
     return " ".join(str(getattr(e, "strerror", None) or e).split())[:150] or type(e).__name__
 
 @contextmanager
-def written(path: str | Path) -> Iterator[Path]:
-    """A name beside `path` to write to, which takes the place of `path` when the block ends and is deleted where it fails. The folder is made if need be.
+def written(
+    path: str | Path,  # of the finished file; its folder is made if need be
+) -> Iterator[Path]:  # a name beside it to write to
+    """The name takes the place of `path` when the block ends, and is deleted where the block fails.
 
     Raises `OSError` naming the file and the reason where the disk is full or the folder cannot be written to.
     """
@@ -46,69 +49,116 @@ def written(path: str | Path) -> Iterator[Path]:
         try: part.unlink(missing_ok=True)
         except OSError: pass  # the folder cannot be written to, so the part is not there either
         if not isinstance(e, (OSError, SafetensorError)): raise
-        raise OSError(f"{path} cannot be written ({reason(e)}): free some space, or choose a folder that you may write to.") from None
+        remedy = "free some space, or choose a folder that you may write to"
+        raise OSError(f"{path} cannot be written ({reason(e)}): {remedy}.") from None
 
+# %% ../../nbs/core/00_storage.ipynb #8f61b2d4
 @contextmanager
-def alone(path: str | Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the lock of `path` (a hidden file beside it, which the system frees when the process dies). While another process has it, this one says so and waits, calling `waiting` each second.
-
-    Raises `OSError` where the folder cannot be written to.
-    """
-    lock = FileLock(Path(path).with_name(f".{Path(path).name}.lock"))
+def alone(
+    path: str | Path,  # what is locked, by a hidden file beside it
+    waiting: Callable[[], None] = lambda: None,  # called each second while another process has the lock
+) -> Iterator[None]:
+    "Holds the lock of `path`, or says who has it and waits. Raises `OSError` where the folder cannot be written to."
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         print(f"{path} is being written by another process: waiting for it.", file=sys.stderr)
-        while not lock.is_locked:
-            waiting()
-            try: lock.acquire(timeout=1)
-            except Timeout: pass
-    except OSError as e: raise OSError(f"{path} cannot be written ({reason(e)}): choose a folder that you may write to.") from None
+        _wait_for(lock, waiting)
+    except OSError as e:
+        raise OSError(f"{path} cannot be written ({reason(e)}): choose a folder that you may write to.") from None
     try: yield
     finally: lock.release()
 
-def _once(pairs: list[tuple]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs): raise ValueError(f"the key {next(k for i, (k, _) in enumerate(pairs) if k in dict(pairs[:i]))[:50]!r} stands there twice")
-    return found
-
-def read_json(path: str | Path, remedy: str = "restore the file"):
-    "What a JSON file holds. Raises `ValueError` naming the file and the `remedy` where it is no JSON, has a key twice or cannot be read."
-    try: return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
-    except (ValueError, RecursionError, OSError) as e: raise ValueError(f"{path} is not JSON ({reason(e)}): {remedy}.") from None
+def _wait_for(lock: FileLock, waiting: Callable[[], None]) -> None:
+    while not lock.is_locked:
+        waiting()
+        try: lock.acquire(timeout=1)
+        except Timeout: pass
 
 # %% ../../nbs/core/00_storage.ipynb #4ccd8d1f
-def write_json(path: Path, content) -> None:
-    "JSON with one key a line, written to a temporary name and renamed."
-    with written(path) as part: part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(
+    path: str | Path,
+    content,  # whatever `json.dumps` takes
+) -> None:
+    "JSON with one key a line, whole or not there."
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    with written(path) as part: part.write_text(text, encoding="utf-8")
 
-def write_csv(path: Path, columns: dict[str, Sequence]) -> None:
-    "Columns of equal length as CSV; floats keep every digit."
-    with written(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        out = csv.writer(f, lineterminator="\n")
-        out.writerow(columns)
-        out.writerows(zip(*columns.values(), strict=True))
+def _once(pairs: list[tuple]) -> dict:
+    found = {}
+    for key, value in pairs:
+        if key in found: raise ValueError(f"the key {key[:50]!r} stands there twice")
+        found[key] = value
+    return found
 
-def read_csv(path: str | Path) -> dict[str, list]:
-    "The columns that `write_csv` wrote: `image` and `network` as text, `label` and `epoch` as int, all others as float. Raises `ValueError` naming the file if it is no such table."
-    kinds = {"image": str, "network": str, "label": int, "epoch": int}
+def read_json(
+    path: str | Path,
+    remedy: str = "restore the file",  # what the error tells the reader to do
+):
+    "What a JSON file holds. Raises `ValueError` naming the file and the remedy where it is no JSON or has a key twice."
+    try: return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+    except (ValueError, RecursionError, OSError) as e:
+        raise ValueError(f"{path} is not JSON ({reason(e)}): {remedy}.") from None
+
+# %% ../../nbs/core/00_storage.ipynb #e63c18bb
+COLUMN_TYPES = {"image": str, "network": str, "label": int, "epoch": int}  # all other columns are floats
+
+def _csv_line(values: Sequence) -> str:
+    "One line of CSV. The module quotes a carriage return only where its own lines end with one, so that is taken off."
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+def write_csv(
+    path: str | Path,
+    columns: dict[str, Sequence],  # by name, all of one length
+) -> None:
+    "Columns as CSV, whole or not there; floats keep every digit. Raises `ValueError` for columns of unequal length."
+    with written(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+        f.write(_csv_line(columns))
+        f.writelines(map(_csv_line, zip(*columns.values(), strict=True)))
+
+def read_csv(
+    path: str | Path,  # of a table that `write_csv` wrote
+) -> dict[str, list]:  # columns by name: text or int for those of `COLUMN_TYPES`, float for all others
+    "The columns of a table. Raises `ValueError` naming the file where it is no such table."
     try:
-        with Path(path).open(newline="", encoding="utf-8") as f: names, *rows = csv.reader(f, strict=True)
+        with Path(path).open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+            names, *rows = csv.reader(f, strict=True)
         if len(set(names)) < len(names): raise ValueError("a column stands there twice")
-        return {name: [kinds.get(name, float)(v) for v in column] for name, column in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)}
-    except (OSError, ValueError, csv.Error) as e: raise ValueError(f"{path} is no table that can be read ({reason(e)}): restore it, or compute it again.") from None
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
+        return {name: _typed(name, column) for name, column in zip(names, columns, strict=True)}
+    except (OSError, ValueError, csv.Error) as e:
+        remedy = "restore it, or compute it again"
+        raise ValueError(f"{path} is no table that can be read ({reason(e)}): {remedy}.") from None
+
+def _typed(name: str, column: Sequence[str]) -> list:
+    kind = COLUMN_TYPES.get(name, float)
+    return [kind(value) for value in column]
 
 # %% ../../nbs/core/00_storage.ipynb #6a6f9435
-def markdown(rows: Sequence[dict]) -> str:
-    "Rows with the same keys as a Markdown table; floats with 3 digits, NaN and None as nothing."
+def _shown(value) -> str:
+    if value is None or value != value: return ""
+    if isinstance(value, float): return f"{value:.3f}"
+    return " ".join(str(value).splitlines()).replace("|", r"\|")
+
+def markdown(
+    rows: Sequence[dict],  # all with the same keys
+) -> str:
+    "Rows as a Markdown table; floats with 3 digits, NaN and None as nothing."
     if not rows: return ""
-    show = lambda v: "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else str(v)
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([show(v) for v in row.values()] for row in rows)]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_shown(v) for v in row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
-def write_table(path: str | Path, rows: Sequence[dict], note: str = "") -> str:
-    "Writes `path`.md, with `note` below the table, and `path`.csv; gives the Markdown."
+def write_table(
+    path: str | Path,  # with or without a suffix
+    rows: Sequence[dict],  # all with the same keys
+    note: str = "",  # below the table
+) -> str:  # the Markdown
+    "Writes `path`.md and `path`.csv."
     path, text = Path(path), markdown(rows) + (f"\n\n{note}" if note else "") + "\n"
     with written(path.with_suffix(".md")) as part: part.write_text(text, encoding="utf-8")
     with written(path.with_suffix(".csv")) as part, part.open("w", newline="", encoding="utf-8") as f:
@@ -127,12 +177,22 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], str] | None:
         with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()["hash"]
     except (OSError, SafetensorError): return None  # not there yet, or damaged
 
-def _cached(path: Path, make) -> tuple[dict[str, torch.Tensor], str]:
-    if found := _load(path): return found
+def cached(
+    path: str | Path,  # of the safetensors file
+    make: Callable[[], tuple[dict[str, torch.Tensor], str]],  # tensors and their hash, where there is no file
+) -> tuple[dict[str, torch.Tensor], str]:
+    "Tensors and their hash from the cache, or made and kept there. Where they cannot be kept, it says so and goes on."
+    path = Path(path)
+    found = _load(path)
+    if found is not None: return found
     try:
         with alone(path):
-            if not (found := _load(path)):
+            found = _load(path)  # another process may have made it meanwhile
+            if found is None:
                 found = make()
-                with written(path) as part: save_file({k: t.contiguous() for k, t in found[0].items()}, part, {"hash": found[1]})
+                _keep(path, *found)
     except OSError as e: print(f"{e} It goes on without the cache, which DDAD_CACHE moves elsewhere.", file=sys.stderr)
     return found or make()
+
+def _keep(path: Path, tensors: dict[str, torch.Tensor], content: str) -> None:
+    with written(path) as part: save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})

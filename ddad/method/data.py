@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..core.images import read_image, read_images
-from ..core.storage import _cached, cache_folder, read_json
+from ..core.storage import cache_folder, cached, read_json
 
 # %% auto #0
 __all__ = ['SPLITS', 'DRAWS', 'find_root', 'as_repartition', 'benchmark_folder', 'list_names', 'leads_outside',
@@ -201,7 +201,7 @@ def load_benchmark(root: str | Path | None, name: str, image_size: int = 64, pro
         return tensors, _content_hash(names, tensors)
 
     key = _stat_key(folder, names, list(masks.values()), image_size)
-    tensors, content = _cached(cache_folder() / f"{name}-{image_size}-{key[:16]}.safetensors", make)
+    tensors, content = cached(cache_folder() / f"{name}-{image_size}-{key[:16]}.safetensors", make)
     normal, abnormal = tensors.pop("test_normal"), tensors.pop("test_abnormal")
     labels = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
     return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=labels, names=names, masks=tensors.pop("masks", None), hash=content, **tensors)
