@@ -17,8 +17,9 @@ from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
 from ddad.method import metrics, refine, scores
 from ddad.method.data import load_benchmark
-from ddad.study import explore, review
+from ddad.study import explore, markup, review
 from ddad.study.config import Config
+from ddad.study.pictures import Pictures
 from ddad.study.run import open_run, refine_run, train_run, write_record
 
 REPO = Path(__file__).parents[1]
@@ -107,7 +108,7 @@ def test_thresholds_for_looking(decisions, csv):
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
-    pictures = review.Pictures(review.read_run(run), root)
+    pictures = Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     assert pictures.missing == [] and pictures.ready
     for i, seen in zip((2, 20), pictures.look([2, 20])):
@@ -118,23 +119,23 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     assert len(pictures._seen) == 4
     known = pictures.known_normal()
     assert {len(v) for v in known.values()} == {48} and known["rec"].mean() < csv["rec"][csv["label"] == 1].mean()
-    again = review.Pictures(review.read_run(run), root)
+    again = Pictures(review.read_run(run), root)
     again.load_images(), again.load_networks()
-    again.maps = None  # what was scored once is read
+    again._score = None  # what was scored once is read
     assert (again.known_normal()["r_dual"] == known["r_dual"]).all()
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
-    bare = review.Pictures(review.read_run(run.parent / "bare"), root)
+    bare = Pictures(review.read_run(run.parent / "bare"), root)
     bare.load_images(), bare.load_networks()
     assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
-    lost = review.Pictures(review.read_run(run), tmp_path)
+    lost = Pictures(review.read_run(run), tmp_path)
     lost.load_images(), lost.load_networks()
     assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((run / "record.json").read_text())
     (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
-    other = review.Pictures(review.read_run(tmp_path / "other"), root)
+    other = Pictures(review.read_run(tmp_path / "other"), root)
     other.load_images()
     assert "differ" in other.missing[0]
 
@@ -154,7 +155,7 @@ def test_a_file_name_is_never_markup(run, tmp_path):
     path.write_text(path.read_text().replace("test_normal_00.png", "<script>alert(1)</script>.png"))
     page = explore.Explorer(tmp_path / "odd", tmp_path, tmp_path)
     page.select(0)
-    assert "&lt;script&gt;" in page.about.value and "<script" not in page.about.value + page.message.value + page.panels.value
+    assert "&lt;script&gt;" in page.detail.about.value and "<script" not in page.detail.about.value + page.message.value + page.detail.panels.value
 
 
 # ---- in a browser
@@ -174,11 +175,11 @@ def chromium(p, width=1280, height=1700):
 
 @contextmanager
 def served(**env):
-    "The address of a Voilà server of nbs/explore.ipynb, with these variables in its environment."
+    "The address of a Voilà server of nbs/guides/explore.ipynb, with these variables in its environment."
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "voila", "nbs/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
+    command = [sys.executable, "-m", "voila", "nbs/guides/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
     server = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)} | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -276,7 +277,7 @@ def test_the_gallery_in_every_order(page, csv, decisions):
     show(page, "most wrong first")
     worst = decisions.order("most wrong first", "inter", t)[0]
     tile = page.locator(".ddad-tile").first
-    assert tile.inner_text() == explore.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
+    assert tile.inner_text() == markup.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
     assert "data:image/png" in tile.evaluate("e => getComputedStyle(e).backgroundImage")
     assert decisions.names[worst] and re.search(r"[✓✗]", tile.evaluate("e => getComputedStyle(e, '::after').content"))
 
@@ -294,7 +295,7 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
     pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
     assert set(pixels) == {32}
-    pictures = review.Pictures(review.read_run(run), root)
+    pictures = Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     known = pictures.known_normal()
     for score in ("rec", "intra", "inter", "r_intra", "r_dual"):
