@@ -9,6 +9,7 @@ import html
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import torch
 
@@ -55,6 +56,7 @@ class Explorer(Part):
         self.listen(self.score, self.show_score)
         if not found: self.say([f"There is no finished run in {root}: compute one with `make reproduce`."])
         self.run.value = str(found[0]) if found else None
+        for seconds in (3, 10, 30): self._send_again(seconds)
 
     def __repr__(self):
         if self.decisions is None: return "Explorer()"
@@ -126,7 +128,7 @@ class Explorer(Part):
         self._later(lambda: pictures.look(page))
         if pictures.known is None: self._later(lambda: self._compare(pictures))
 
-    # in the thread beside
+    # in threads beside
     def _later(self, job: Callable[[], None]) -> None:
         def run():
             torch.set_num_threads(1)  # the page comes first
@@ -142,6 +144,14 @@ class Explorer(Part):
         if pictures is self.pictures:
             self.say(pictures.missing)
             self.detail.show_image()
+
+    def _send_again(self, seconds: float) -> None:
+        "What a web page has missed that was just being connected when the images came."
+        def send():
+            for w in (self.message, self.gallery.sheet): w.send_state("value")
+        timer = Timer(seconds, send)
+        timer.daemon = True
+        timer.start()
 
     def _compare(self, pictures: Pictures) -> None:
         "Scores the known-normal images, unless another run has been opened in the meantime."
