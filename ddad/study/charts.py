@@ -191,8 +191,9 @@ class DecisionTable(Part):
     "How many images the threshold gets right and wrong, and the rates."
     def __init__(self):
         self.numbers = widgets.HTML()
-        note = "Flagged: the score is at or above the threshold. The intervals (Wilson) are for the choice of images."
-        super().__init__(heading("Decisions"), self.numbers, remark(note))
+        note = remark("Flagged: the score is at or above the threshold. "
+                      "The intervals (Wilson) cover the choice of test images.")
+        super().__init__(heading("Decisions"), self.numbers, note)
 
     def show(self, view: View) -> None:
         "The tables at the threshold."
