@@ -1,9 +1,10 @@
-"""Times the explorer in a real browser: how long after a key press the page has been painted anew, and how long it takes to open a run.
+"""Times the explorer in a real browser: from a key press to the page painted anew, and from a choice to the run opened.
 
     .venv/bin/python benchmarks/explore.py                # writes benchmarks/explore.md
-    .venv/bin/python benchmarks/explore.py --screenshot   # draws figures/explore.png: the phantom's run, with its weights in runs/
+    .venv/bin/python benchmarks/explore.py --screenshot   # draws figures/explore.png, with weights in runs/
 
-The run is synthetic: 2,000 test images of noise, 64 x 64, three networks a module trained for one epoch. A time ends when the last change that an action makes to the page has been painted.
+The run is synthetic: 2,000 test images of noise, 64 x 64, three networks a module trained for one epoch. A time ends
+when the last change that an action makes to the page has been painted.
 """
 import argparse
 import json
@@ -25,12 +26,24 @@ sys.path.insert(0, str(REPO / "tests"))
 import test_explore
 
 SPLITS = {"normal": 64, "unlabeled_normal": 40, "unlabeled_abnormal": 60, "test_normal": 1000, "test_abnormal": 1000}
-WATCH = """() => { let start = 0, last = 0, queued = false;
-  const painted = () => { if (!queued) { queued = true; requestAnimationFrame(() => setTimeout(() => { queued = false; last = performance.now() })) } };
+WATCH = """() => {
+  let start = 0, last = 0, queued = false;
   window.watched = 'body';
-  new MutationObserver(changes => { if (changes.some(c => c.target.closest && c.target.closest(window.watched))) painted() }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
-  for (const e of ['keydown', 'click', 'change']) document.addEventListener(e, () => { start = performance.now(); last = 0 }, true);
-  window.elapsed = () => last - start }"""
+  const painted = () => {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => setTimeout(() => { queued = false; last = performance.now() }));
+  };
+  const seen = change => change.target.closest && change.target.closest(window.watched);
+  new MutationObserver(changes => { if (changes.some(seen)) painted() })
+    .observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+  const begin = () => { start = performance.now(); last = 0 };
+  for (const e of ['keydown', 'click', 'change']) document.addEventListener(e, begin, true);
+  window.elapsed = () => last - start;
+}"""
+PAINTED = """new Promise(f => requestAnimationFrame(() => setTimeout(() => f(performance.now()))))
+  .then(now => now - window.changed)"""
+OTHERS = ("A_inter", "A_intra", "R_intra", "R_dual", "A_rec")
 
 
 def make_benchmark(root):
@@ -43,12 +56,14 @@ def make_benchmark(root):
             image = rng.normal(90, 20, (64, 64))
             if "abnormal" in split: image[20:30, 20:30] -= rng.uniform(0, 80)
             Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
-    tree = {"train": {"0": names["normal"], "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}}, "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
+    unlabeled = {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}
+    tree = {"train": {"0": names["normal"], "unlabeled": unlabeled},
+            "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
     (folder / "data.json").write_text(json.dumps(tree))
 
 
 def timed(page, action, quiet=500, watched="body"):
-    "Milliseconds from the event that `action` makes to the paint after the last change of the page, or of what is `watched` of it."
+    "Milliseconds from the event that `action` makes to the paint after the last change of what is `watched`."
     page.evaluate("watched => { window.watched = watched }", watched)
     action()
     page.wait_for_timeout(quiet)
@@ -56,6 +71,7 @@ def timed(page, action, quiet=500, watched="body"):
 
 
 def measure(page, address, presses):
+    "Milliseconds of each action, by its name."
     found = {}
     start = page.evaluate("performance.now()")
     page.goto(address)
@@ -64,35 +80,47 @@ def measure(page, address, presses):
     test_explore.opened(page)
     page.wait_for_timeout(2000)
     page.evaluate(WATCH)
-    page.get_by_role("button", name="A_rec", exact=True).click()
+    def button(name): return page.get_by_role("button", name=name, exact=True)
+    def tile(i): return page.locator(".ddad-tile").nth(i)
+    button("A_rec").click()
     for order in ("highest score first", "most wrong first"):
         test_explore.show(page, order)
-        page.get_by_role("button", name="Youden").click()
+        button("Youden").click()
         page.wait_for_timeout(500)
         test_explore.handle(page).focus()
-        found[f"a threshold move by key, {order}"] = [timed(page, lambda: page.keyboard.press("ArrowLeft")) for _ in range(presses)]
-    found["another score"] = [timed(page, page.get_by_role("button", name=n, exact=True).click) for n in ("A_inter", "A_intra", "R_intra", "R_dual", "A_rec")]
+        moves = [timed(page, lambda: page.keyboard.press("ArrowLeft")) for _ in range(presses)]
+        found[f"a threshold move by key, {order}"] = moves
+    found["another score"] = [timed(page, button(name).click) for name in OTHERS]
     found["a page of the gallery"] = [timed(page, page.get_by_role("button", name="next").click) for _ in range(5)]
-    found["an image, its maps not yet computed"] = [timed(page, page.locator(".ddad-tile").nth(3).click, 3000, ".panels, .widget-html:has(.panels)")]
+    pictures = ".panels, .widget-html:has(.panels)"
+    found["an image, its maps not yet computed"] = [timed(page, tile(3).click, 3000, pictures)]
     test_explore.opened(page)
     page.wait_for_selector("text=percentile among the 64 known-normal images", timeout=60_000)
     page.wait_for_timeout(3000)
-    found["an image of the same page"] = [timed(page, page.locator(".ddad-tile").nth(i).click) for i in (5, 7, 9, 11, 13)]
-    opening = {"numbers and curves": [], "pictures and weights too": []}
+    found["an image of the same page"] = [timed(page, tile(i).click) for i in (5, 7, 9, 11, 13)]
+    return found | measure_opening(page)
+
+
+def measure_opening(page):
+    "The same of another run that is chosen."
+    numbers, pictures = [], []
     for name in ("second", "first") * 2:
         page.get_by_label("Run").select_option(name)
         page.wait_for_function("document.querySelector('[role=status]').innerText.includes('Reading')")
-        opening["numbers and curves"].append(page.evaluate("new Promise(f => requestAnimationFrame(() => setTimeout(() => f(performance.now())))).then(now => now - window.changed)"))
+        numbers.append(page.evaluate(PAINTED))
         test_explore.opened(page)
         page.wait_for_timeout(500)
-        opening["pictures and weights too"].append(page.evaluate("elapsed()"))
-    return found | {f"opening another run: {k}": v for k, v in opening.items()}
+        pictures.append(page.evaluate("elapsed()"))
+    found = {"numbers and curves": numbers, "pictures and weights too": pictures}
+    return {f"opening another run: {what}": times for what, times in found.items()}
 
 
 def table(found, environment):
-    lines = [f"2,000 test images; {environment['cores']} cores, {environment['processor']}; Chromium; commit {commit()[:8]}.", "",
+    machine = f"{environment['cores']} cores, {environment['processor']}"
+    lines = [f"2,000 test images; {machine}; Chromium; commit {commit()[:8]}.", "",
              "| from the event to the page painted anew | median (ms) | slowest (ms) | times |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {name} | {np.median(v):.0f} | {max(v):.0f} | {len(v)} |" for name, v in found.items()]) + "\n"
+    lines += [f"| {name} | {np.median(v):.0f} | {max(v):.0f} | {len(v)} |" for name, v in found.items()]
+    return "\n".join(lines) + "\n"
 
 
 def benchmark(presses):
@@ -104,7 +132,7 @@ def benchmark(presses):
         shutil.copytree(test_explore.make_run(root / "runs/first", root, settings), root / "runs/second")
         with test_explore.served(DDAD_RUN=str(root / "runs/first"), DDAD_DATA=str(root)) as address:
             page = test_explore.chromium(p)
-            page.add_init_script("document.addEventListener('change', () => { window.changed = performance.now() }, true)")
+            page.add_init_script("addEventListener('change', () => { window.changed = performance.now() }, true)")
             text = table(measure(page, address, presses), environment(torch.device("cpu")))
     (REPO / "benchmarks/explore.md").write_text(text)
     print(text)
@@ -128,7 +156,8 @@ def screenshot(path, width=1280, height=1740):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--presses", type=int, default=30, help="threshold moves to time in each order of the gallery")
-    p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path, help="draw the page instead, into this file")
+    p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path,
+                   help="draw the page instead, into this file")
     p.add_argument("--width", type=int, default=1280)
     p.add_argument("--height", type=int, default=1740)
     a = p.parse_args()

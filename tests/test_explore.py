@@ -6,10 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import ipywidgets
 import numpy as np
 import pytest
 
@@ -17,8 +20,9 @@ from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
 from ddad.method import metrics, refine, scores
 from ddad.method.data import load_benchmark
-from ddad.study import explore, review
+from ddad.study import explore, markup, review
 from ddad.study.config import Config
+from ddad.study.pictures import Pictures
 from ddad.study.run import open_run, refine_run, train_run, write_record
 
 REPO = Path(__file__).parents[1]
@@ -34,6 +38,7 @@ def make_run(folder, root, settings=SETTINGS):
     maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
     maps |= refine.refine_maps(refine_run(config, b, modules, folder, progress=False)[0], maps)
     columns = {name: scores.image_scores(m).double().tolist() for name, m in maps.items()}
+    columns["inter_top"] = scores.image_scores(maps["inter"], refine.VARIANTS["stable"]).double().tolist()
     write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
     write_record(folder, config, b, Stages())
     return folder
@@ -41,9 +46,11 @@ def make_run(folder, root, settings=SETTINGS):
 
 @pytest.fixture(scope="module")
 def run(root, tmp_path_factory):
-    "Beside it lie `bare`, the same without weights, and `damaged`, whose scores.csv was cut off."
+    "Beside it lie `bare`, the same without weights and, as old runs are, without `inter_top`; and `damaged`, whose scores.csv was cut off."
     folder = make_run(tmp_path_factory.mktemp("explored") / "whole", root)
     for name in ("bare", "damaged"): shutil.copytree(folder, folder.parent / name, ignore=shutil.ignore_patterns("weights"))
+    columns = read_csv(folder / "scores.csv")
+    write_csv(folder.parent / "bare/scores.csv", {k: v for k, v in columns.items() if k != "inter_top"})
     lines = (folder / "scores.csv").read_text().splitlines()
     (folder.parent / "damaged/scores.csv").write_text("\n".join(lines[:9]))
     return folder
@@ -107,7 +114,7 @@ def test_thresholds_for_looking(decisions, csv):
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
-    pictures = review.Pictures(review.read_run(run), root)
+    pictures = Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     assert pictures.missing == [] and pictures.ready
     for i, seen in zip((2, 20), pictures.look([2, 20])):
@@ -117,24 +124,27 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     pictures.look(range(10), keep=4)
     assert len(pictures._seen) == 4
     known = pictures.known_normal()
+    assert set(known) == {"rec", "intra", "inter", "inter_top", "r_intra", "r_dual"}
+    upper = scores.image_scores(pictures.maps(pictures.data.normal[:5])["inter"], 0.5)
+    assert known["inter_top"][:5] == pytest.approx(upper.double().numpy(), rel=1e-5) and (known["inter_top"] > known["inter"]).all()
     assert {len(v) for v in known.values()} == {48} and known["rec"].mean() < csv["rec"][csv["label"] == 1].mean()
-    again = review.Pictures(review.read_run(run), root)
+    again = Pictures(review.read_run(run), root)
     again.load_images(), again.load_networks()
-    again.maps = None  # what was scored once is read
+    again._score = None  # what was scored once is read
     assert (again.known_normal()["r_dual"] == known["r_dual"]).all()
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
-    bare = review.Pictures(review.read_run(run.parent / "bare"), root)
+    bare = Pictures(review.read_run(run.parent / "bare"), root)
     bare.load_images(), bare.load_networks()
     assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
-    lost = review.Pictures(review.read_run(run), tmp_path)
+    lost = Pictures(review.read_run(run), tmp_path)
     lost.load_images(), lost.load_networks()
     assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((run / "record.json").read_text())
     (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
-    other = review.Pictures(review.read_run(tmp_path / "other"), root)
+    other = Pictures(review.read_run(tmp_path / "other"), root)
     other.load_images()
     assert "differ" in other.missing[0]
 
@@ -148,13 +158,60 @@ def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
 
 
+def test_the_page_without_a_browser(run, tmp_path):
+    "Each run shows the scores that it has, and a threshold move sends numbers alone."
+    page = explore.Explorer(run, tmp_path, tmp_path)
+    assert "A_inter, upper half" in dict(page.score.options) and "A_inter, upper half" in repr(page)
+    page.score.value = "inter_top"
+    page.select(3)
+    assert "upper half, AUC" in page.roc.heading.value and 'class="inter_top"' in page.detail.table.value
+    page.scatter.across.value = "inter_top"
+    page.scatter.ranges[0].value = (page.decisions.scores["inter_top"].mean(), page.scatter.ranges[0].max)
+    above = np.flatnonzero(page.decisions.scores["inter_top"] >= page.scatter.ranges[0].value[0])
+    assert page.gallery.how.value == "brushed" and set(page.gallery.shown) == set(above.tolist())
+    page.run.value = str(run.parent.resolve() / "bare")
+    assert "inter_top" not in page.decisions.scores and page.score.value == "r_dual"
+
+
+def test_a_threshold_move_sends_few_messages(run, tmp_path, monkeypatch):
+    "Line, point, table, captions and slider, what is said of the image, and the names of tiles whose outcome changed; never a picture."
+    page = explore.Explorer(run, tmp_path, tmp_path)
+    page._worker.shutdown()
+    page.gallery.how.value = "highest score first"
+    page.select(3)
+    sent = []
+    def count(widget, msg, buffers=None):
+        if threading.current_thread() is threading.main_thread(): sent.append((widget, msg))
+    monkeypatch.setattr(ipywidgets.Widget, "_send", count)
+    slider, at = page.histogram.threshold, page.view
+    for t in page.decisions.grid("r_dual")[::50]:
+        before, now = at, review.View(page.decisions, "r_dual", t)
+        sent.clear()
+        slider.value = t
+        changed = (before.outcomes != now.outcomes).sum()
+        assert len(sent) <= 6 + changed and not any(w in (page.gallery.sheet, page.detail.panels, page.detail.table) for w, _ in sent)
+        at = now
+    assert changed == 0 and len(sent) > 0
+
+
+def test_a_page_that_connects_late_misses_nothing(run, root, tmp_path, monkeypatch):
+    "Messages are lost while a web page is being connected: what says that the images are there, and the images, are sent again."
+    later, sent = [], []
+    monkeypatch.setattr(explore, "Timer", lambda seconds, send: later.append(send) or SimpleNamespace(start=lambda: None))
+    page = explore.Explorer(run, tmp_path, root)
+    page._worker.shutdown()
+    monkeypatch.setattr(ipywidgets.Widget, "_send", lambda widget, msg, buffers=None: sent.append((widget, msg["state"]["value"])))
+    later[0]()
+    assert dict(sent) == {page.message: '<div role="status"></div>', page.gallery.sheet: page.gallery.sheet.value} and "image/png" in page.gallery.sheet.value
+
+
 def test_a_file_name_is_never_markup(run, tmp_path):
     shutil.copytree(run, tmp_path / "odd", ignore=shutil.ignore_patterns("weights"))
     path = tmp_path / "odd/scores.csv"
     path.write_text(path.read_text().replace("test_normal_00.png", "<script>alert(1)</script>.png"))
     page = explore.Explorer(tmp_path / "odd", tmp_path, tmp_path)
     page.select(0)
-    assert "&lt;script&gt;" in page.about.value and "<script" not in page.about.value + page.message.value + page.panels.value
+    assert "&lt;script&gt;" in page.detail.about.value and "<script" not in page.detail.about.value + page.message.value + page.detail.panels.value
 
 
 # ---- in a browser
@@ -174,11 +231,11 @@ def chromium(p, width=1280, height=1700):
 
 @contextmanager
 def served(**env):
-    "The address of a Voilà server of nbs/explore.ipynb, with these variables in its environment."
+    "The address of a Voilà server of nbs/guides/explore.ipynb, with these variables in its environment."
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "voila", "nbs/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
+    command = [sys.executable, "-m", "voila", "nbs/guides/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
     server = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)} | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -236,10 +293,18 @@ def test_the_page_opens_on_the_run_named(page, csv):
 
 def test_another_score(page, csv):
     before = page.locator(".bqplot path.line").first.get_attribute("d")
-    page.get_by_role("button", name="A_inter").click()
+    page.get_by_role("button", name="A_inter", exact=True).click()
     page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, AUC {metrics.auc(csv['inter'], csv['label']):.3f}')")
     settled(page, csv, "inter")
     assert page.locator(".bqplot path.line").first.get_attribute("d") != before
+
+
+def test_a_score_without_a_map_of_its_own(page, csv):
+    page.get_by_role("button", name="A_inter, upper half").click()
+    page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, upper half, AUC {metrics.auc(csv['inter_top'], csv['label']):.3f}')")
+    settled(page, csv, "inter_top")
+    page.get_by_role("button", name="A_inter", exact=True).click()
+    settled(page, csv, "inter")
 
 
 def centre(locator):
@@ -276,7 +341,7 @@ def test_the_gallery_in_every_order(page, csv, decisions):
     show(page, "most wrong first")
     worst = decisions.order("most wrong first", "inter", t)[0]
     tile = page.locator(".ddad-tile").first
-    assert tile.inner_text() == explore.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
+    assert tile.inner_text() == markup.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
     assert "data:image/png" in tile.evaluate("e => getComputedStyle(e).backgroundImage")
     assert decisions.names[worst] and re.search(r"[✓✗]", tile.evaluate("e => getComputedStyle(e, '::after').content"))
 
@@ -294,10 +359,10 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
     pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
     assert set(pixels) == {32}
-    pictures = review.Pictures(review.read_run(run), root)
+    pictures = Pictures(review.read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     known = pictures.known_normal()
-    for score in ("rec", "intra", "inter", "r_intra", "r_dual"):
+    for score in ("rec", "intra", "inter", "inter_top", "r_intra", "r_dual"):
         value, percentile = page.locator(f".scores .{score} td").all_inner_texts()
         assert float(value) == pytest.approx(csv[score][i], rel=1e-3) and float(percentile) == pytest.approx(100 * np.mean(known[score] <= csv[score][i]), abs=0.51)
 
@@ -371,6 +436,7 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
     page.get_by_label("Run").select_option("bare")
     page.wait_for_selector("text=No weights for reconstructions and maps: `make reproduce")
     settled(page, csv, "r_dual")
+    assert page.get_by_role("button", name="A_inter, upper half").count() == 0
     page.locator(".ddad-tile").first.click()
     page.wait_for_selector("text=percentile among the 12 normal test images (the known-normal ones need images and weights)")
     assert page.locator(".panels figure").count() == 1

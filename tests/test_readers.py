@@ -5,10 +5,13 @@ import pytest
 
 from ddad.study.notebooks import execute
 
-NBS = Path(__file__).parents[1] / "nbs"
+GUIDES = Path(__file__).parents[1] / "nbs/guides"
 
 
-@pytest.mark.parametrize("name, parameters", [("start", dict(n=100, epochs=1, refine_epochs=1)), ("howto_own_data", dict(n=50, epochs=1))])
+FEW = {"start": dict(n=100, epochs=1, refine_epochs=1), "own_data": dict(n=50, epochs=1)}
+
+
+@pytest.mark.parametrize("name, parameters", FEW.items())
 def test_it_runs(name, parameters, tmp_path):
-    page = execute(NBS / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters, progress=False)
+    page = execute(GUIDES / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters, progress=False)
     assert "score" in page.read_text()
