@@ -130,7 +130,7 @@ def test_every_method_with_a_name_is_in_the_table_under_it():
     ours = {cls for cls in below(Baseline) if cls.__module__.startswith("ddad.") and "name" in vars(cls) and cls is not Baseline}
     assert set(METHODS.values()) == ours and all(cls.name == name for name, cls in METHODS.items())
     assert set(METHODS) - set(methods_for("BrainTumor")) == {"AnatPaste"} and list(methods_for("RSNA")) == list(METHODS)
-    with pytest.raises(ValueError, match="There is no method 'PSA': choose among AE, AE, L1, "): method_named("PSA")
+    with pytest.raises(ValueError, match="There is no method 'PSA': choose among AE; AE, L1; "): method_named("PSA")
 
 
 def test_the_order_of_the_methods_is_that_of_the_committed_table():

@@ -30,7 +30,7 @@ def method_named(
     name: str,  # a key of `METHODS`
 ) -> type[Baseline]:
     "The class of a method; raises `ValueError` with the names there are for another one."
-    if name not in METHODS: raise ValueError(f"There is no method {name!r}: choose among {', '.join(METHODS)}.")
+    if name not in METHODS: raise ValueError(f"There is no method {name!r}: choose among {'; '.join(METHODS)}.")
     return METHODS[name]
 
 def methods_for(
