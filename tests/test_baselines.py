@@ -1,14 +1,23 @@
 "Every method learns something on discs, gives the same twice, and goes on after a break."
+import csv
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from ddad.method import metrics
 from ddad.method.data import load_benchmark
-from ddad.rivals import adversarial, baselines, selfsupervised
+from ddad.rivals import reconstruction
 from ddad.rivals.adversarial import linear_cka
-from ddad.rivals.selfsupervised import AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
+from ddad.rivals.interface import Baseline
+from ddad.rivals.methods import METHODS, method_named, methods_for
+from ddad.rivals.selfsupervised import FPI, NSA, PII, AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
 
+REPO = Path(__file__).parents[1]
 QUICK = {"AE": 15, "AE, L1": 15, "AE, SSIM": 8, "VAE": 15, "Context-encoding AE": 12, "Denoising AE": 4, "Constrained AE": 12, "AE-Grad": 12, "Deep SVDD": 10, "D_n against D_u": 15, "nnPU": 15, "FPI": 3, "PII": 3, "NSA": 2, "CutPaste": 1, "GANomaly": 20, "f-AnoGAN": 3, "D2UE": 3}
 UNSURE = {"FPI", "PII", "NSA", "CutPaste", "f-AnoGAN", "D2UE"}  # too few epochs here to be held to a planted square
 
@@ -18,12 +27,12 @@ def discs(root): return load_benchmark(root, "Discs", 32, progress=False)
 
 
 def fitted(name, discs, seed=0, **options):
-    method = baselines.METHODS[name](seed=seed, epochs=QUICK.get(name), device="cpu", progress=False, **options)
+    method = METHODS[name](seed=seed, epochs=QUICK.get(name), device="cpu", progress=False, **options)
     method.batch_size = 16
     return method.fit(discs.normal, torch.cat([discs.unlabeled_normal, discs.unlabeled_abnormal]))
 
 
-@pytest.mark.parametrize("name", [n for n, cls in baselines.METHODS.items() if not cls.benchmarks])
+@pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if not cls.benchmarks])
 def test_a_method_learns_and_says_where(name, discs):
     method = fitted(name, discs)
     scores = method.score(discs.test)
@@ -54,9 +63,9 @@ def test_a_training_that_was_broken_off_goes_on(discs, tmp_path, monkeypatch):
         steps.append(1)
         if len(steps) == 8: raise Interrupted
         return original(self, x, g)
-    original = baselines.VAE.spoil
+    original = reconstruction.VAE.spoil
     with monkeypatch.context() as patch:
-        patch.setattr(baselines.VAE, "spoil", spoil)
+        patch.setattr(reconstruction.VAE, "spoil", spoil)
         with pytest.raises(Interrupted): fitted("VAE", discs, folder=tmp_path / "broken")
     assert list((tmp_path / "broken").glob("*.unfinished.safetensors"))
     assert np.array_equal(fitted("VAE", discs, folder=tmp_path / "broken").score(discs.test), whole)
@@ -71,7 +80,7 @@ def test_poisson_blending_keeps_the_border_and_solves_the_equation():
     assert np.allclose(laplacian(blended), laplacian(other)) and np.allclose(poisson_blend(image, np.diff(image, axis=0), np.diff(image, axis=1)), image)
 
 
-@pytest.mark.parametrize("change", [cut_paste, cut_paste_scar, *(lambda x, rng, c=c: c(progress=False).paste(x, np.roll(x, 9), rng)[0] for c in (selfsupervised.FPI, selfsupervised.PII, selfsupervised.NSA))])
+@pytest.mark.parametrize("change", [cut_paste, cut_paste_scar, *(lambda x, rng, c=c: c(progress=False).paste(x, np.roll(x, 9), rng)[0] for c in (FPI, PII, NSA))])
 def test_synthetic_anomalies_are_local_and_in_range(change):
     rng, x = np.random.default_rng(0), np.random.default_rng(1).uniform(-1, 1, (64, 64))
     before = x.copy()
@@ -103,17 +112,54 @@ def test_anatpaste_changes_lungs_alone_and_refuses_images_without():
 
 def test_structural_similarity_is_a_number_for_flat_images_in_bfloat16():
     flat = torch.linspace(-1, 1, 9)[:, None, None, None].expand(9, 1, 32, 32)
-    with torch.autocast("cpu", torch.bfloat16): similar, far = (baselines._ssim_map(flat + shift, flat) for shift in (0.001, 0.5))
+    with torch.autocast("cpu", torch.bfloat16): similar, far = (reconstruction._ssim_map(flat + shift, flat) for shift in (0.001, 0.5))
     assert similar.isfinite().all() and similar.mean() > 0.99 and far.isfinite().all() and far.mean() < similar.mean()
 
 
 def test_the_code_of_a_constrained_ae_counts_as_often_as_it_has_numbers():
-    method = baselines.METHODS["Constrained AE"](progress=False, device="cpu")
+    method = METHODS["Constrained AE"](progress=False, device="cpu")
     net, x = method.make(32).eval(), torch.rand(4, 1, 32, 32)
     code = net.encode(x)
     recon = net.decode(code)
     expected = ((recon - x).square().flatten(1).sum(1) + (net.encode(recon) - code).square().sum(1)).mean()  # Chen and Konukoglu's, in sums
     assert method.loss(net, x, x).item() * x[0].numel() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_every_method_with_a_name_is_in_the_table_under_it():
+    def below(cls): return {cls}.union(*map(below, cls.__subclasses__()))
+    ours = {cls for cls in below(Baseline) if cls.__module__.startswith("ddad.") and "name" in vars(cls) and cls is not Baseline}
+    assert set(METHODS.values()) == ours and all(cls.name == name for name, cls in METHODS.items())
+    assert set(METHODS) - set(methods_for("BrainTumor")) == {"AnatPaste"} and list(methods_for("RSNA")) == list(METHODS)
+    with pytest.raises(ValueError, match="There is no method 'PSA': choose among AE; AE, L1; "): method_named("PSA")
+
+
+def test_the_order_of_the_methods_is_that_of_the_committed_table():
+    table = (REPO / "figures/baselines_methods.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [line[0] for line in csv.reader(table)] == list(METHODS)
+
+
+def test_only_a_network_of_monai_needs_monai():
+    code = textwrap.dedent("""
+        import importlib, pkgutil, sys
+        sys.modules["monai"] = None  # as if it were not installed
+        import torch, ddad.rivals
+        for module in pkgutil.iter_modules(ddad.rivals.__path__): importlib.import_module(f"ddad.rivals.{module.name}")
+        from ddad.rivals.methods import METHODS
+        images = torch.randint(0, 256, (20, 1, 32, 32), dtype=torch.uint8)
+        for name in ("PCA", "AE", "AE, SSIM", "FPI", "CutPaste"):
+            method = METHODS[name](epochs=1, device="cpu", progress=False)
+            method.batch_size = 4
+            try: print(name, method.fit(images).score(images).shape)
+            except ImportError as e: print(name, e)
+    """)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    missing = "monai is not installed: pip install 'ddad[rivals]'."
+    assert out == ["PCA (20,)", "AE (20,)", *(f"{name} {missing}" for name in ("AE, SSIM", "FPI", "CutPaste"))]
+
+
+def test_a_method_that_needs_unlabeled_images_says_so(discs):
+    for name in ("D_n against D_u", "nnPU"):
+        with pytest.raises(ValueError, match="learns from unlabeled images too"): METHODS[name](device="cpu").fit(discs.normal)
 
 
 def test_cka_sees_no_turn_and_no_scale():
