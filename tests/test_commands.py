@@ -146,10 +146,10 @@ ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 @pytest.fixture(scope="module")
 def many(place, tmp_path_factory):
-    "A folder with 4000 images."
+    "A folder with 2000 images."
     folder = tmp_path_factory.mktemp("many")
     sources = sorted((place / "new/monday").glob("*.png"))
-    for i in range(4000): os.link(sources[i % len(sources)], folder / f"{i:04}.png")
+    for i in range(2000): os.link(sources[i % len(sources)], folder / f"{i:04}.png")
     return folder
 
 
@@ -170,13 +170,13 @@ def test_ctrl_c_keeps_what_is_scored_and_the_same_command_goes_on(place, many, t
     arguments = [str(place / "model"), str(many), "--out", str(tmp_path / "found")]
     status, out, err = interrupted([TOOLS / "ddad-score", *arguments], has_lines(part))
     assert status == 130 and out == "" and len(err.splitlines()) == 1
-    assert "interrupted after" in err and "of 4000 files" in err and str(part) in err and "the same command goes on" in err
+    assert "interrupted after" in err and "of 2000 files" in err and str(part) in err and "the same command goes on" in err
     kept = part.read_text()
     n = len(rows(kept))
-    assert 5 <= n < 4000 and kept.endswith("\n") and not final.exists()
+    assert 5 <= n < 2000 and kept.endswith("\n") and not final.exists()
     assert main_score(arguments) == 0
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1 and f"{n} of 4000 files" in told[0]
+    assert len(told) == 1 and f"{n} of 2000 files" in told[0]
     found = final.read_text()
     assert found.startswith(kept) and [r["file"] for r in rows(found)] == [str(p) for p in sorted(many.iterdir())]
     assert [p.name for p in (tmp_path / "found").iterdir()] == ["scores.csv"]
