@@ -320,3 +320,12 @@ def test_an_out_that_is_a_file_is_refused(place, tmp_path, capsys):
 def test_the_commands_answer_before_they_load_anything_heavy():
     code = "import sys, ddad.detect.commands as c\ntry: c.main_fit(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=ENV).returncode == 0
+
+
+def test_a_second_run_into_the_same_folder_waits_for_the_first(place, many, tmp_path):
+    arguments = [TOOLS / "ddad-score", str(place / "model"), str(many), "--out", str(tmp_path / "found")]
+    first = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENV)
+    while not has_lines(tmp_path / "found/scores.csv.part")() and first.poll() is None: time.sleep(0.01)
+    second = subprocess.run([*arguments[:2], str(place / "new/tuesday"), *arguments[3:]], capture_output=True, text=True, env=ENV)
+    assert first.wait() == second.returncode == 0 and first.communicate()[1] == ""
+    assert [p.name for p in (tmp_path / "found").iterdir()] == ["scores.csv"] and len(rows((tmp_path / "found/scores.csv").read_text())) == 3

@@ -84,12 +84,11 @@ def _table(a: argparse.Namespace, detector):
     table.folder.mkdir(parents=True, exist_ok=True)
     return table
 
-def _score(a: argparse.Namespace) -> int:
+def _score_lines(a: argparse.Namespace, detector, files: list[Path], table) -> int:
+    "Scores what is left of the files, to a table or (None) to stdout; gives the exit status."
     from ddad.detect.report import Options, Report, write_scores
-    detector, files = _prepare(a)
-    options, report, left, table = Options(a.format, a.overlays), Report(), files, None
-    if a.out:
-        table = _table(a, detector)
+    options, report, left = Options(a.format, a.overlays), Report(), files
+    if table:
         left, options.first, told = table.left(files)
         options.place = table.overlays
         if a.overlays != "none": table.overlays.mkdir(exist_ok=True)
@@ -98,14 +97,24 @@ def _score(a: argparse.Namespace) -> int:
         with table.opened() if table else nullcontext(sys.stdout) as out:
             write_scores(detector, left, out, options, report)
     except KeyboardInterrupt:
-        so_far = f" after {len(files) - len(left) + report.files} of {len(files)} files"
+        done = len(files) - len(left) + report.files
+        if not done: raise
         kept = f": their lines are kept in {table.part}, and the same command goes on from there" if table else ""
-        return _interrupted("ddad-score", so_far + kept)
+        return _interrupted("ddad-score", f" after {done} of {len(files)} files{kept}")
     if table: table.finish()
     if report.bad:
         listed = "\n".join(f"  {b}" for b in report.bad)
         print(f"ddad-score: {len(report.bad)} of {len(files)} files could not be scored:\n{listed}", file=sys.stderr)
     return int(bool(report.bad))
+
+def _score(a: argparse.Namespace) -> int:
+    from ddad.core.storage import alone
+    detector, files = _prepare(a)
+    if not a.out: return _score_lines(a, detector, files, None)
+    table = _table(a, detector)
+    with alone(table.final):
+        try: return _score_lines(a, detector, files, table)
+        finally: table.lock.unlink(missing_ok=True)  # while it is held
 
 def main_score(
     argv: Sequence[str] | None = None,  # None: those of the command line

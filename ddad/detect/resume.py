@@ -62,6 +62,9 @@ class Table:
     def part(self) -> Path: return self.folder / f"scores.{self.form}.part"
 
     @property
+    def lock(self) -> Path: return self.folder / f".scores.{self.form}.lock"  # of `ddad.core.storage.alone`
+
+    @property
     def overlays(self) -> Path: return self.folder / f"{OVERLAYS}.part"
 
     @property
