@@ -3,9 +3,11 @@ import csv
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,12 @@ import pytest
 from PIL import Image
 
 from conftest import disc
-from ddad.detect.commands import main_fit, main_score, score_files
+from ddad.detect import commands, report, scorer
+from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
+from ddad.detect.report import score_files
+from ddad.method.networks import BACKBONES
+from ddad.method.refine import VARIANTS
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16".split()
 
@@ -73,9 +79,10 @@ def test_volumes_give_a_line_a_slice(place, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [(["nowhere", "normals"], "model.json"), (["model", "nowhere"], "nowhere"), (["model", "model"], "no image"), (["model", "new", "--overlays", "all"], "--out"), (["model", "new", "--fpr", "0.001"], "fpr"),
-                                                (["model", "new", "--device", "tpu"], "device")])
+                                                (["model", "new", "--device", "tpu"], "device is 'tpu', which this machine"),
+                                                (["model", "new", "--out", "normals/000.png"], "000.png is a file: name a folder"), (["model", "new", "--out", "normals/000.png/deep"], "000.png"), (["model", "new", "--fpr", "2"], "fpr is 2.0")])
 def test_what_cannot_work_is_said_at_once(place, arguments, message, capsys):
-    assert main_score([str(place / a) if (place / a).exists() or a == "nowhere" else a for a in arguments]) == 2
+    assert main_score([str(place / a) if (place / a.removesuffix("/deep")).exists() or a == "nowhere" else a for a in arguments]) == 2
     out, err = capsys.readouterr()
     assert message in err and out == "" and len(err.splitlines()) == 1
 
@@ -90,9 +97,8 @@ def test_a_model_without_a_threshold_still_scores(place, tmp_path, capsys):
 
 def test_memory_does_not_grow_with_the_number_of_files(place, monkeypatch):
     "However many files follow, only a few are read before the first score is there."
-    from ddad.detect import commands
     read = []
-    monkeypatch.setattr(commands, "read_slices", lambda path, window: read.append(path) or iter([np.zeros((40, 40), np.uint8)]))
+    monkeypatch.setattr(report, "read_slices", lambda path, window: read.append(path) or iter([np.zeros((40, 40), np.uint8)]))
     scores = score_files(DDAD.load(place / "model"), [Path(str(i)) for i in range(5000)], batch_size=16)
     next(scores)
     assert len(read) < 64
@@ -130,3 +136,196 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(place, tmp_path, monkeypa
             shown += os.read(master, 10000)
         assert b"3/3" in shown
     os.close(master)
+
+
+# ---- broken off
+
+TOOLS = Path(sys.executable).parent
+ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+@pytest.fixture(scope="module")
+def many(place, tmp_path_factory):
+    "A folder with 2000 images."
+    folder = tmp_path_factory.mktemp("many")
+    sources = sorted((place / "new/monday").glob("*.png"))
+    for i in range(2000): os.link(sources[i % len(sources)], folder / f"{i:04}.png")
+    return folder
+
+
+def interrupted(arguments, ready):
+    "A command that gets Ctrl-C as soon as `ready()`: its exit status, output and errors."
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    while not ready() and process.poll() is None: time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def has_lines(path, n=5): return lambda: path.is_file() and path.read_bytes().count(b"\n") > n
+
+
+def test_ctrl_c_keeps_what_is_scored_and_the_same_command_goes_on(place, many, tmp_path, capsys):
+    part, final = tmp_path / "found/scores.csv.part", tmp_path / "found/scores.csv"
+    arguments = [str(place / "model"), str(many), "--out", str(tmp_path / "found")]
+    status, out, err = interrupted([TOOLS / "ddad-score", *arguments], has_lines(part))
+    assert status == 130 and out == "" and len(err.splitlines()) == 1
+    assert "interrupted after" in err and "of 2000 files" in err and str(part) in err and "the same command goes on" in err
+    kept = part.read_text()
+    n = len(rows(kept))
+    assert 5 <= n < 2000 and kept.endswith("\n") and not final.exists()
+    assert main_score(arguments) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and f"{n} of 2000 files" in told[0]
+    found = final.read_text()
+    assert found.startswith(kept) and [r["file"] for r in rows(found)] == [str(p) for p in sorted(many.iterdir())]
+    assert [p.name for p in (tmp_path / "found").iterdir()] == ["scores.csv"]
+    assert main_score([str(place / "model"), str(many)]) == 0
+    again = rows(capsys.readouterr().out)
+    assert np.allclose([float(r["score"]) for r in rows(found)], [float(r["score"]) for r in again], rtol=1e-5)
+
+
+def broken_off(arguments, monkeypatch, after):
+    "Runs ddad-score until `after` slices are scored, as if Ctrl-C came then."
+    whole = report.score_files
+    def some(*a, **k):
+        for n, found in enumerate(whole(*a, **k)):
+            if n == after: raise KeyboardInterrupt
+            yield found
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "score_files", some)
+        assert main_score(arguments) == 130
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkeypatch, capsys, form):
+    import nibabel
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(4): (images / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 1 else b"broken")
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(20, 20, 9)).astype(np.float32), np.eye(4)), images / "2a.nii")
+    options = ["--overlays", "all", "--format", form]
+    def score(out): return [str(place / "model"), str(images), str(images / "0.png"), "--out", str(tmp_path / out), *options]
+    assert main_score(score("whole")) == 1
+    for after in (1, 2, 3, 7, 12, 13):
+        broken_off(score(f"broken{after}"), monkeypatch, after)
+        assert main_score(score(f"broken{after}")) == 1
+        names = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*"))
+        assert sorted(p.relative_to(tmp_path / f"broken{after}") for p in (tmp_path / f"broken{after}").rglob("*")) == names
+        whole, found = ((tmp_path / name / f"scores.{form}").read_text() for name in ("whole", f"broken{after}"))
+        if form == "csv":
+            assert [(r["file"], r["slice"], r["overlay"]) for r in rows(found)] == [(r["file"], r["slice"], r["overlay"]) for r in rows(whole)]
+            assert np.allclose([float(r["score"]) for r in rows(found)], [float(r["score"]) for r in rows(whole)], rtol=1e-4)
+        else: assert [json.loads(line)["overlay"] for line in found.splitlines()] == [json.loads(line)["overlay"] for line in whole.splitlines()]
+
+
+def test_other_options_or_another_detector_start_anew(place, tmp_path, monkeypatch, capsys):
+    arguments = [str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found")]
+    broken_off(arguments, monkeypatch, 20)
+    assert len(rows((tmp_path / "found/scores.csv.part").read_text())) == 20
+    capsys.readouterr()
+    broken_off([*arguments, "--fpr", "0.3"], monkeypatch, 10)
+    assert "other options: every file is scored anew" in capsys.readouterr().err
+    assert main_score([*arguments[:1], str(place / "new/tuesday"), *arguments[2:], "--fpr", "0.3"]) == 0
+    assert "other files: every file is scored anew" in capsys.readouterr().err
+    assert len(rows((tmp_path / "found/scores.csv").read_text())) == 3
+
+
+def test_ctrl_c_without_out_and_before_the_first_score(place, many, tmp_path):
+    seen = tmp_path / "lines"
+    with seen.open("w") as out:
+        process = subprocess.Popen([TOOLS / "ddad-score", str(place / "model"), str(many)], stdout=out, stderr=subprocess.PIPE, text=True, env=ENV)
+        while not has_lines(seen)(): time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=120)[1]
+    assert process.returncode == 130 and "interrupted after" in err and len(err.splitlines()) == 1 and seen.read_text().endswith("\n")
+
+
+def test_ctrl_c_in_training_keeps_its_epochs(place, tmp_path):
+    unfinished = tmp_path / "model.unfinished"
+    arguments = [TOOLS / "ddad-fit", str(place / "normals"), "-o", str(tmp_path / "model"), "--k", "2", "--epochs", "100000", "--image-size", "32"]
+    status, out, err = interrupted(arguments, lambda: any(unfinished.glob("*.unfinished.safetensors")))
+    assert status == 130 and out == "" and "Traceback" not in err
+    assert err.splitlines()[-1] == f"ddad-fit: interrupted: the epochs so far are kept in {unfinished}, and the same command goes on from there."
+    assert any(unfinished.glob("*.unfinished.safetensors")) and not (tmp_path / "model").exists()
+
+
+# ---- names, overlays, help
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_line_break_in_a_name_breaks_no_record(place, tmp_path, capsys, form):
+    images = tmp_path / "images"
+    images.mkdir()
+    names = ["a\nb, c.png", "a\rb.png", "a\u2028b.png", "plain.png", "\u00fcml\u00e4ut \u202f.png"]
+    for name in names: (images / name).write_bytes((place / "normals/000.png").read_bytes())
+    (images / "bro\nken.png").write_bytes(b"x")
+    assert main_score([str(place / "model"), str(images), "--out", str(tmp_path / "found"), "--overlays", "all", "--format", form]) == 1
+    text = (tmp_path / f"found/scores.{form}").read_text(encoding="utf-8")
+    assert all(len(line.split("cannot be read")) == 2 for line in capsys.readouterr().err.splitlines() if "bro" in line)
+    if form == "csv":
+        with (tmp_path / "found/scores.csv").open(newline="", encoding="utf-8") as f: records = list(csv.reader(f))
+        assert len(records) == len(text.splitlines()) == 6 and {len(r) for r in records} == {6}
+        assert {Path(r[0]).name for r in records[1:]} == {"a\\nb, c.png", "a\\rb.png", "a\\u2028b.png", "plain.png", "\u00fcml\u00e4ut \u202f.png"}
+    else: assert {Path(json.loads(line)["file"]).name for line in text.splitlines()} == set(names)
+    assert len(list((tmp_path / "found/overlays").iterdir())) == 5
+
+
+def test_new_scores_take_the_overlays_of_old_ones_away_and_nothing_else(place, tmp_path):
+    found, arguments = tmp_path / "found", [str(place / "model"), str(place / "new/tuesday"), "--out", str(tmp_path / "found")]
+    assert main_score([str(place / "model"), str(place / "new/monday"), "--out", str(found), "--overlays", "all"]) == 0
+    (found / "overlays/mine.png").write_bytes(b"")
+    (found / "notes.txt").write_text("")
+    assert len(list((found / "overlays").iterdir())) == 71
+    assert main_score([*arguments, "--overlays", "all"]) == 0
+    listed = {r["overlay"] for r in rows((found / "scores.csv").read_text())}
+    assert {f"overlays/{p.name}" for p in (found / "overlays").iterdir()} == {*listed, "overlays/mine.png"} and len(listed) == 3
+    assert main_score(arguments) == 0
+    assert sorted(str(p.relative_to(found)) for p in found.rglob("*")) == ["notes.txt", "overlays", "overlays/mine.png", "scores.csv"]
+
+
+def test_the_help_says_what_each_option_does_and_its_default(capsys):
+    with pytest.raises(SystemExit): main_fit(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "see DDAD" not in text
+    for name, value in DDAD().get_params().items():
+        if name in ("verbose", "checkpoints"): continue
+        assert f"--{name.replace('_', '-')} " in text
+        if name not in ("random_state", "workers"): assert f"(default: {value}" in text, name
+    given = vars(commands._fit_arguments().parse_args(["normals", "-o", "model"]))
+    expected = DDAD().get_params() | {"random_state": 0, "window": ["auto"]}
+    assert {name: given[name] for name in expected if name in given} == {name: v for name, v in expected.items() if name in given}
+    assert set(expected) - set(given) == {"checkpoints", "verbose"}
+
+
+def test_the_choices_are_those_that_there_are():
+    assert commands.BACKBONES == tuple(BACKBONES) and commands.VARIANTS == tuple(VARIANTS) and commands.SCORES == ("auto", *scorer.SCORES)
+
+
+@pytest.mark.parametrize("arguments, message", [(["--workers", "-3"], "workers is -3"), (["--fpr", "1.5"], "fpr is 1.5"), (["--device", "tpu"], "device is 'tpu'"), (["--window", "3"], "window is '3'")])
+def test_a_wrong_option_of_fit_is_one_sentence(place, tmp_path, arguments, message, capsys):
+    assert main_fit([str(place / "normals"), "-o", str(tmp_path / "model"), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_an_out_that_is_a_file_is_refused(place, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/model"):
+        assert main_fit([str(place / "normals"), "-o", str(tmp_path / out)]) == 2
+        err = capsys.readouterr().err
+        assert str(tmp_path / "file") in err and len(err.splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_commands_answer_before_they_load_anything_heavy():
+    code = "import sys, ddad.detect.commands as c\ntry: c.main_fit(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=ENV).returncode == 0
+
+
+def test_a_second_run_into_the_same_folder_waits_for_the_first(place, many, tmp_path):
+    arguments = [TOOLS / "ddad-score", str(place / "model"), str(many), "--out", str(tmp_path / "found")]
+    first = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENV)
+    while not has_lines(tmp_path / "found/scores.csv.part")() and first.poll() is None: time.sleep(0.01)
+    second = subprocess.run([*arguments[:2], str(place / "new/tuesday"), *arguments[3:]], capture_output=True, text=True, env=ENV)
+    assert first.wait() == second.returncode == 0 and first.communicate()[1] == ""
+    assert [p.name for p in (tmp_path / "found").iterdir()] == ["scores.csv"] and len(rows((tmp_path / "found/scores.csv").read_text())) == 3

@@ -1,6 +1,11 @@
 "The detector: scikit-learn's conventions, the threshold's guarantee, saving, the official checkpoints, ONNX."
 import json
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +16,18 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.validation import check_is_fitted
 
 from conftest import disc
 from ddad.detect import estimator
+from ddad.core.images import to_gray
+from ddad.detect.estimator import DDAD, _assemble
+from ddad.detect.inputs import as_images
+from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import recipe
-from ddad.detect.estimator import DDAD, _assemble, conformal_p_values, conformal_threshold
 from ddad.method.networks import ASRNet, make_network
 
+REPO = Path(__file__).parents[1]
 QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
 
 
@@ -136,12 +146,73 @@ def clone_fitted(detector):
     return copy.deepcopy(detector)
 
 
+def test_without_a_threshold_it_ranks_and_does_not_decide():
+    X, y = discs(60), np.tile([1, -1], 30)
+    d = DDAD(**QUICK | {"epochs": 1}, holdout=0).fit(discs(40))
+    assert np.array_equal(d.decision_function(X), d.score_samples(X)) and d.offset_ == 0
+    values = cross_val_score(DDAD(**QUICK | {"epochs": 1}, holdout=0), X, y, scoring="roc_auc", cv=2, error_score="raise")
+    assert np.isfinite(values).all()
+    for use in (lambda: d.predict(X), lambda: d.p_values(X), lambda: d.threshold_):
+        with pytest.raises(NotFittedError, match="no threshold.*calibrate"): use()
+    decided = clone_fitted(d).calibrate(X)
+    assert np.array_equal(decided.decision_function(X) >= 0, decided.predict(X) == 1) and decided.offset_ == -decided.threshold_
+
+
+@pytest.mark.parametrize("use", ["predict", "decision_function", "p_values", "anomaly_score", "calibrate", "save", "to_onnx", "threshold_", "offset_"])
+def test_an_unfitted_detector_talks_of_fitting(use, tmp_path):
+    d = DDAD()
+    with pytest.raises(NotFittedError, match="not fitted: call fit"):
+        found = getattr(d, use)
+        found(tmp_path / "model")
+    with pytest.raises(NotFittedError): check_is_fitted(d)
+
+
+def test_a_parameter_that_the_networks_follow_cannot_change_without_them(detector, tmp_path):
+    again = DDAD.load(detector.save(tmp_path / "model"))
+    X = discs(3)
+    for name, value in dict(image_size=64, backbone="AE-U", score="rec", variant="stable").items():
+        before = getattr(again, name)
+        again.set_params(**{name: value})
+        for use in (lambda: again.predict(X), lambda: again.save(tmp_path / "other"), lambda: again.to_onnx(tmp_path / "d.onnx"), lambda: again.threshold_):
+            with pytest.raises(ValueError, match=f"{name} was set to {value!r}.*{before!r}.*call fit again"): use()
+        again.set_params(**{name: before})
+    assert np.array_equal(again.set_params(fpr=0.2).anomaly_score(X), detector.anomaly_score(X)) and not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match="fpr is 'a'"): again.set_params(fpr="a").predict(X)
+    again.set_params(image_size=16, fpr=0.1, refine_epochs=0, holdout=0).fit(discs(40))
+    assert again.anomaly_maps(X)["rec"].shape == (3, 16, 16)
+
+
+def test_the_detector_stands_on_the_core_packages_alone(tmp_path):
+    "Without what the extras bring it is imported, fitted, saved, loaded, and scores; the ONNX file is refused by naming its extra."
+    code = textwrap.dedent("""
+        import sys
+        extras = "fastcore papermill jupyterlab nbformat snakemake nilearn yaml ipywidgets bqplot voila monai pooch requests imagehash highdicom onnx onnxscript onnxruntime IPython".split()
+        class Without:
+            def __init__(self, finder): self.finder = finder
+            def __getattr__(self, name): return getattr(self.finder, name)
+            def find_spec(self, name, *a): return None if name.split(".")[0] in extras else self.finder.find_spec(name, *a)
+        sys.meta_path[:] = map(Without, sys.meta_path)
+        import numpy as np
+        import ddad.detect.commands
+        from ddad import DDAD
+        X = np.random.default_rng(0).integers(0, 255, (40, 16, 16), dtype=np.uint8)
+        model = DDAD(k=2, epochs=1, refine_epochs=1, image_size=16, batch_size=16, fpr=0.2, random_state=0).fit(X, unlabeled=X).save("model")
+        print(DDAD.load(model).predict(X).shape)
+        try: DDAD.load(model).to_onnx("x.onnx")
+        except ImportError as e: print(e)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["(40,)", "onnx is not installed: pip install 'ddad[onnx]'."]
+
+
 # ---- bad input, before any training
 
 @pytest.mark.parametrize("params, message", [(dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=0), "epochs"), (dict(epochs=2.5), "whole number"), (dict(refine_epochs=-1), "refine_epochs"),
                                              (dict(image_size=50), "multiple of 16"), (dict(score="r_dual"), "unlabeled"), (dict(score="auc"), "choose auto"), (dict(score="r_intra", refine_epochs=0), "refine_epochs"),
                                              (dict(holdout=1.0), "holdout"), (dict(holdout=0.02), "held-out"), (dict(fpr=0), "fpr"), (dict(window="bone"), "window"), (dict(device="tpu"), "device"),
-                                             (dict(score_precision="int8"), "score_precision"), (dict(batch_size=1), "batch"), (dict(variant="best"), "variant")])
+                                             (dict(score_precision="int8"), "score_precision"), (dict(workers=-3), "workers is -3"), (dict(workers=0), "workers"), (dict(workers="2"), "workers"),
+                                             (dict(fpr="a"), "fpr is 'a'"), (dict(fpr=None), "fpr"), (dict(fpr=True), "fpr"), (dict(checkpoints=3), "checkpoints"), (dict(holdout="some"), "holdout"), (dict(random_state="x"), "x"), (dict(batch_size=1), "batch"), (dict(variant="best"), "variant")])
 def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
     monkeypatch.setattr(estimator, "train_ddad", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message): DDAD(**QUICK | params).fit(discs(60))
@@ -154,9 +225,39 @@ def test_too_few_images_for_a_threshold_still_train_with_a_warning():
     assert DDAD(**QUICK | {"epochs": 1}, fpr=0.1).fit(discs(20)).about_["images"]["held_out"] == 9
 
 
-@pytest.mark.parametrize("X, message", [(np.zeros((60, 40, 40)), "uint8"), (np.zeros((60, 40, 40, 3), np.uint8), "uint8"), (np.zeros((60, 1600), np.uint8), "uint8"), (np.zeros((1, 40, 40), np.uint8), "bring more"), ([], "uint8")])
+@pytest.mark.parametrize("X, message", [(np.zeros((60, 40, 40), bool), "of bool"), (np.zeros((60, 40, 40), complex), "complex"), (np.zeros((60, 40, 40), object), "object"),
+                                        (np.zeros((60, 0, 40)), "60, 0, 40"), ([np.zeros((9, 9)), np.zeros((8, 8))], "one size"), (np.uint8(3), r"\(\) of uint8"), (np.zeros((60, 40, 40, 3), np.uint8), "uint8"), (np.zeros((60, 1600), np.uint8), "uint8"), (np.zeros((1, 40, 40), np.uint8), "bring more"), ([], "uint8")])
 def test_a_wrong_array_is_refused(X, message):
     with pytest.raises(ValueError, match=message): DDAD(**QUICK, holdout=0).fit(X)
+
+
+@pytest.mark.parametrize("use", ["predict", "anomaly_score", "score_samples", "decision_function", "p_values", "anomaly_maps", "calibrate"])
+@pytest.mark.parametrize("X, message", [(np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"), (np.zeros((64, 64, 4), np.uint8), "colour image"),
+                                        (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"), (np.zeros((40, 40), np.uint8), r"X\[None\]"), (None, "X is None"),
+                                        (np.zeros((300, 40, 40), bool), r"\(300, 40, 40\) of bool"), (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32")])
+def test_what_is_no_stack_of_gray_images_is_refused_in_the_users_words(detector, use, X, message):
+    with pytest.raises(ValueError, match=message) as e: getattr(detector, use)(X)
+    assert "\n" not in str(e.value)
+
+
+def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path):
+    from PIL import Image
+    deep = discs(6, seed=3).astype(np.uint16) * 100 + 1000
+    for i, x in enumerate(deep): Image.fromarray(x).save(tmp_path / f"{i}.png")
+    scores = detector.anomaly_score(deep)
+    assert np.array_equal(scores, detector.anomaly_score(tmp_path)) and len(set(scores)) == 6
+    for kind in (np.int32, np.int64, np.float32, np.float64): assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
+    assert np.array_equal(detector.anomaly_score(torch.from_numpy(deep.astype(np.float32))[:, None]), scores)
+    gray = np.stack([to_gray(x) for x in deep])
+    assert np.array_equal(as_images(deep, 40)[:, 0], gray) and np.array_equal(as_images(discs(6), 40)[:, 0], discs(6))
+    assert np.array_equal(as_images(deep, 40, (2000, 9000))[:, 0], [to_gray(x, 2000, 9000) for x in deep])
+    unit = (gray / 255).astype(np.float32)
+    assert np.abs(as_images(unit, 40)[:, 0].numpy().astype(int) - gray).max() <= 1
+    unit[0, 0, 0], unit[1, 5, 5] = np.nan, np.inf
+    assert as_images(unit, 40)[0, 0, 0, 0] == as_images(unit, 40)[1, 0, 5, 5] == 0
+    assert as_images(torch.from_numpy(gray / 255).bfloat16(), 40).dtype == torch.uint8
+    assert len(as_images((p for p in tmp_path.glob("*.png")), 40)) == 6
+    assert DDAD(**QUICK | {"epochs": 1}, holdout=0, window=[0, 2**15]).fit(np.concatenate([deep] * 4).astype(np.int32)).anomaly_score(deep).shape == (6,)
 
 
 def test_wrong_files_are_named(tmp_path, detector):
@@ -195,6 +296,20 @@ def test_a_damaged_model_is_named(detector, tmp_path, damage, message):
     model = detector.save(tmp_path / "model")
     damage(model)
     with pytest.raises((ValueError, FileNotFoundError), match=message): DDAD.load(model)
+
+
+def test_a_device_that_is_not_there_is_no_damage(detector, tmp_path):
+    model = detector.save(tmp_path / "model")
+    for use in (lambda: DDAD.load(model, "tpu"), lambda: DDAD.from_official(tmp_path, device="tpu")):
+        with pytest.raises(ValueError, match="device is 'tpu', which this machine") as e: use()
+        assert "model.json" not in str(e.value)
+
+
+def test_the_file_of_a_model_stands_for_its_folder(detector, tmp_path):
+    model = detector.save(tmp_path / "model")
+    assert DDAD.load(model / "model.json").threshold_ == detector.threshold_
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match="give the folder"): DDAD.load(tmp_path / "notes.txt")
 
 
 def change(model, **values):
