@@ -33,7 +33,7 @@ def free_place(
     root: Path,
     name: str,  # of a folder in it
 ) -> Path:  # `root/name`
-    "A folder that is not there yet, or empty. Raises `ValueError` for a name that is none and `OSError` for a full folder."
+    "A folder that is new or empty. Raises `ValueError` for a name that is none and `OSError` for a full folder."
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{name!r} is not the plain name of a folder: choose one such as BrainTumor.")
     target = root / name
@@ -48,7 +48,7 @@ HEADER = 1 << 21  # bytes between two files, at most
 MULTIPLE, FLOOR = 20, 1 << 26  # unpacked bytes at most: this multiple of the archive's, or the floor
 
 class _Headers:
-    "The unzipped tar as `tarfile` reads it: at most `budget` bytes until the budget is renewed. `last` is what it read last."
+    "The unzipped tar as `tarfile` reads it: at most `budget` bytes until it is renewed; `last` is what it read last."
     def __init__(self, file):
         self.file, self.budget, self.last = file, HEADER, b""
         self.seek, self.tell = file.seek, file.tell
@@ -60,7 +60,7 @@ class _Headers:
         return self.last
 
 def _members(unzipped: gzip.GzipFile, limit: int) -> Iterator[tarfile.TarInfo]:
-    "The members, up to the proper end; raises `ValueError` for too many, and for sizes over `limit` before it reads on."
+    "The members up to the proper end; raises `ValueError` for too many, and for sizes over `limit` before reading on."
     headers, count = _Headers(unzipped), 0
     with tarfile.open(fileobj=headers, mode="r:") as tar:
         while (member := tar.next()) is not None:
@@ -108,15 +108,15 @@ def _extract(archive: Path, folder: Path, limit: int) -> None:
 
 # %% ../../nbs/datasets/06_archive.ipynb #48d1b6fc
 def _find_benchmark(part: Path, name: str, archive: Path, target: Path) -> Path:
-    "The folder with `images/` and `data.json`: `part` or one in it. Raises `ValueError` saying which of the two is missing."
+    "The folder with `images/` and `data.json`: `part` or one in it. Raises `ValueError` saying what is missing."
     places = (part, part / name, *sorted(part.iterdir()))
     found = next((p for p in places if (p / "images").is_dir()), part)
     missing = []
     if not (found / "images").is_dir(): missing.append("images")
     if not (found / "data.json").is_file(): missing.append("data.json")
     if not missing: return found
-    raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add what is missing; "
-                     f"the repartition is published as data/{name}/data.json in caiyu6666/DDAD-ASR on GitHub.")
+    what = f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add what is missing"
+    raise ValueError(f"{what}; the repartition is published as data/{name}/data.json in caiyu6666/DDAD-ASR on GitHub.")
 
 def unpack(
     archive_path: str | Path,  # a .tar.gz file of `images/` and `data.json`, in a folder of their own or not

@@ -147,12 +147,13 @@ class Report:
         counts, wrong = Counter(self.splits), Counter(s for _, s, _ in self.wrong)
         paper, mixed = PAPER.get(self.benchmark, {}), [c for c in self.leaks if self._joins(c, _abnormal)]
         return [{"split": ".".join(SPLITS[s]), "images": counts[s], "in the paper": paper.get(s), "wrong": wrong[s],
-                 "identical across train and test": self.leaked(s, True), "copies across train and test": self.leaked(s),
+                 "identical across train and test": self.leaked(s, True),
+                 "copies across train and test": self.leaked(s),
                  "copies of the other label": self._count(s, mixed)} for s in SPLITS]
 
     @property
     def whole(self) -> bool:
-        "Whether every image is there and as it should be, in the paper's numbers where they are known, and nothing leaks."
+        "Whether every image is as it should be, there are as many as in the paper (if it says), and nothing leaks."
         counted = all(r["images"] == r["in the paper"] for r in self.rows() if r["in the paper"] is not None)
         return counted and not self.wrong and not self.leaks
 
@@ -225,7 +226,8 @@ def write_report(
     fig = draw_leaks(report, images)
     if fig is not None: plots.save(fig, folder / name)
     rule = {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}
-    found = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks)}
+    found = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted,
+             "copies": len(report.copies), "leaks": len(report.leaks)}
     versions = {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}
     about = {"data_hash": _data_hash(report), "commit": commit(), "finished": now(), "versions": versions}
     write_json(folder / f"{name}.json", {"benchmark": name, "rule": rule, **found, **about})
@@ -236,7 +238,7 @@ def read_leaks(
     benchmark: str,
     split: str = "",  # of the training set, a key of `SPLITS`; empty: all of it
 ) -> dict[str, int]:  # -1 for an identical copy, else the distance of the hashes in bits
-    "Of each test image with a copy in training, how close the closest is. Raises `ValueError` naming the file if it is no report."
+    "How close the closest training copy of each leaked test image is. Raises `ValueError` naming a file that is no report."
     path, found = Path(folder) / f"{benchmark}.csv", {}
     try:
         with path.open(encoding="utf-8", newline="") as f: rows = list(csv.DictReader(f, strict=True))
@@ -247,5 +249,6 @@ def read_leaks(
                 if not _tested(own) or _tested(other) or split not in ("", other): continue
                 found[image] = min(found.get(image, distance), distance)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as e:
-        raise ValueError(f"{path} is no report of leaks ({type(e).__name__}): make it with ddad-data check --out.") from None
+        what = f"{path} is no report of leaks ({type(e).__name__})"
+        raise ValueError(f"{what}: make it with ddad-data check --out.") from None
     return found

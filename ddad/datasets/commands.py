@@ -59,18 +59,20 @@ def _add_download(commands) -> None:
 # %% ../../nbs/datasets/05_commands.ipynb #20d94b7a
 def _prepare(a: argparse.Namespace) -> int:
     outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
-    print(f"{folder / 'images'}: {outcome.done} images made, {outcome.kept} there already, {len(outcome.failed)} failed.")
+    made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
+    print(f"{folder / 'images'}: {made} images made, {kept} there already, {failed} failed.")
     if not (folder / "data.json").is_file():
         print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, data/{a.benchmark}/) "
               f"into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
     return _say_failed(outcome)
 
 def _add_prepare(commands) -> None:
-    c = _command(commands, "prepare", _prepare, "make a benchmark's images from the original DICOM files, as the paper does")
+    c = _command(commands, "prepare", _prepare,
+                 "make a benchmark's images from the original DICOM files, as the paper does")
     c.add_argument("benchmark", choices=("RSNA", "VinCXR"))
     c.add_argument("--source", required=True, help="folder of DICOM files")
-    c.add_argument("--root", required=True, help="the Med-AD folder to put them in; with a data.json there, only what it "
-                                                 "lists is made")
+    c.add_argument("--root", required=True,
+                   help="the Med-AD folder to put them in; with a data.json there, only what it lists is made")
     c.add_argument("--size", type=int, default=512, help="side of the images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")
 
@@ -88,8 +90,8 @@ def _add_split(commands) -> None:
     c.add_argument("--abnormal", required=True, help="folder of abnormal images")
     c.add_argument("--unlabeled", help="folder of unlabeled images (without: the pools come from the other two)")
     c.add_argument("--root", required=True, help="the new benchmark's folder, such as ~/Med-AD/Mine")
-    c.add_argument("--patients", help="CSV table with the columns image and patient: no patient will be in both training "
-                                      "and test")
+    c.add_argument("--patients",
+                   help="CSV table with the columns image and patient: no patient will be in both training and test")
     c.add_argument("--test", type=float, default=0.3, help="share of the test set, in tenths (default: 0.3)")
     c.add_argument("--pool", type=float, default=0.2,
                    help="share of the normal images in the unlabeled pool, in tenths (default: 0.2)")
@@ -119,9 +121,11 @@ def _check(a: argparse.Namespace) -> int:
     return int(not whole)
 
 def _add_check(commands) -> None:
-    c = _command(commands, "check", _check, "count, look for damaged images, and find what leaks from training into test")
+    c = _command(commands, "check", _check,
+                 "count, look for damaged images, and find what leaks from training into test")
     c.add_argument("benchmarks", nargs="*", help="default: all in the folder")
-    c.add_argument("--root", help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+    c.add_argument("--root",
+                   help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     c.add_argument("--out", metavar="DIR",
                    help="write the report there: <benchmark>.json, .csv (the leaks) and a picture of some of them")
 
@@ -129,8 +133,8 @@ def _add_check(commands) -> None:
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-data", description="Get, make and check the data that the method runs on.",
-        epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if nothing "
-               "could be done. Every command goes on where it was broken off.")
+        epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if "
+               "nothing could be done. Every command goes on where it was broken off.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_download, _add_prepare, _add_split, _add_check): add(commands)
     return p

@@ -88,7 +88,8 @@ def _read_record(url: str) -> dict[str, dict]:
     "The files of a record by their names; raises `OSError` if it cannot be read, `ValueError` if it is not a record."
     with _session() as session, _get(session, url) as response:
         try: record = json.loads(response.raw.read(1 << 22, decode_content=True))
-        except _broken() as e: raise OSError(f"{url} broke off ({_why(e)}): check the network and start again.") from None
+        except _broken() as e:
+            raise OSError(f"{url} broke off ({_why(e)}): check the network and start again.") from None
         except (ValueError, RecursionError): record = None
     files = record.get("files") if isinstance(record, dict) else None
     if not isinstance(files, list) or not all(isinstance(f, dict) and isinstance(f.get("key"), str) for f in files):
@@ -109,8 +110,8 @@ def find_archive(
 ) -> Archive:
     """A benchmark's archive as the record has it.
 
-    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum; `OSError` if
-    the record cannot be read.
+    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum; `OSError`
+    if the record cannot be read.
     """
     _check_name(name)
     base = base_url or os.environ.get("DDAD_ZENODO")
@@ -235,7 +236,7 @@ def download(
     progress: bool = True,
     keep_archive: bool = False,  # in `root/.downloads`
 ) -> Path:  # the folder `root/name`
-    """A benchmark of the paper, fetched if `root/name/data.json` is not there yet. The next call goes on where one broke off.
+    """A benchmark of the paper, fetched if `root/name/data.json` is not there; a call goes on where the last broke off.
 
     Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and `ddad.method.data.read_repartition` do.
     """

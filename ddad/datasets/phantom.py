@@ -180,7 +180,7 @@ def make_phantom(
 ) -> Path:  # the benchmark's folder
     """Writes the phantom as the benchmark `<root>/<name>` in the Med-AD layout, with `masks/`.
 
-    A whole phantom of the same seed and sizes is left as it is; raises `ValueError` where the folder holds anything else.
+    A whole phantom of the same seed and sizes is left as it is. Raises `ValueError` where the folder holds another thing.
     """
     folder, recipe = Path(root) / name, {"phantom": VERSION, "seed": seed, "sizes": dict(sizes)}
     if _is_made(folder, recipe): return folder
@@ -196,7 +196,8 @@ def _is_made(folder: Path, recipe: dict) -> bool:
     try: found = read_json(folder / "phantom.json")
     except ValueError: found = None
     if found == recipe: return True
-    raise ValueError(f"{folder} holds something else than the phantom asked for: delete that folder or choose another root.")
+    what = f"{folder} holds something else than the phantom asked for"
+    raise ValueError(f"{what}: delete that folder or choose another root.")
 
 # %% ../../nbs/datasets/00_phantom.ipynb #c4a96e08
 def _make_image(folder: Path, name: str, key: list[int], abnormal: bool) -> None:
@@ -212,7 +213,8 @@ def _fill(folder: Path, recipe: dict, progress: bool) -> None:
     names, jobs = {}, []
     for s, (split, n) in enumerate(recipe["sizes"].items()):
         names[split] = [f"{split}_{i:04d}.png" for i in range(n)]
-        jobs += [(folder, image, [recipe["seed"], s, i], split.endswith("_abnormal")) for i, image in enumerate(names[split])]
+        abnormal = split.endswith("_abnormal")
+        jobs += [(folder, image, [recipe["seed"], s, i], abnormal) for i, image in enumerate(names[split])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = pool.map(lambda job: _make_image(*job), jobs)
         disable = None if progress else True  # None: shown on a terminal alone

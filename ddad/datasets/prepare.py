@@ -32,14 +32,14 @@ def prepare_radiograph(
     path: str | Path,  # a DICOM file of one frame
     size: int = 512,  # side in pixels
 ) -> np.ndarray:  # (size, size) uint8
-    "A radiograph as the paper prepares it. Raises `ValueError` naming a file that is damaged, constant or has several frames."
+    "A radiograph as the paper prepares it. Raises `ValueError` naming a file that is damaged, constant or a series."
     try:
         header = open_dicom(path)
         if frames_of(header) > 1: raise ValueError(f"it has {frames_of(header)} frames, a radiograph has one")
         values, coloured = read_frame(header)
         if values.min() == values.max(): raise ValueError("it has one intensity everywhere")
         if not coloured and header.PhotometricInterpretation == "MONOCHROME1":
-            wide = values.astype(np.int64) if values.dtype.kind == "i" else values  # a difference of signed values may overflow
+            wide = values.astype(np.int64) if values.dtype.kind == "i" else values  # a signed difference may overflow
             values = values.max() - wide
         return resize(values if values.dtype == np.uint8 else to_gray(values), size)
     except Exception as e:  # the decoders raise whatever a damaged file leads them into
@@ -113,10 +113,10 @@ def prepare(
     workers: int | None = None,  # processes side by side; None: one a core
     progress: bool = True,
 ) -> Outcome:
-    """Makes `root/name/images/`, `<file>.png` of each file. Where `root/name/data.json` is there, only of those that it lists.
+    """Makes `root/name/images/`, `<file>.png` of each file; where `root/name/data.json` is there, of those that it lists.
 
-    Raises `FileNotFoundError` or `ValueError` for a `source` without images and `OSError` where nothing can be written; a
-    file that cannot be read is listed in the outcome.
+    Raises `FileNotFoundError` or `ValueError` for a `source` without images and `OSError` where nothing can be written;
+    a file that cannot be read is listed in the outcome.
     """
     folder, outcome = Path(root) / name, Outcome()
     images, files = folder / "images", _find_files(source, outcome.failed)

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def assign(
 ) -> list[str | None]:  # keys of `SPLITS`; None for an unlabeled image whose patient is in the test set
     """The split of each item.
 
-    Raises `ValueError` for impossible shares, and for fewer than 10 groups (patients, or files) of normal or of abnormal images.
+    Raises `ValueError` for impossible shares, and for fewer than 10 patients (or files) of normal or of abnormal images.
     """
     known = [item for item in items if item.kind != "unlabeled"]
     _check_draw(known, test, pool)
@@ -128,14 +128,13 @@ def _write_slices(item: Item, images: Path, size: int) -> list[str]:
         names.append(name)
     return names
 
-def _write_images(items: Sequence[Item], images: Path, size: int, bar: tqdm, failed: list[str]) -> dict[Item, list[str]]:
+def _write_images(items: Iterable[Item], images: Path, size: int, failed: list[str]) -> dict[Item, list[str]]:
     "The names of each file's images; what cannot be read is told in `failed`."
     images.mkdir(parents=True)
     names = {}
     for item in items:
         try: names[item] = _write_slices(item, images, size)
         except ValueError as e: failed.append(str(e))
-        bar.update()
     return names
 
 # %% ../../nbs/datasets/03_split.ipynb #1e83d7b5
@@ -152,10 +151,10 @@ def split(
     size: int = 512,  # pixels a side at most
     progress: bool = True,
 ) -> Outcome:  # with a sentence for each file that is left out
-    """Makes a benchmark of one's own images: 8-bit PNG files, and the `data.json` that says which split each belongs to.
+    """Makes a benchmark of one's own images: 8-bit PNG files, and the `data.json` that says which split each is in.
 
-    Raises `FileExistsError` if `folder` is there, and what `find_images`, `read_patients` and `assign` raise; the folder is
-    whole or not there.
+    Raises `FileExistsError` if `folder` is there, and what `find_images`, `read_patients` and `assign` raise; the folder
+    is whole or not there.
     """
     folder, outcome = Path(folder), Outcome()
     if folder.exists(): raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
@@ -166,8 +165,8 @@ def split(
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        with tqdm(total=len(items), desc=folder.name, unit="file", disable=None if progress else True) as bar:
-            names = _write_images(items, part / "images", size, bar, outcome.failed)
+        files = tqdm(items, desc=folder.name, unit="file", disable=None if progress else True)
+        names = _write_images(files, part / "images", size, outcome.failed)
         lists = {s: [] for s in SPLITS}
         for item, s in zip(names, assign(list(names), test, pool, seed)):
             if s: lists[s] += names[item]
