@@ -518,7 +518,7 @@ def test_headers_cannot_grow_in_memory(tmp_path):
 def test_the_number_of_members_and_the_sum_of_sizes(tmp_path, monkeypatch):
     path = pack(tmp_path / "a.tar.gz", GOOD)
     bad(tmp_path, path, "unpacks to more", limit=701)
-    monkeypatch.setattr(dl, "MEMBERS", 1)
+    monkeypatch.setattr(archive, "MEMBERS", 1)
     bad(tmp_path, path, "more than 1 members")
     monkeypatch.setattr(dl, "MEMBERS", 2)
     assert set(files(dl.unpack(path, tmp_path / "root", "LAG", limit=702))) == {"images/a.png", "data.json"}

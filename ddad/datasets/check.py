@@ -238,7 +238,7 @@ def read_leaks(
     benchmark: str,
     split: str = "",  # of the training set, a key of `SPLITS`; empty: all of it
 ) -> dict[str, int]:  # -1 for an identical copy, else the distance of the hashes in bits
-    "How close the closest training copy of each leaked test image is. Raises `ValueError` naming a file that is no report."
+    "How close each leaked test image's closest copy is. Raises `ValueError` naming a file that is no report."
     path, found = Path(folder) / f"{benchmark}.csv", {}
     try:
         with path.open(encoding="utf-8", newline="") as f: rows = list(csv.DictReader(f, strict=True))

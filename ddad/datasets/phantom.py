@@ -180,7 +180,7 @@ def make_phantom(
 ) -> Path:  # the benchmark's folder
     """Writes the phantom as the benchmark `<root>/<name>` in the Med-AD layout, with `masks/`.
 
-    A whole phantom of the same seed and sizes is left as it is. Raises `ValueError` where the folder holds another thing.
+    A whole phantom of the same seed and sizes is left as it is; `ValueError` where the folder holds anything else.
     """
     folder, recipe = Path(root) / name, {"phantom": VERSION, "seed": seed, "sizes": dict(sizes)}
     if _is_made(folder, recipe): return folder

@@ -32,7 +32,7 @@ def prepare_radiograph(
     path: str | Path,  # a DICOM file of one frame
     size: int = 512,  # side in pixels
 ) -> np.ndarray:  # (size, size) uint8
-    "A radiograph as the paper prepares it. Raises `ValueError` naming a file that is damaged, constant or a series."
+    "A radiograph as the paper prepares it. Raises `ValueError` for a damaged or constant file and for several frames."
     try:
         header = open_dicom(path)
         if frames_of(header) > 1: raise ValueError(f"it has {frames_of(header)} frames, a radiograph has one")
@@ -113,7 +113,7 @@ def prepare(
     workers: int | None = None,  # processes side by side; None: one a core
     progress: bool = True,
 ) -> Outcome:
-    """Makes `root/name/images/`, `<file>.png` of each file; where `root/name/data.json` is there, of those that it lists.
+    """Makes `root/name/images/`, `<file>.png` of each file; where there is a `root/name/data.json`, of those it lists.
 
     Raises `FileNotFoundError` or `ValueError` for a `source` without images and `OSError` where nothing can be written;
     a file that cannot be read is listed in the outcome.

@@ -102,7 +102,7 @@ def assign(
 ) -> list[str | None]:  # keys of `SPLITS`; None for an unlabeled image whose patient is in the test set
     """The split of each item.
 
-    Raises `ValueError` for impossible shares, and for fewer than 10 patients (or files) of normal or of abnormal images.
+    Raises `ValueError` for impossible shares, and for normal or abnormal images of fewer than 10 patients (or files).
     """
     known = [item for item in items if item.kind != "unlabeled"]
     _check_draw(known, test, pool)
@@ -153,8 +153,8 @@ def split(
 ) -> Outcome:  # with a sentence for each file that is left out
     """Makes a benchmark of one's own images: 8-bit PNG files, and the `data.json` that says which split each is in.
 
-    Raises `FileExistsError` if `folder` is there, and what `find_images`, `read_patients` and `assign` raise; the folder
-    is whole or not there.
+    Raises `FileExistsError` if `folder` is there, and what `find_images`, `read_patients` and `assign` raise. The
+    folder is whole or not there.
     """
     folder, outcome = Path(folder), Outcome()
     if folder.exists(): raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
