@@ -520,7 +520,7 @@ def test_the_number_of_members_and_the_sum_of_sizes(tmp_path, monkeypatch):
     bad(tmp_path, path, "unpacks to more", limit=701)
     monkeypatch.setattr(archive, "MEMBERS", 1)
     bad(tmp_path, path, "more than 1 members")
-    monkeypatch.setattr(dl, "MEMBERS", 2)
+    monkeypatch.setattr(archive, "MEMBERS", 2)
     assert set(files(dl.unpack(path, tmp_path / "root", "LAG", limit=702))) == {"images/a.png", "data.json"}
 
 
