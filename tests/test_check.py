@@ -1,13 +1,16 @@
 "What ddad-data check finds: planted copies and faults, all of them and nothing else."
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import disc
-from ddad.datasets.check import check_benchmark, find_copies, look_at, write_report
+from ddad.datasets.check import check_benchmark, find_copies, look_at, read_leaks, write_report
 from ddad.method.data import SPLITS
 from ddad.datasets.commands import main
 
@@ -106,3 +109,43 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, capsys, arguments, says):
     assert main(["check", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error and error.startswith("ddad-data: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [None, "Faces"])
+def test_the_folder_one_is_in_can_be_checked(faces, monkeypatch, capsys, name):
+    monkeypatch.chdir(faces)
+    assert main(["check", *filter(None, [name]), "--root", "."]) == 0
+    assert capsys.readouterr().out.startswith("Faces\n")
+
+
+def test_without_imagehash_the_extra_is_named(faces, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    assert main(["check", "--root", str(faces)]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "ddad-data: imagehash is not installed: pip install 'ddad[data]'.\n" and shown.out == ""
+
+
+HIDDEN = """
+import sys
+sys.modules.update(dict.fromkeys(("pooch", "requests", "urllib3", "imagehash", "nilearn")))
+from ddad.datasets import archive, check, commands, download, phantom, prepare, split
+sys.exit(commands.main(sys.argv[1:]))
+"""
+
+
+def test_every_chapter_can_be_imported_and_a_split_made_without_the_extras(tmp_path):
+    for kind in ("normal", "abnormal"):
+        (tmp_path / kind).mkdir()
+        for i in range(12): Image.fromarray(face(i)).save(tmp_path / kind / f"{i}.png")
+    folders = ["--normal", tmp_path / "normal", "--abnormal", tmp_path / "abnormal", "--root", tmp_path / "Mine"]
+    command = [sys.executable, "-c", HIDDEN, "split", *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0 and "24 images" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "image,split,copy,copy_split,identical,distance\nx.png\n", "image,split,copy,copy_split,identical,distance\na,normal,b,test_normal,x,1\n"])
+def test_a_table_that_is_no_report_is_named(tmp_path, table):
+    (tmp_path / "Faces.csv").write_text(table)
+    if not table: assert read_leaks(tmp_path, "Faces") == {}
+    else:
+        with pytest.raises(ValueError, match="Faces.csv is no report of leaks"): read_leaks(tmp_path, "Faces")

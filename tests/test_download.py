@@ -16,12 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import pooch
 import pytest
 from conftest import make_discs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddad.datasets import download as dl
+from ddad.datasets import archive, download as dl
+from ddad.datasets.commands import main
 from ddad.method.data import read_repartition
 
 NAME, FILE = "BrainTumor", "BrainTumor.tar.gz"
@@ -317,7 +319,6 @@ def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, conte
 
 
 def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys):
-    from ddad.datasets.commands import main
     command = ["download", NAME, "--root", str(tmp_path), "--base-url", zenodo.base]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -357,6 +358,22 @@ def test_any_json_is_a_sentence(record):
         with pytest.raises(ValueError): dl.find_archive(NAME, server.base)
 
 
+# ---- without the extra
+
+@pytest.mark.parametrize("package", ["pooch", "requests"])
+def test_a_missing_package_is_named_with_its_extra_and_nothing_is_made(zenodo, tmp_path, monkeypatch, capsys, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["download", NAME, "--root", str(tmp_path / "root"), "--base-url", zenodo.base]) == 2
+    assert capsys.readouterr().err == f"ddad-data: {package} is not installed: pip install 'ddad[data]'.\n"
+    assert list(tmp_path.iterdir()) == [] and zenodo.paths == []
+
+
+def test_what_is_there_needs_no_package(tmp_path, monkeypatch):
+    make_discs(tmp_path, NAME)
+    for package in ("pooch", "requests"): monkeypatch.setitem(sys.modules, package, None)
+    assert dl.download(NAME, tmp_path) == tmp_path / NAME
+
+
 # ---- the disk
 
 def test_space_is_checked_first(zenodo, tmp_path, content, monkeypatch):
@@ -375,14 +392,14 @@ def test_a_disk_that_fills_up_and_a_root_that_cannot_be_written(zenodo, tmp_path
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "deeper"): refused("cannot be written (", NAME, root, zenodo.base, kind=OSError)
     full = OSError(28, "No space left on device", str(tmp_path))
-    for where, left in (("_append", {f".downloads/.lock"}), ("_write", {".downloads/.lock", f".downloads/{FILE}"})):
+    for module, where, left in ((dl, "_append", {".downloads/.lock"}), (archive, "_write", {".downloads/.lock", f".downloads/{FILE}"})):
         with monkeypatch.context() as patch:
             def fail(*_): raise full
-            patch.setattr(dl, where, fail)
+            patch.setattr(module, where, fail)
             refused("cannot be written (No space left on device)", NAME, tmp_path / where, zenodo.base, kind=OSError)
         assert set(files(tmp_path / where)) == left
     def deny(*_, **__): raise PermissionError("not allowed")
-    monkeypatch.setattr(dl.pooch, "retrieve", deny)
+    monkeypatch.setattr(pooch, "retrieve", deny)
     refused("cannot be written (PermissionError)", NAME, tmp_path / "c", zenodo.base, kind=OSError)
 
 
@@ -407,11 +424,11 @@ def test_a_repartition_that_names_what_is_missing(tmp_path):
 
 CHILD = """
 import sys, time
-from ddad.datasets import download as dl
+from ddad.datasets import archive, download as dl
 if sys.argv[3] == "slow":
-    write = dl._write
+    write = archive._write
     def slow(*a): time.sleep(0.02); write(*a)
-    dl._write = slow
+    archive._write = slow
 dl.download("BrainTumor", sys.argv[1], sys.argv[2], progress=False)
 """
 
@@ -479,7 +496,7 @@ def bad(tmp_path, path, says="", **kwargs):
     (entry("images/d", type=tarfile.CHRTYPE), "no plain file"), (entry("images/d", type=tarfile.BLKTYPE), "no plain file"), (entry("images/f", type=tarfile.FIFOTYPE), "no plain file"),
     (entry("images/s", type=b"?"), "no plain file"), (entry("images/s", b"1\n0\n1\n" + bytes(506), pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}), "no plain file"),
     (entry("images/a.png", b"b"), "twice"), (entry("./images//a.png", b"b"), "twice"), (entry("images/a.png/b", b"b"), "twice"), (entry("images", b"b"), "twice"), (entry(".", b"b"), "twice"),
-    (entry("images/z", bytes(dl.FLOOR)), "unpacks to more"), (entry("images/p", b"x", pax_headers={"comment": "c" * dl.HEADER}), "between two files"),
+    (entry("images/z", bytes(archive.FLOOR)), "unpacks to more"), (entry("images/p", b"x", pax_headers={"comment": "c" * archive.HEADER}), "between two files"),
     (entry("images/n", b"x", pax_headers={"size": "-512"}), "cannot be unpacked"), (entry("images/b", b"x", pax_headers={"size": str(1 << 60)}), "unpacks to more")])
 def test_an_evil_archive_is_refused_and_nothing_is_left(tmp_path, monkeypatch, extra, says, filtered):
     if not filtered: monkeypatch.delattr(tarfile, "data_filter", raising=False)
@@ -501,9 +518,9 @@ def test_headers_cannot_grow_in_memory(tmp_path):
 def test_the_number_of_members_and_the_sum_of_sizes(tmp_path, monkeypatch):
     path = pack(tmp_path / "a.tar.gz", GOOD)
     bad(tmp_path, path, "unpacks to more", limit=701)
-    monkeypatch.setattr(dl, "MEMBERS", 1)
+    monkeypatch.setattr(archive, "MEMBERS", 1)
     bad(tmp_path, path, "more than 1 members")
-    monkeypatch.setattr(dl, "MEMBERS", 2)
+    monkeypatch.setattr(archive, "MEMBERS", 2)
     assert set(files(dl.unpack(path, tmp_path / "root", "LAG", limit=702))) == {"images/a.png", "data.json"}
 
 

@@ -265,6 +265,9 @@ def test_advice_takes_both_pools_whole(tmp_path):
 def test_help(capsys):
     done = subprocess.run([str(Path(sys.executable).parent / "ddad-data"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and all(command in done.stdout for command in ("download", "prepare", "split", "check"))
-    for command in ("download", "prepare", "split", "check"):
+    options = {"download": ("--root", "--base-url", "--keep-archive"), "prepare": ("--source", "--root", "--size", "--workers"),
+               "split": ("--normal", "--abnormal", "--unlabeled", "--root", "--patients", "--test", "--pool", "--seed", "--size"), "check": ("--root", "--out")}
+    for command, names in options.items():
         with pytest.raises(SystemExit) as stop: main([command, "--help"])
-        assert stop.value.code == 0 and f"usage: ddad-data {command}" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert stop.value.code == 0 and f"usage: ddad-data {command}" in shown and all(f"\n  {name}" in shown for name in names)

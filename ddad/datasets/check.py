@@ -16,12 +16,14 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..core.extras import needed
 from ..core.images import read_image, resize
+from ..core.record import commit, now
+from ..core.storage import write_csv, write_json
 from ..method.data import SPLITS, benchmark_folder, find_root, leads_outside, list_names
 
 # %% auto #0
@@ -31,22 +33,29 @@ __all__ = ['MAX_DISTANCE', 'MIN_CORRELATION', 'PAPER', 'Look', 'look_at', 'Copy'
 # %% ../../nbs/datasets/04_check.ipynb #28ef2336
 @dataclass(frozen=True)
 class Look:
-    "What one image shows: its `shape` (H, W), a `digest` of its gray levels in full size, its perceptual `hash` (256,) bool, its `thumbnail` (1024,) float32 of mean 0 and length 1; `wrong` says what is wrong with it."
-    wrong: str = ""
-    shape: tuple[int, int] = (0, 0)
-    digest: str = ""
-    hash: np.ndarray | None = None
-    thumbnail: np.ndarray | None = None
+    "What one image shows."
+    wrong: str = ""  # what is wrong with it
+    shape: tuple[int, int] = (0, 0)  # (H, W)
+    digest: str = ""  # of its gray levels in full size
+    hash: np.ndarray | None = None  # perceptual, (256,) bool; None where it is constant or could not be read
+    thumbnail: np.ndarray | None = None  # (1024,) float32 of mean 0 and length 1
 
-def look_at(gray: np.ndarray) -> Look:
-    "A gray image (H, W) uint8. A constant or oddly shaped one (a side below 32 pixels, or one more than twice the other) says so in `wrong`."
-    h, w = gray.shape
-    if gray.min() == gray.max(): return Look("constant", (h, w))
-    odd = f"oddly shaped, {w} x {h} pixels" if min(h, w) < 32 or max(h, w) > 2 * min(h, w) else ""
+def _thumbnail(gray: np.ndarray) -> np.ndarray:
     thumbnail = resize(gray, 32).astype(np.float32).ravel()
     thumbnail -= thumbnail.mean()
+    return thumbnail / max(float(np.linalg.norm(thumbnail)), 1e-6)
+
+def look_at(
+    gray: np.ndarray,  # (H, W) uint8
+) -> Look:
+    "Looks at an image. `wrong`: constant, or oddly shaped (a side below 32 pixels, or one more than twice the other)."
+    imagehash = needed("imagehash", "data")
+    h, w = gray.shape
+    if gray.min() == gray.max(): return Look("constant", (h, w))
+    odd = min(h, w) < 32 or max(h, w) > 2 * min(h, w)
     digest = hashlib.sha256(repr(gray.shape).encode() + gray.tobytes()).hexdigest()
-    return Look(odd, (h, w), digest, imagehash.phash(Image.fromarray(gray), 16).hash.ravel(), thumbnail / max(float(np.linalg.norm(thumbnail)), 1e-6))
+    perceptual = imagehash.phash(Image.fromarray(gray), 16).hash.ravel()
+    return Look(f"oddly shaped, {w} x {h} pixels" if odd else "", (h, w), digest, perceptual, _thumbnail(gray))
 
 def _look(images: Path, name: str, outside: Callable[[str], bool]) -> Look:
     if outside(name): return Look("named outside of images/")
@@ -59,18 +68,24 @@ MAX_DISTANCE, MIN_CORRELATION = 16, 0.99
 
 @dataclass(frozen=True)
 class Copy:
-    "Two images, by their places in a list, that show the same: `identical` in every gray level, or near copies by the `distance` of their hashes in bits and the `correlation` of their thumbnails."
-    first: int
+    "Two images of a list that show the same."
+    first: int  # their places in the list
     second: int
-    identical: bool
-    distance: int
-    correlation: float
+    identical: bool  # in every gray level
+    distance: int  # of their hashes, in bits
+    correlation: float  # of their thumbnails
 
-def find_copies(looks: Sequence[Look], max_distance: int = MAX_DISTANCE, min_correlation: float = MIN_CORRELATION, block: int = 1024) -> list[Copy]:
+def find_copies(
+    looks: Sequence[Look],
+    max_distance: int = MAX_DISTANCE,
+    min_correlation: float = MIN_CORRELATION,
+    block: int = 1024,  # rows of the matrix at a time
+) -> list[Copy]:
     "Every pair of copies among images, in order; what could not be read or is constant has none."
-    seen = [i for i, l in enumerate(looks) if l.hash is not None]
+    seen = [i for i, look in enumerate(looks) if look.hash is not None]
     if not seen: return []
-    signs, thumbnails = np.stack([looks[i].hash for i in seen]) * np.float32(2) - 1, np.stack([looks[i].thumbnail for i in seen])
+    signs = np.stack([looks[i].hash for i in seen]) * np.float32(2) - 1
+    thumbnails = np.stack([looks[i].thumbnail for i in seen])
     copies = []
     for start in range(0, len(seen), block):
         rows = slice(start, start + block)
@@ -79,113 +94,161 @@ def find_copies(looks: Sequence[Look], max_distance: int = MAX_DISTANCE, min_cor
         for a, b in np.argwhere((distance <= max_distance) & (correlation >= min_correlation)):
             if b <= a: continue
             first, second = seen[start + a], seen[start + b]
-            copies.append(Copy(first, second, looks[first].digest == looks[second].digest, int(distance[a, b]), float(min(correlation[a, b], 1))))
+            identical = looks[first].digest == looks[second].digest
+            copies.append(Copy(first, second, identical, int(distance[a, b]), float(min(correlation[a, b], 1))))
     return copies
 
 # %% ../../nbs/datasets/04_check.ipynb #48291634
-PAPER = {name: dict(zip(SPLITS, counts)) for name, counts in
-         {"RSNA": (3851, 4000, 5012, 1000, 1000), "VinCXR": (4000, 5606, 3394, 1000, 1000), "BrainTumor": (1000, 400, 600, 600, 600), "LAG": (1500, 832, 900, 811, 811)}.items()}
+PAPER = {name: dict(zip(SPLITS, counts)) for name, counts in (
+    ("RSNA", (3851, 4000, 5012, 1000, 1000)), ("VinCXR", (4000, 5606, 3394, 1000, 1000)),
+    ("BrainTumor", (1000, 400, 600, 600, 600)), ("LAG", (1500, 832, 900, 811, 811)))}
 
 def _tested(split: str) -> bool: return split.startswith("test")
 def _abnormal(split: str) -> bool: return split.endswith("abnormal")
 
 @dataclass(frozen=True)
 class Report:
-    "What `check_benchmark` found: each listed image's `names`, `splits` (keys of `SPLITS`) and `looks`, the pairs of `copies`, and how many files in images/ no list names (`unlisted`)."
+    "What `check_benchmark` found."
     benchmark: str
-    names: list[str]
-    splits: list[str]
-    looks: list[Look]
+    names: list[str]  # of each listed image
+    splits: list[str]  # of each, a key of `SPLITS`
+    looks: list[Look]  # of each
     copies: list[Copy]
-    unlisted: int
+    unlisted: int  # files in images/ that no list names
 
     @cached_property
     def wrong(self) -> list[tuple[str, str, str]]:
         "Image, split and what is wrong with it."
-        return [(n, s, l.wrong) for n, s, l in zip(self.names, self.splits, self.looks) if l.wrong]
+        return [(n, s, look.wrong) for n, s, look in zip(self.names, self.splits, self.looks) if look.wrong]
 
     @cached_property
     def leaks(self) -> list[Copy]:
         "The copies that join training and test or the two classes."
-        pairs = [(c, self.splits[c.first], self.splits[c.second]) for c in self.copies]
-        return [c for c, a, b in pairs if _tested(a) != _tested(b) or _abnormal(a) != _abnormal(b)]
+        return [c for c in self.copies if self._joins(c, _tested) or self._joins(c, _abnormal)]
 
-    def leaked(self, split: str, identical: bool = False) -> int:
+    def _joins(self, copy: Copy, side: Callable[[str], bool]) -> bool:
+        return side(self.splits[copy.first]) != side(self.splits[copy.second])
+
+    def _count(self, split: str, copies: Sequence[Copy]) -> int:
+        "How many images of a split are in one of these copies."
+        return len({i for c in copies for i in (c.first, c.second) if self.splits[i] == split})
+
+    def leaked(
+        self,
+        split: str,
+        identical: bool = False,  # whether to count copies that are identical alone
+    ) -> int:
         "How many images of a split have a copy across the border between training and test."
-        ends = [(c, end, other) for c in self.leaks for end, other in ((c.first, c.second), (c.second, c.first))]
-        return len({end for c, end, other in ends if self.splits[end] == split and _tested(split) != _tested(self.splits[other]) and (c.identical or not identical)})
+        across = [c for c in self.leaks if self._joins(c, _tested) and (c.identical or not identical)]
+        return self._count(split, across)
 
     def rows(self) -> list[dict]:
-        "A row a split: images beside the paper's number, those with something wrong, those with a copy on the other side of train and test, those with a copy of the other label."
+        "A row a split: how many images, how many the paper has, what is wrong, and copies that leak."
         counts, wrong = Counter(self.splits), Counter(s for _, s, _ in self.wrong)
-        mixed = {i for c in self.leaks if _abnormal(self.splits[c.first]) != _abnormal(self.splits[c.second]) for i in (c.first, c.second)}
-        return [{"split": ".".join(SPLITS[s]), "images": counts[s], "in the paper": PAPER.get(self.benchmark, {}).get(s), "wrong": wrong[s], "identical across train and test": self.leaked(s, True),
-                 "copies across train and test": self.leaked(s), "copies of the other label": sum(self.splits[i] == s for i in mixed)} for s in SPLITS]
+        paper, mixed = PAPER.get(self.benchmark, {}), [c for c in self.leaks if self._joins(c, _abnormal)]
+        return [{"split": ".".join(SPLITS[s]), "images": counts[s], "in the paper": paper.get(s), "wrong": wrong[s],
+                 "identical across train and test": self.leaked(s, True),
+                 "copies across train and test": self.leaked(s),
+                 "copies of the other label": self._count(s, mixed)} for s in SPLITS]
 
     @property
     def whole(self) -> bool:
-        "Whether every image is there and as it should be, in the paper's numbers where they are known, and nothing leaks."
-        return not self.wrong and not self.leaks and all(r["images"] == r["in the paper"] for r in self.rows() if r["in the paper"] is not None)
+        "Whether every image is as it should be, there are as many as in the paper (if it says), and nothing leaks."
+        counted = all(r["images"] == r["in the paper"] for r in self.rows() if r["in the paper"] is not None)
+        return counted and not self.wrong and not self.leaks
 
     def leak_columns(self) -> dict[str, list]:
-        "The leaks as columns, the clearest first: for `ddad.study.config.write_csv`."
+        "The leaks as columns, the clearest first: for `ddad.core.storage.write_csv`."
         order = sorted(self.leaks, key=lambda c: (not c.identical, c.distance, c.first, c.second))
-        ends = [(self.names[i], self.splits[i], self.names[j], self.splits[j]) for c in order for i, j in [(c.first, c.second)]]
-        columns = list(zip(*ends)) or [()] * 4
-        return dict(zip(("image", "split", "copy", "copy_split"), columns)) | {"identical": [int(c.identical) for c in order], "distance": [c.distance for c in order], "correlation": [round(c.correlation, 4) for c in order]}
+        return {"image": [self.names[c.first] for c in order], "split": [self.splits[c.first] for c in order],
+                "copy": [self.names[c.second] for c in order], "copy_split": [self.splits[c.second] for c in order],
+                "identical": [int(c.identical) for c in order], "distance": [c.distance for c in order],
+                "correlation": [round(c.correlation, 4) for c in order]}
 
-def check_benchmark(root: str | Path | None, name: str, progress: bool = True) -> Report:
-    "Looks at every image that benchmark `name` of the Med-AD folder `root` lists. Raises `ValueError` for a benchmark without a readable `data.json`."
+# %% ../../nbs/datasets/04_check.ipynb #d7a20c5e
+def check_benchmark(
+    root: str | Path | None,  # the Med-AD folder, as in `find_root`
+    name: str,  # of a benchmark in it
+    progress: bool = True,
+) -> Report:
+    "Looks at every image that a benchmark lists. Raises `ValueError` for a benchmark without a readable `data.json`."
     folder = benchmark_folder(find_root(root), name)
-    splits, images = list_names(folder), folder / "images"
+    needed("imagehash", "data")  # before any image is read
+    images = folder / "images"
+    listed = [(n, s) for s, names in list_names(folder).items() for n in names]
     outside = leads_outside(images)
-    listed = [(n, s) for s, names in splits.items() for n in names]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(tqdm(pool.map(lambda item: _look(images, item[0], outside), listed), total=len(listed), desc=name, unit="image", disable=None if progress else True, leave=False))
+        looks = pool.map(lambda item: _look(images, item[0], outside), listed)
+        disable = None if progress else True  # None: shown on a terminal alone
+        looks = list(tqdm(looks, total=len(listed), desc=name, unit="image", disable=disable, leave=False))
     there = sum(p.is_file() for p in images.rglob("*")) if images.is_dir() else 0
-    return Report(name, [n.encode("utf-8", "backslashreplace").decode() for n, _ in listed], [s for _, s in listed], looks, find_copies(looks), max(there - len({n for (n, _), l in zip(listed, looks) if l.wrong != "missing"}), 0))
+    known = len({n for (n, _), look in zip(listed, looks) if look.wrong != "missing"})
+    names = [n.encode("utf-8", "backslashreplace").decode() for n, _ in listed]
+    return Report(name, names, [s for _, s in listed], looks, find_copies(looks), max(there - known, 0))
 
 # %% ../../nbs/datasets/04_check.ipynb #1e478331
-def draw_leaks(report: Report, images: str | Path, n: int = 8):
-    "A figure of `n` pairs of leaks, read from the folder `images`: the first image of each above the second. None where nothing leaks."
+def draw_leaks(
+    report: Report,
+    images: str | Path,  # the folder that its images are read from
+    n: int = 8,  # pairs, from the clearest to the least clear
+):  # a matplotlib figure, or None where nothing leaks
+    "Pairs of leaks: the first image of each above the second."
     from matplotlib import pyplot as plt
 
     from ddad.method import plots
+    if not report.leaks: return None
     columns = report.leak_columns()
-    chosen = np.unique(np.linspace(0, len(columns["image"]) - 1, n).astype(int)) if report.leaks else []
+    chosen = np.unique(np.linspace(0, len(report.leaks) - 1, n).astype(int))
     if not len(chosen): return None
-    fig, axes = plt.subplots(2, len(chosen), figsize=(1.2 * len(chosen), 2.9), squeeze=False, layout="constrained")
+    size = (1.2 * len(chosen), 2.9)
+    fig, axes = plt.subplots(2, len(chosen), figsize=size, squeeze=False, layout="constrained")
     for row, (name, split) in zip(axes, (("image", "split"), ("copy", "copy_split"))):
         titles = [f"{'.'.join(SPLITS[columns[split][i]])}\n{columns['distance'][i]} bits" for i in chosen]
-        plots.image_grid([resize(read_image(Path(images) / columns[name][i], None), 128) for i in chosen], titles, axes=row)
+        pictures = [resize(read_image(Path(images) / columns[name][i], None), 128) for i in chosen]
+        plots.image_grid(pictures, titles, axes=row)
     return fig
 
 # %% ../../nbs/datasets/04_check.ipynb #97afb0ed
-def write_report(report: Report, images: str | Path, folder: str | Path) -> None:
-    "Writes `<benchmark>.json` (what was found, and by which code), `<benchmark>.csv` (a row a leak) and, where something leaks, `<benchmark>.png` and `.pdf`."
-    from ddad.core.record import commit, now
-    from ddad.core.storage import write_csv, write_json
+def _data_hash(report: Report) -> str:
+    "Of the names, splits and pixels that were looked at."
+    lines = [f"{n} {s} {look.digest}\n" for n, s, look in zip(report.names, report.splits, report.looks)]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+def write_report(
+    report: Report,
+    images: str | Path,  # the folder that its images are read from
+    folder: str | Path,  # for the report
+) -> None:
+    "Writes `<benchmark>.json` (what was found), `.csv` (a row a leak) and, where something leaks, `.png` and `.pdf`."
     from ddad.method import plots
-    content = hashlib.sha256("".join(f"{n} {s} {l.digest}\n" for n, s, l in zip(report.names, report.splits, report.looks)).encode("utf-8", "surrogatepass")).hexdigest()
-    place = Path(folder) / report.benchmark
-    write_csv(place.with_name(f"{place.name}.csv"), report.leak_columns())
-    if (fig := draw_leaks(report, images)) is not None: plots.save(fig, place)
-    write_json(place.with_name(f"{place.name}.json"), {"benchmark": report.benchmark, "rule": {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}, "splits": report.rows(), "wrong": report.wrong,
-                                     "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks), "data_hash": content, "commit": commit(), "finished": now(),
-                                     "versions": {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}})
+    folder, name = Path(folder), report.benchmark
+    write_csv(folder / f"{name}.csv", report.leak_columns())
+    fig = draw_leaks(report, images)
+    if fig is not None: plots.save(fig, folder / name)
+    rule = {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}
+    found = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted,
+             "copies": len(report.copies), "leaks": len(report.leaks)}
+    versions = {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}
+    about = {"data_hash": _data_hash(report), "commit": commit(), "finished": now(), "versions": versions}
+    write_json(folder / f"{name}.json", {"benchmark": name, "rule": rule, **found, **about})
 
-def read_leaks(folder: str | Path, benchmark: str, split: str = "") -> dict[str, int]:
-    """Of each test image with a copy in the training set (in one `split` of it), how close the closest one is: -1 for an identical one, else the distance of their hashes in bits. From the report in `folder`.
-
-    Raises `ValueError` naming the file if it is no such report.
-    """
+# %% ../../nbs/datasets/04_check.ipynb #b26f9d08
+def read_leaks(
+    folder: str | Path,  # where `write_report` wrote
+    benchmark: str,
+    split: str = "",  # of the training set, a key of `SPLITS`; empty: all of it
+) -> dict[str, int]:  # -1 for an identical copy, else the distance of the hashes in bits
+    "How close each leaked test image's closest copy is. Raises `ValueError` naming a file that is no report."
     path, found = Path(folder) / f"{benchmark}.csv", {}
     try:
         with path.open(encoding="utf-8", newline="") as f: rows = list(csv.DictReader(f, strict=True))
         for row in rows:
-            for test, its, other in ((row["image"], row["split"], row["copy_split"]), (row["copy"], row["copy_split"], row["split"])):
-                if _tested(its) and not _tested(other) and split in ("", other):
-                    distance = -1 if int(row["identical"]) else int(row["distance"])
-                    found[test] = min(found.get(test, distance), distance)
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as e: raise ValueError(f"{path} is no report of leaks ({type(e).__name__}): make it with ddad-data check --out.") from None
+            ends = (row["image"], row["split"], row["copy_split"]), (row["copy"], row["copy_split"], row["split"])
+            distance = -1 if int(row["identical"]) else int(row["distance"])
+            for image, own, other in ends:
+                if not _tested(own) or _tested(other) or split not in ("", other): continue
+                found[image] = min(found.get(image, distance), distance)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as e:
+        what = f"{path} is no report of leaks ({type(e).__name__})"
+        raise ValueError(f"{what}: make it with ddad-data check --out.") from None
     return found

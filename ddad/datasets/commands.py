@@ -6,103 +6,145 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.storage import markdown
-from ..method.data import SPLITS, find_root, list_names
 from .check import Report, check_benchmark, write_report
 from .download import ARCHIVES, download
 from .phantom import benchmark_root
 from .prepare import Outcome, prepare
 from .split import advice, split
+from ..method.data import SPLITS, find_root, list_names
 
 # %% auto #0
 __all__ = ['main']
 
 # %% ../../nbs/datasets/05_commands.ipynb #4663f415
-def _download(a: argparse.Namespace) -> int:
-    folder = download(a.benchmark, a.root, a.base_url, keep_archive=a.keep_archive)
-    report = _tell(check_benchmark(a.root, a.benchmark))
-    print(f"Next: ddad-run --benchmark {a.benchmark} --data {folder.parent}")
-    return int(bool(report.wrong))
-
-def _prepare(a: argparse.Namespace) -> int:
-    outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
-    print(f"{folder / 'images'}: {outcome.done} images made, {outcome.kept} there already, {len(outcome.failed)} failed.")
-    if not (folder / "data.json").is_file(): print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, data/{a.benchmark}/) into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
-    return _said(outcome)
-
-def _split(a: argparse.Namespace) -> int:
-    outcome = split(a.root, a.normal, a.abnormal, a.unlabeled, a.patients, a.test, a.pool, a.seed, a.size)
-    lists = list_names(a.root)
-    print(f"{a.root}: {outcome.done} images.\n{markdown([{'split': '.'.join(SPLITS[s]), 'images': len(names)} for s, names in lists.items()])}\nNext: {advice(a.root)}")
-    return _said(outcome)
-
-def _said(outcome: Outcome) -> int:
+def _say_failed(outcome: Outcome) -> int:
     for sentence in outcome.failed: print(f"ddad-data: {sentence}", file=sys.stderr)
     return int(bool(outcome.failed))
 
-def _tell(report: Report) -> Report:
+def _say_found(report: Report) -> None:
     print(f"{report.benchmark}\n{markdown(report.rows())}")
     for n, s, what in report.wrong[:20]: print(f"  {n} ({'.'.join(SPLITS[s])}): {what}")
     if len(report.wrong) > 20: print(f"  and {len(report.wrong) - 20} more")
     if report.unlisted: print(f"  {report.unlisted} files in images/ are in no list.")
     if report.leaks: print(f"  {len(report.leaks)} pairs of copies join training and test or the two classes.")
-    return report
 
-def _check(a: argparse.Namespace) -> int:
-    root, names = Path(a.root) if a.root else None, a.benchmarks
-    if root and (root / "data.json").is_file(): root, names = root.parent, names or [root.resolve().name]
-    if not names and not (names := sorted(p.parent.name for p in find_root(root).glob("*/data.json"))): raise ValueError(f"There is no benchmark in {find_root(root)}: it needs a folder with a data.json.")
-    whole = True
-    for name in names:
-        place = benchmark_root(name, root)
-        report = _tell(check_benchmark(place, name))
-        if a.out: write_report(report, place / name / "images", a.out)
-        whole &= report.whole
-    return int(not whole)
+# %% ../../nbs/datasets/05_commands.ipynb #8c57d2e9
+def _command(commands, name: str, work, says: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.")
+    parser.set_defaults(work=work)
+    return parser
 
-def _arguments() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="ddad-data", description="Get, make and check the data that the method runs on.",
-                                epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if nothing could be done. Every command goes on where it was broken off.")
-    commands = p.add_subparsers(required=True, metavar="COMMAND")
-    def command(name, work, help):
-        c = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        c.set_defaults(work=work)
-        return c
-    c = command("download", _download, "fetch a benchmark of the paper, preprocessed by its authors (Zenodo record 12677223)")
+def _download(a: argparse.Namespace) -> int:
+    folder = download(a.benchmark, a.root, a.base_url, keep_archive=a.keep_archive)
+    report = check_benchmark(folder.parent, a.benchmark)
+    _say_found(report)
+    print(f"Next: ddad-run --benchmark {a.benchmark} --data {folder.parent}")
+    return int(bool(report.wrong))
+
+def _add_download(commands) -> None:
+    c = _command(commands, "download", _download,
+                 "fetch a benchmark of the paper, preprocessed by its authors (Zenodo record 12677223)")
     c.add_argument("benchmark", choices=ARCHIVES)
     c.add_argument("--root", required=True, help="the Med-AD folder to put it in")
-    c.add_argument("--base-url", help="another address of Zenodo's records, such as a mirror's (default: the variable DDAD_ZENODO, else Zenodo)")
+    c.add_argument("--base-url", help="another address of Zenodo's records, such as a mirror's "
+                                      "(default: the variable DDAD_ZENODO, else Zenodo)")
     c.add_argument("--keep-archive", action="store_true", help="keep the archive after unpacking it")
-    c = command("prepare", _prepare, "make a benchmark's images from the original DICOM files, as the paper does")
+
+# %% ../../nbs/datasets/05_commands.ipynb #20d94b7a
+def _prepare(a: argparse.Namespace) -> int:
+    outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
+    made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
+    print(f"{folder / 'images'}: {made} images made, {kept} there already, {failed} failed.")
+    if not (folder / "data.json").is_file():
+        print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, data/{a.benchmark}/) "
+              f"into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
+    return _say_failed(outcome)
+
+def _add_prepare(commands) -> None:
+    c = _command(commands, "prepare", _prepare,
+                 "make a benchmark's images from the original DICOM files, as the paper does")
     c.add_argument("benchmark", choices=("RSNA", "VinCXR"))
     c.add_argument("--source", required=True, help="folder of DICOM files")
-    c.add_argument("--root", required=True, help="the Med-AD folder to put them in; with a data.json there, only what it lists is made")
+    c.add_argument("--root", required=True,
+                   help="the Med-AD folder to put them in; with a data.json there, only what it lists is made")
     c.add_argument("--size", type=int, default=512, help="side of the images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")
-    c = command("split", _split, "make a benchmark of your own images")
+
+# %% ../../nbs/datasets/05_commands.ipynb #f6103ec8
+def _split(a: argparse.Namespace) -> int:
+    shares = {"test": a.test, "pool": a.pool, "seed": a.seed, "size": a.size}
+    outcome = split(a.root, a.normal, a.abnormal, a.unlabeled, a.patients, **shares)
+    rows = [{"split": ".".join(SPLITS[s]), "images": len(names)} for s, names in list_names(a.root).items()]
+    print(f"{a.root}: {outcome.done} images.\n{markdown(rows)}\nNext: {advice(a.root)}")
+    return _say_failed(outcome)
+
+def _add_split(commands) -> None:
+    c = _command(commands, "split", _split, "make a benchmark of your own images")
     c.add_argument("--normal", required=True, help="folder of images that are known to be normal")
     c.add_argument("--abnormal", required=True, help="folder of abnormal images")
     c.add_argument("--unlabeled", help="folder of unlabeled images (without: the pools come from the other two)")
     c.add_argument("--root", required=True, help="the new benchmark's folder, such as ~/Med-AD/Mine")
-    c.add_argument("--patients", help="CSV table with the columns image and patient: no patient will be in both training and test")
+    c.add_argument("--patients",
+                   help="CSV table with the columns image and patient: no patient will be in both training and test")
     c.add_argument("--test", type=float, default=0.3, help="share of the test set, in tenths (default: 0.3)")
-    c.add_argument("--pool", type=float, default=0.2, help="share of the normal images in the unlabeled pool, in tenths (default: 0.2)")
+    c.add_argument("--pool", type=float, default=0.2,
+                   help="share of the normal images in the unlabeled pool, in tenths (default: 0.2)")
     c.add_argument("--seed", type=int, default=0, help="default: 0")
     c.add_argument("--size", type=int, default=512, help="longest side that an image keeps, in pixels (default: 512)")
-    c = command("check", _check, "count, look for damaged images, and find what leaks from training into test")
+
+# %% ../../nbs/datasets/05_commands.ipynb #5e8ab041
+def _asked(root: str | None, names: list[str]) -> tuple[Path | None, list[str]]:
+    "The root and the benchmarks that are asked for: by name, by a benchmark's own folder, or all of a root."
+    place = Path(os.path.abspath(Path(root).expanduser())) if root else None  # the parent and the name of `.` count
+    if place and (place / "data.json").is_file(): return place.parent, names or [place.name]
+    if names: return Path(root) if root else None, names
+    found = find_root(root)
+    names = sorted(p.parent.name for p in found.glob("*/data.json"))
+    if not names: raise ValueError(f"There is no benchmark in {found}: it needs a folder with a data.json.")
+    return found, names
+
+def _check(a: argparse.Namespace) -> int:
+    root, names = _asked(a.root, a.benchmarks)
+    whole = True
+    for name in names:
+        place = benchmark_root(name, root)
+        report = check_benchmark(place, name)
+        _say_found(report)
+        if a.out: write_report(report, place / name / "images", a.out)
+        whole = whole and report.whole
+    return int(not whole)
+
+def _add_check(commands) -> None:
+    c = _command(commands, "check", _check,
+                 "count, look for damaged images, and find what leaks from training into test")
     c.add_argument("benchmarks", nargs="*", help="default: all in the folder")
-    c.add_argument("--root", help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
-    c.add_argument("--out", metavar="DIR", help="write the report there: <benchmark>.json, .csv (the leaks) and a picture of some of them")
+    c.add_argument("--root",
+                   help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+    c.add_argument("--out", metavar="DIR",
+                   help="write the report there: <benchmark>.json, .csv (the leaks) and a picture of some of them")
+
+# %% ../../nbs/datasets/05_commands.ipynb #93b7e6d1
+def _arguments() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="ddad-data", description="Get, make and check the data that the method runs on.",
+        epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if "
+               "nothing could be done. Every command goes on where it was broken off.")
+    commands = p.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_download, _add_prepare, _add_split, _add_check): add(commands)
     return p
 
-def main(argv: Sequence[str] | None = None) -> int:
-    "Entry point of `ddad-data`; gives the exit status."
+def main(
+    argv: Sequence[str] | None = None,  # None: the command line's
+) -> int:  # the exit status
+    "Entry point of `ddad-data`."
     a = _arguments().parse_args(argv)
     try: return a.work(a)
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, ImportError) as e:
         print(f"ddad-data: {e}", file=sys.stderr)
         return 2

@@ -5,51 +5,57 @@
 # %% ../../nbs/datasets/01_download.ipynb #1f08ee4d
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
 import shutil
 import sys
-import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import pooch
-import requests
 from filelock import FileLock, Timeout
-from pooch.downloaders import ZenodoRepository
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
-from urllib3.util.retry import Retry
 
+from ..core.extras import needed
+from .archive import CHUNK, free_place, in_words, unpack
 from ..method.data import read_repartition
 
+if TYPE_CHECKING: import requests
+
 # %% auto #0
-__all__ = ['ARCHIVES', 'RECORD', 'TRIES', 'TIMEOUT', 'BACKOFF', 'LONGEST_WAIT', 'CHUNK', 'UNPACKED', 'MEMBERS', 'HEADER',
-           'MULTIPLE', 'FLOOR', 'Archive', 'find_archive', 'fetch', 'unpack', 'download']
+__all__ = ['TRIES', 'TIMEOUT', 'BACKOFF', 'LONGEST_WAIT', 'ARCHIVES', 'RECORD', 'UNPACKED', 'Archive', 'find_archive', 'fetch',
+           'download']
 
 # %% ../../nbs/datasets/01_download.ipynb #51b9e4e4
-ARCHIVES, RECORD = ("BrainTumor", "RSNA", "VinCXR", "LAG"), "12677223"
-TRIES, TIMEOUT, BACKOFF, LONGEST_WAIT = 6, 30.0, 1.0, 60.0  # tries without progress; seconds without an answer, of the first pause, and at most for a Retry-After
-CHUNK = 1 << 16
+TRIES = 6  # without progress
+TIMEOUT = 30.0  # seconds without an answer
+BACKOFF, LONGEST_WAIT = 1.0, 60.0  # seconds of the first pause, and at most, whatever the server's Retry-After says
+_BUSY = (429, 500, 502, 503, 504)
 
-class _Retry(Retry):
-    def parse_retry_after(self, retry_after: str) -> float: return min(super().parse_retry_after(retry_after), LONGEST_WAIT)
+def _patience():
+    "urllib3's rule for asking again."
+    retry = needed("urllib3.util.retry", "data").Retry
+
+    class Patience(retry):
+        def parse_retry_after(self, retry_after: str) -> float:
+            return min(super().parse_retry_after(retry_after), LONGEST_WAIT)
+    return Patience(TRIES - 1, backoff_factor=BACKOFF, status_forcelist=_BUSY, raise_on_status=False)
 
 def _session() -> requests.Session:
-    session, adapter = requests.Session(), HTTPAdapter(max_retries=_Retry(TRIES - 1, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False))
+    requests = needed("requests", "data")
+    session, adapter = requests.Session(), requests.adapters.HTTPAdapter(max_retries=_patience())
     for scheme in ("https://", "http://"): session.mount(scheme, adapter)
     return session
 
-def _server(url) -> tuple[str, str] | None:
-    try: return urlsplit(url)[:2]
-    except (TypeError, ValueError, AttributeError): return None
+# %% ../../nbs/datasets/01_download.ipynb #6db1c845
+def _broken() -> type[Exception]:
+    "What urllib3 raises where a connection breaks off."
+    return needed("urllib3.exceptions", "data").HTTPError
 
 def _why(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception): error = error.args[0]
@@ -57,65 +63,76 @@ def _why(error: Exception) -> str:
 
 def _get(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> requests.Response:
     "The answer, its body yet unread; raises `OSError` for no answer or an error."
-    try: response = session.get(url, headers={"Accept-Encoding": "identity", **(headers or {})}, stream=True, timeout=TIMEOUT)
-    except (requests.RequestException, HTTPError, ValueError) as e: raise OSError(f"{url} cannot be reached ({_why(e)}): check the network and the address (DDAD_ZENODO), then start again.") from None
+    headers, fault = {"Accept-Encoding": "identity", **(headers or {})}, needed("requests", "data").RequestException
+    try: response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    except (fault, _broken(), ValueError) as e:
+        what = f"{url} cannot be reached ({_why(e)})"
+        raise OSError(f"{what}: check the network and the address (DDAD_ZENODO), then start again.") from None
     if response.ok or response.status_code == 416: return response
     response.close()
-    raise OSError(f"{url} answers {response.status_code} ({response.reason or 'an error'}): check the address (DDAD_ZENODO) or start again later.")
-
-@contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
-    "Has what the system says of a full disk or a read-only folder raised as `OSError` with a sentence."
-    try: yield
-    except OSError as e:
-        if e.errno is None and not isinstance(e, PermissionError): raise  # says what to do already
-        raise OSError(f"{e.filename or folder} cannot be written ({e.strerror or type(e).__name__}): free some space, mend the folder's rights or choose another root.") from None
+    what = f"{url} answers {response.status_code} ({response.reason or 'an error'})"
+    raise OSError(f"{what}: check the address (DDAD_ZENODO) or start again later.")
 
 # %% ../../nbs/datasets/01_download.ipynb #542edf4e
+ARCHIVES, RECORD = ("BrainTumor", "RSNA", "VinCXR", "LAG"), "12677223"
+
 @dataclass(frozen=True)
 class Archive:
-    "One archive of the record: the benchmark's name, where it is, its size in bytes and its checksum, such as `md5:...`."
-    name: str
+    "One archive of the record."
+    name: str  # of the benchmark
     url: str
-    size: int
-    checksum: str
+    size: int  # in bytes
+    checksum: str  # such as md5:...
 
 def _read_record(url: str) -> dict[str, dict]:
     "The files of a record by their names; raises `OSError` if it cannot be read, `ValueError` if it is not a record."
     with _session() as session, _get(session, url) as response:
         try: record = json.loads(response.raw.read(1 << 22, decode_content=True))
-        except HTTPError as e: raise OSError(f"{url} broke off ({_why(e)}): check the network and start again.") from None
+        except _broken() as e:
+            raise OSError(f"{url} broke off ({_why(e)}): check the network and start again.") from None
         except (ValueError, RecursionError): record = None
     files = record.get("files") if isinstance(record, dict) else None
     if not isinstance(files, list) or not all(isinstance(f, dict) and isinstance(f.get("key"), str) for f in files):
         raise ValueError(f"{url} is not a record with a list of files: check the address (DDAD_ZENODO).")
     return {f["key"]: f for f in files}
 
+def _server(url) -> tuple[str, str] | None:
+    try: return urlsplit(url)[:2]
+    except (TypeError, ValueError, AttributeError): return None
+
 def _check_name(name: str) -> None:
     if name not in ARCHIVES: raise ValueError(f"There is no archive of {name!r}: choose {', '.join(ARCHIVES)}.")
 
-def find_archive(name: str, base_url: str | None = None) -> Archive:
-    """The archive of benchmark `name` as the record has it, at `base_url`, else the variable `DDAD_ZENODO`, else where pooch has Zenodo.
+# %% ../../nbs/datasets/01_download.ipynb #f38e0b6d
+def find_archive(
+    name: str,  # one of `ARCHIVES`
+    base_url: str | None = None,  # of the records; None: the variable `DDAD_ZENODO`, else where pooch has Zenodo
+) -> Archive:
+    """A benchmark's archive as the record has it.
 
-    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum; `OSError` if the record cannot be read.
+    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum; `OSError`
+    if the record cannot be read.
     """
     _check_name(name)
-    url, key = f"{(base_url or os.environ.get('DDAD_ZENODO') or ZenodoRepository.base_api_url).rstrip('/')}/{RECORD}", f"{name}.tar.gz"
+    base = base_url or os.environ.get("DDAD_ZENODO")
+    if not base: base = needed("pooch.downloaders", "data").ZenodoRepository.base_api_url
+    url, key = f"{base.rstrip('/')}/{RECORD}", f"{name}.tar.gz"
     files = _read_record(url)
     if key not in files: raise ValueError(f"{url} has no {key}: it has {', '.join(sorted(files)) or 'no files'}.")
     size, checksum, links = (files[key].get(field) for field in ("size", "checksum", "links"))
-    if type(size) is not int or size <= 0 or not re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", str(checksum)):
-        raise ValueError(f"{url} gives {key} the size {size!r:.40} and the checksum {checksum!r:.80}, not bytes and md5 or sha256: check the address (DDAD_ZENODO).")
+    hashed = re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", str(checksum))
+    if type(size) is not int or size <= 0 or not hashed:
+        what = f"{url} gives {key} the size {size!r:.40} and the checksum {checksum!r:.80}"
+        raise ValueError(f"{what}, not bytes and md5 or sha256: check the address (DDAD_ZENODO).")
     link = links.get("self") if isinstance(links, dict) else None
-    return Archive(name, link if isinstance(link, str) and _server(link) == _server(url) else f"{url}/files/{key}/content", size, checksum)
+    if not isinstance(link, str) or _server(link) != _server(url): link = f"{url}/files/{key}/content"
+    return Archive(name, link, size, checksum)
 
 # %% ../../nbs/datasets/01_download.ipynb #088cf0af
-UNPACKED = 2  # room for unpacking, in sizes of the archive: its pictures are compressed already
-
 def _size(path: Path) -> int: return path.stat().st_size if path.is_file() else 0
 
 def _start(response: requests.Response, done: int, size: int) -> int | None:
-    "The byte of the file with which the body begins: `done`, or 0 for the whole file; None if the body is no part of a file of `size` bytes."
+    "The byte with which the body begins: `done`, or 0 for the whole file; None where it is no part of `size` bytes."
     if response.status_code == 206:
         part = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d+|\*)", response.headers.get("Content-Range", ""))
         return done if part and int(part[1]) == done and int(part[2]) < size and part[3] in ("*", str(size)) else None
@@ -133,126 +150,75 @@ def _append(response: requests.Response, part: Path, size: int, bar: tqdm) -> st
             for chunk in response.raw.stream(CHUNK, decode_content=False):
                 bar.update(f.write(chunk[:size - f.tell()]))
                 if f.tell() == size: break
-        except HTTPError as e: return _why(e)
+        except _broken() as e: return _why(e)
     return "too few bytes"
+
+# %% ../../nbs/datasets/01_download.ipynb #17e5a0c9
+def _rest(done: int, etag: str) -> dict[str, str]:
+    "The headers that ask for what is missing, if the file is still the one of the last answer."
+    if not done: return {}
+    same = {"If-Range": etag} if etag.startswith('"') else {}
+    return {"Range": f"bytes={done}-", **same}
+
+def _bar(archive: Archive, done: int, progress: bool) -> tqdm:
+    shown = {"unit": "B", "unit_scale": True, "disable": None if progress else True, "leave": False}
+    return tqdm(total=archive.size, initial=done, desc=archive.name, **shown)
 
 def _complete(archive: Archive, part: Path, progress: bool) -> None:
     "Brings `part` to the archive's size; raises `OSError` after `TRIES` tries that bring nothing new."
     if _size(part) > archive.size: part.unlink()
-    best, failures, etag = _size(part), 0, ""
-    with _session() as session, tqdm(total=archive.size, initial=best, desc=archive.name, unit="B", unit_scale=True, disable=None if progress else True, leave=False) as bar:
-        while (done := _size(part)) < archive.size:
-            strong = {"If-Range": etag} if etag.startswith('"') else {}
-            with _get(session, archive.url, {"Range": f"bytes={done}-", **strong} if done else None) as response: why = _append(response, part, archive.size, bar)
-            etag, failures, best = response.headers.get("ETag", ""), 0 if _size(part) > best else failures + 1, max(best, _size(part))
-            if failures == TRIES: raise OSError(f"{archive.url} breaks off again and again ({why}): start again later, from the {_size(part):,} bytes in {part}.")
-            if _size(part) < archive.size: time.sleep(BACKOFF * (failures + 0.1))
+    best = done = _size(part)
+    failures, etag = 0, ""
+    with _session() as session, _bar(archive, done, progress) as bar:
+        while done < archive.size:
+            with _get(session, archive.url, _rest(done, etag)) as response:
+                why = _append(response, part, archive.size, bar)
+            etag, done = response.headers.get("ETag", ""), _size(part)
+            failures, best = 0 if done > best else failures + 1, max(best, done)
+            if failures == TRIES:
+                what = f"{archive.url} breaks off again and again ({why})"
+                raise OSError(f"{what}: start again later, from the {done:,} bytes in {part}.")
+            if done < archive.size: time.sleep(BACKOFF * (failures + 0.1))
 
-def fetch(archive: Archive, folder: str | Path, progress: bool = True) -> Path:
-    """The archive's file in `folder`, complete and with the right checksum; what a call that broke off left in `<name>.tar.gz.part` is not fetched again.
+# %% ../../nbs/datasets/01_download.ipynb #c25b9e71
+UNPACKED = 2  # room for unpacking, in sizes of the archive: its pictures are compressed already
 
-    Raises `OSError` for too little space, a folder that cannot be written and a server that does not bring the file; `ValueError` for a wrong checksum, and deletes the file.
+def _check_space(archive: Archive, folder: Path, there: int) -> None:
+    free, need = shutil.disk_usage(folder).free, max(archive.size - there, 0) + UNPACKED * archive.size
+    if free / 1e6 >= need / 1e6: return
+    what = f"{folder} has {free / 1e6:,.0f} MB free, but {archive.name}.tar.gz needs {need / 1e6:,.0f}"
+    raise OSError(f"{what}, with {UNPACKED} times its size for unpacking: free some space or choose another root.")
+
+def fetch(
+    archive: Archive,
+    folder: str | Path,
+    progress: bool = True,
+) -> Path:  # the file in `folder`, complete and with the right checksum
+    """Fetches an archive; what a call that broke off left in `<name>.tar.gz.part` is not fetched again.
+
+    Raises `OSError` for too little space, a folder that cannot be written and a server that does not bring the file;
+    `ValueError` for a wrong checksum, and deletes the file.
     """
+    pooch = needed("pooch", "data")
+    pooch.get_logger().setLevel("WARNING")
     folder, file = Path(folder).expanduser(), f"{archive.name}.tar.gz"
     part = folder / f"{file}.part"
+
     def downloader(url, output, _):
         _complete(archive, part, progress)
         part.replace(output)
-    pooch.get_logger().setLevel("WARNING")
-    with _in_words(folder):
+    with in_words(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        there, free = _size(folder / file) or _size(part), shutil.disk_usage(folder).free / 1e6
-        need = (max(archive.size - there, 0) + UNPACKED * archive.size) / 1e6
-        if free < need: raise OSError(f"{folder} has {free:,.0f} MB free, but {file} needs {need:,.0f}, with {UNPACKED} times its size for unpacking: free some space or choose another root.")
+        _check_space(archive, folder, _size(folder / file) or _size(part))
         try: return Path(pooch.retrieve(archive.url, archive.checksum, file, folder, downloader=downloader))
-        except ValueError: raise ValueError(f"{archive.url} does not have the checksum of the record ({archive.checksum}): what came is deleted, so start again.") from None
-
-# %% ../../nbs/datasets/01_download.ipynb #20455769
-MEMBERS, HEADER, MULTIPLE, FLOOR = 200_000, 1 << 21, 20, 1 << 26  # members; bytes between the files; unpacked bytes: this multiple of the archive's, or the floor
-
-class _Headers:
-    "The unzipped tar as `tarfile` reads it: at most `budget` bytes until the budget is renewed. `last` is what it read last."
-    def __init__(self, file): self.file, self.budget, self.last, self.seek, self.tell = file, HEADER, b"", file.seek, file.tell
-
-    def read(self, n: int) -> bytes:
-        if not 0 <= n <= self.budget: raise ValueError(f"it has more than {HEADER:,} bytes between two files")
-        self.last = self.file.read(n)
-        self.budget -= len(self.last)
-        return self.last
-
-def _members(unzipped: gzip.GzipFile, limit: int) -> Iterator[tarfile.TarInfo]:
-    "The members of a tar file, up to its proper end; raises `ValueError` for too many, and for sizes over `limit` before it reads on."
-    headers, count = _Headers(unzipped), 0
-    with tarfile.open(fileobj=headers, mode="r:") as tar:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # else it keeps all
-            limit, count, headers.budget = limit - member.size, count + 1, HEADER
-            if member.size < 0 or limit < 0: raise ValueError("it unpacks to more bytes than an archive of pictures of its size")
-            if count > MEMBERS: raise ValueError(f"it has more than {MEMBERS:,} members")
-            yield member
-    if headers.last != bytes(512): raise ValueError("a header is damaged or the end is missing")
-    while headers.read(512): pass
-
-def _place(member: tarfile.TarInfo, folder: Path) -> Path | None:
-    "Where the member goes in `folder`; None for what macOS adds. Raises `ValueError` for a name that leads outside and for what is no plain file or folder."
-    path, shown = PurePosixPath(member.name), repr(member.name)[:80]
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or PureWindowsPath(path).drive or len(member.name) > 255: raise ValueError(f"the name {shown} leads outside or is too long")
-    if not member.isdir() and member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse(): raise ValueError(f"{shown} is no plain file or folder")
-    if hasattr(tarfile, "data_filter"): tarfile.data_filter(member, str(folder))
-    return None if any(p.startswith("._") or p in (".DS_Store", "__MACOSX") for p in path.parts) else folder / path
-
-def _write(member: tarfile.TarInfo, unzipped: gzip.GzipFile, path: Path) -> None:
-    try:
-        (path if member.isdir() else path.parent).mkdir(parents=True, exist_ok=True)
-        if member.isdir(): return
-        with path.open("xb") as f:
-            for start in range(0, member.size, CHUNK): f.write(unzipped.read(min(CHUNK, member.size - start)))
-            if f.tell() < member.size: raise EOFError("it is cut off")
-    except (FileExistsError, NotADirectoryError): raise ValueError(f"{member.name!r:.80} is in it twice") from None
-
-def _extract(archive: Path, folder: Path, limit: int) -> None:
-    try:
-        with gzip.open(archive) as unzipped:
-            for member in _members(unzipped, limit):
-                path = _place(member, folder)
-                if path is not None: _write(member, unzipped, path)
-    except Exception as e:  # whatever a damaged archive leads gzip and tarfile into
-        if isinstance(e, OSError) and e.errno is not None: raise
-        raise ValueError(f"{archive} cannot be unpacked ({' '.join(str(e).split())[:150] or type(e).__name__}): delete it and download it again.") from None
-
-def _free_place(root: Path, name: str) -> Path:
-    if not re.fullmatch(r"\w[\w.-]*", name): raise ValueError(f"{name!r} is not the plain name of a folder: choose {', '.join(ARCHIVES)}.")
-    target = root / name
-    if target.is_file() or target.is_dir() and any(target.iterdir()): raise OSError(f"{target} is there already: move it away, so that nothing in it is lost.")
-    return target
-
-def unpack(archive_path: str | Path, root: str | Path, name: str, limit: int | None = None) -> Path:
-    """Unpacks a .tar.gz file of `images/` and `data.json`, in a folder of their own or not, to `root/name`, which is whole or, after any failure, not there.
-
-    `limit`: the sum of the files' sizes, by default 20 times the archive's and at least 64 MiB. Raises `ValueError` for an archive that is damaged, lacks one of the two or holds what a
-    benchmark does not, `OSError` for a `root/name` that is there already and what cannot be written.
-    """
-    archive, root = Path(archive_path), Path(root).expanduser()
-    part = root / f".{name}.part"
-    with _in_words(root):
-        target = _free_place(root, name)
-        if not archive.is_file(): raise OSError(f"There is no file {archive}: download it again.")
-        if part.exists(): shutil.rmtree(part)
-        part.mkdir(parents=True)
-        try:
-            _extract(archive, part, max(FLOOR, MULTIPLE * _size(archive)) if limit is None else limit)
-            found = next((p for p in (part, part / name, *sorted(part.iterdir())) if (p / "images").is_dir()), part)
-            missing = [what for what, there in (("images", (found / "images").is_dir()), ("data.json", (found / "data.json").is_file())) if not there]
-            if missing: raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add what is missing; the repartition is published as data/{name}/data.json in caiyu6666/DDAD-ASR on GitHub.")
-            if target.is_dir(): target.rmdir()
-            found.replace(target)
-        finally: shutil.rmtree(part, ignore_errors=True)
-    return target
+        except ValueError:
+            what = f"{archive.url} does not have the checksum of the record ({archive.checksum})"
+            raise ValueError(f"{what}: what came is deleted, so start again.") from None
 
 # %% ../../nbs/datasets/01_download.ipynb #e1cda0ea
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    "Waits, and says so, while another process downloads into the same root; then clears what pooch left when it was killed."
+    "Waits, and says so, while another process downloads into the root; then clears what pooch left when it was killed."
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try: held = lock.acquire(timeout=0)
@@ -263,20 +229,26 @@ def _alone(folder: Path) -> Iterator[None]:
         for stray in folder.glob("tmp*"): stray.unlink()
         yield
 
-def download(name: str, root: str | Path, base_url: str | None = None, progress: bool = True, keep_archive: bool = False) -> Path:
-    """Benchmark `name` of `ARCHIVES` in the Med-AD folder `root`, fetched if `root/name/data.json` is not there yet. The folder `root/name`.
+def download(
+    name: str,  # one of `ARCHIVES`
+    root: str | Path,  # the Med-AD folder
+    base_url: str | None = None,  # as in `find_archive`
+    progress: bool = True,
+    keep_archive: bool = False,  # in `root/.downloads`
+) -> Path:  # the folder `root/name`
+    """A benchmark of the paper, fetched if `root/name/data.json` is not there; a call goes on where the last broke off.
 
-    A call that broke off is taken up again by the next. `keep_archive`: the archive stays in `root/.downloads`. Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and
-    `ddad.method.data.read_repartition` do.
+    Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and `ddad.method.data.read_repartition` do.
     """
     _check_name(name)
     root = Path(root).expanduser()
     folder, path = root / name, None
-    with _in_words(root):
+    with in_words(root):
         if not (folder / "data.json").is_file():
+            for package in ("pooch", "requests"): needed(package, "data")  # before anything is made
             with _alone(root / ".downloads"):
-                if not (folder / "data.json").is_file():
-                    _free_place(root, name)  # before anything is fetched in vain
+                if not (folder / "data.json").is_file():  # another process may have been quicker
+                    free_place(root, name)  # before anything is fetched in vain
                     path = fetch(find_archive(name, base_url), root / ".downloads", progress)
                     unpack(path, root, name)
         read_repartition(root, name)

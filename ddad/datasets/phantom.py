@@ -17,21 +17,23 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from ..core.storage import cache_folder
+from ..core.extras import needed
+from ..core.storage import cache_folder, read_json
 from ..method.data import as_repartition, find_root
 
 # %% auto #0
-__all__ = ['LESIONS', 'VERSION', 'SIZES', 'PHANTOM', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom',
+__all__ = ['LESIONS', 'PHANTOM', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom',
            'benchmark_root']
 
 # %% ../../nbs/datasets/00_phantom.ipynb #d387976b
 _SPACING = 2  # mm a voxel
 
 @lru_cache(maxsize=1)
-def tissue_maps() -> np.ndarray:
-    "Grey matter, white matter, fluid (each in [0, 1]) and the distance from the brain in mm: (4, X, Y, Z) float32, 2 mm a voxel."
-    from nilearn import datasets
-    gm, wm, brain = (load(resolution=_SPACING).get_fdata() for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template, datasets.load_mni152_brain_mask))
+def tissue_maps() -> np.ndarray:  # (4, X, Y, Z) float32, 2 mm a voxel
+    "Grey matter, white matter, fluid (each in [0, 1]) and the distance from the brain in mm."
+    templates = needed("nilearn.datasets", "paper")
+    loaders = (templates.load_mni152_gm_template, templates.load_mni152_wm_template, templates.load_mni152_brain_mask)
+    gm, wm, brain = (load(resolution=_SPACING).get_fdata() for load in loaders)
     brain = ndimage.binary_fill_holes(brain > 0.5)
     gm, wm = (np.clip(m, 0, 1) * brain for m in (gm, wm))
     fluid = np.clip(brain - gm - wm, 0, 1)
@@ -40,13 +42,18 @@ def tissue_maps() -> np.ndarray:
 # %% ../../nbs/datasets/00_phantom.ipynb #66a26922
 _SIDE = 128  # pixels; training resizes to its own size
 
-def smooth_noise(rng: np.random.Generator, cells: int, n: int = 1) -> np.ndarray:
-    "n random fields that vary over about 1 / `cells` of the side, each of mean 0 and standard deviation about 1: (n, 128, 128)."
+def smooth_noise(
+    rng: np.random.Generator,
+    cells: int,  # each field varies over about 1 / `cells` of the side
+    n: int = 1,  # fields
+) -> np.ndarray:  # (n, 128, 128)
+    "Smooth random fields, each of mean 0 and standard deviation about 1."
     coarse = np.pad(rng.normal(size=(n, cells, cells)), ((0, 0), (1, 1), (1, 1)), mode="reflect")
     at = np.linspace(0.5, cells + 0.5, _SIDE)
     grid = np.stack(np.meshgrid(at, at, indexing="ij"))
     return 1.4 * np.stack([ndimage.map_coordinates(c, grid, order=3) for c in coarse])
 
+# %% ../../nbs/datasets/00_phantom.ipynb #8e2f6b19
 def _plane(rng: np.random.Generator) -> np.ndarray:
     "Where in the volume each pixel lies, in voxels: (3, 128, 128), rows from the front of the head to its back."
     v, u = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j] * 59 / rng.uniform(0.95, 1.06)
@@ -55,7 +62,9 @@ def _plane(rng: np.random.Generator) -> np.ndarray:
     bend = smooth_noise(rng, 4, 2) * rng.uniform(0.3, 1.1)
     centre, shift = np.array(tissue_maps().shape[1:3]) / 2, rng.normal(0, 1, 2)
     level = rng.uniform(42, 58)
-    return np.stack([x * rng.uniform(0.97, 1.03) + centre[0] + shift[0] + bend[0], y + centre[1] + shift[1] + bend[1], level + tilt_x * x + tilt_y * y])
+    return np.stack([x * rng.uniform(0.97, 1.03) + centre[0] + shift[0] + bend[0],
+                     y + centre[1] + shift[1] + bend[1],
+                     level + tilt_x * x + tilt_y * y])
 
 def _sample(plane: np.ndarray) -> np.ndarray:
     "Tissue at a plane: (4, 128, 128), as `tissue_maps`; beyond the volume it is far from the brain."
@@ -115,8 +124,9 @@ def _infarct(rng, image, centre):
     inside = _soft(_blob(rng, centre, rng.uniform(10, 22)), 0.2)
     return image * (1 - rng.uniform(0.4, 0.75) * inside), inside > 0.5
 
+# %% ../../nbs/datasets/00_phantom.ipynb #b70e915d
 def _push(rng, plane, centre, brain):
-    """A plane that samples tissue nearer to `centre`, so that it appears pushed aside, and the radius of the room that this makes.
+    """A plane that samples tissue nearer to `centre`, so that it appears pushed aside, and the radius of the room.
 
     The skull does not give way: toward the edge of `brain` the push fades out.
     """
@@ -128,13 +138,18 @@ def _push(rng, plane, centre, brain):
     source = centre[:, None, None] + shrink * np.stack([y - centre[0], x - centre[1]])
     return np.stack([ndimage.map_coordinates(p, source, order=1, mode="nearest") for p in plane]), radius
 
-# %% ../../nbs/datasets/00_phantom.ipynb #eb1b78e8
-def phantom_slice(rng: np.random.Generator, lesion: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """One slice, (128, 128) uint8, and the mask of its lesion, (128, 128) bool (empty without one).
+def _faint_mass(rng, image, centre, radius):
+    inside = _soft(_blob(rng, centre, radius), 0.3)
+    return image + rng.uniform(0.12, 0.3) * rng.choice([-1, 1]) * inside, inside > 0.5
 
-    `lesion`: one of `LESIONS` or None. All random choices are drawn from `rng`. Raises `ValueError` for another lesion.
-    """
-    if lesion is not None and lesion not in LESIONS: raise ValueError(f"lesion is {lesion!r}: choose one of {', '.join(LESIONS)} or None.")
+# %% ../../nbs/datasets/00_phantom.ipynb #eb1b78e8
+def phantom_slice(
+    rng: np.random.Generator,  # all random choices are drawn from it
+    lesion: str | None = None,  # one of `LESIONS`
+) -> tuple[np.ndarray, np.ndarray]:  # image (128, 128) uint8, mask of the lesion (128, 128) bool, empty without one
+    "One slice and the mask of its lesion. Raises `ValueError` for an unknown lesion."
+    if lesion is not None and lesion not in LESIONS:
+        raise ValueError(f"lesion is {lesion!r}: choose one of {', '.join(LESIONS)} or None.")
     plane = _plane(rng)
     tissue = _sample(plane)
     paint, scan, grow = rng.spawn(3)
@@ -148,25 +163,24 @@ def phantom_slice(rng: np.random.Generator, lesion: str | None = None) -> tuple[
     if lesion == "mass": image, mask = _mass(grow, healthy, centres[0])
     elif lesion == "foci": image, mask = _foci(grow, healthy, centres)
     elif lesion == "infarct": image, mask = _infarct(grow, healthy, centres[0])
-    else:
-        inside = _soft(_blob(grow, centres[0], radius), 0.3)
-        image, mask = healthy + grow.uniform(0.12, 0.3) * grow.choice([-1, 1]) * inside, inside > 0.5
+    else: image, mask = _faint_mass(grow, healthy, centres[0], radius)
     brain = tissue[3] <= 0
     return _scan(scan, np.where(brain, image, healthy).clip(0, 1)), mask & brain
 
 # %% ../../nbs/datasets/00_phantom.ipynb #2a5ba71b
-VERSION = 2  # goes up when the pixels change
+PHANTOM, VERSION = "Phantom", 2  # the version goes up when the pixels change
 SIZES = {"normal": 500, "unlabeled_normal": 500, "unlabeled_abnormal": 500, "test_normal": 200, "test_abnormal": 200}
 
-def _make_image(folder: Path, seed: int, split: int, i: int, name: str, abnormal: bool) -> None:
-    image, mask = phantom_slice(np.random.default_rng([seed, split, i]), LESIONS[i % len(LESIONS)] if abnormal else None)
-    Image.fromarray(image).save(folder / "images" / name)
-    if abnormal: Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / name)
+def make_phantom(
+    root: str | Path,  # a Med-AD folder
+    name: str = PHANTOM,  # of the benchmark's folder in it
+    seed: int = 0,  # the same seed gives the same pixels
+    sizes: dict[str, int] = SIZES,  # images of each split
+    progress: bool = True,
+) -> Path:  # the benchmark's folder
+    """Writes the phantom as the benchmark `<root>/<name>` in the Med-AD layout, with `masks/`.
 
-def make_phantom(root: str | Path, name: str = "Phantom", seed: int = 0, sizes: dict[str, int] = SIZES, progress: bool = True) -> Path:
-    """Writes the phantom as the benchmark `<root>/<name>` in the Med-AD layout, with `masks/`, and gives its folder. The same seed gives the same pixels.
-
-    `sizes`: images of each split. A whole phantom of the same seed and sizes is left as it is; raises `ValueError` where the folder holds anything else.
+    A whole phantom of the same seed and sizes is left as it is; `ValueError` where the folder holds anything else.
     """
     folder, recipe = Path(root) / name, {"phantom": VERSION, "seed": seed, "sizes": dict(sizes)}
     if _is_made(folder, recipe): return folder
@@ -179,23 +193,34 @@ def make_phantom(root: str | Path, name: str = "Phantom", seed: int = 0, sizes: 
 
 def _is_made(folder: Path, recipe: dict) -> bool:
     if not folder.exists(): return False
-    try: found = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): found = None
-    if found != recipe: raise ValueError(f"{folder} holds something else than the phantom asked for: delete that folder or choose another root.")
-    return True
+    try: found = read_json(folder / "phantom.json")
+    except ValueError: found = None
+    if found == recipe: return True
+    what = f"{folder} holds something else than the phantom asked for"
+    raise ValueError(f"{what}: delete that folder or choose another root.")
+
+# %% ../../nbs/datasets/00_phantom.ipynb #c4a96e08
+def _make_image(folder: Path, name: str, key: list[int], abnormal: bool) -> None:
+    "One image, and its mask if it is abnormal. `key` seeds it: the phantom's seed, the split's number, its own in it."
+    lesion = LESIONS[key[-1] % len(LESIONS)] if abnormal else None
+    image, mask = phantom_slice(np.random.default_rng(key), lesion)
+    Image.fromarray(image).save(folder / "images" / name)
+    if abnormal: Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / name)
 
 def _fill(folder: Path, recipe: dict, progress: bool) -> None:
-    for sub in ("images", "masks"): (folder / sub).mkdir(parents=True)
-    seed, sizes = recipe["seed"], recipe["sizes"]
-    names = {split: [f"{split}_{i:04d}.png" for i in range(n)] for split, n in sizes.items()}
-    jobs = [(folder, seed, s, i, n, split.endswith("_abnormal")) for s, (split, ns) in enumerate(names.items()) for i, n in enumerate(ns)]
     tissue_maps()  # once, before the threads ask for it
+    for sub in ("images", "masks"): (folder / sub).mkdir(parents=True)
+    names, jobs = {}, []
+    for s, (split, n) in enumerate(recipe["sizes"].items()):
+        names[split] = [f"{split}_{i:04d}.png" for i in range(n)]
+        abnormal = split.endswith("_abnormal")
+        jobs += [(folder, image, [recipe["seed"], s, i], abnormal) for i, image in enumerate(names[split])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in tqdm(pool.map(lambda job: _make_image(*job), jobs), total=len(jobs), desc="phantom", unit="image", disable=not progress, mininterval=5): pass
-    for name, content in (("data.json", as_repartition(names)), ("phantom.json", recipe)): (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-# %% ../../nbs/datasets/00_phantom.ipynb #51762042
-PHANTOM = "Phantom"
+        made = pool.map(lambda job: _make_image(*job), jobs)
+        disable = None if progress else True  # None: shown on a terminal alone
+        for _ in tqdm(made, total=len(jobs), desc="phantom", unit="image", disable=disable, mininterval=5): pass
+    for name, content in (("data.json", as_repartition(names)), ("phantom.json", recipe)):
+        (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 # %% ../../nbs/datasets/00_phantom.ipynb #93202a36
 def benchmark_root(
