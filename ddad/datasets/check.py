@@ -169,7 +169,7 @@ def write_report(report: Report, images: str | Path, folder: str | Path) -> None
     content = hashlib.sha256("".join(f"{n} {s} {l.digest}\n" for n, s, l in zip(report.names, report.splits, report.looks)).encode("utf-8", "surrogatepass")).hexdigest()
     place = Path(folder) / report.benchmark
     write_csv(place.with_name(f"{place.name}.csv"), report.leak_columns())
-    if (fig := draw_leaks(report, images)) is not None: plots.save(fig, place)
+    if (fig := draw_leaks(report, images)) is not None: plots.save(fig, place, vector=False)
     write_json(place.with_name(f"{place.name}.json"), {"benchmark": report.benchmark, "rule": {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}, "splits": report.rows(), "wrong": report.wrong,
                                      "unlisted": report.unlisted, "copies": len(report.copies), "leaks": len(report.leaks), "data_hash": content, "commit": commit(), "finished": now(),
                                      "versions": {p: version(p) for p in ("ddad", "imagehash", "pillow", "numpy", "scipy")}})

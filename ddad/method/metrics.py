@@ -41,7 +41,8 @@ def auc(
 ) -> float:
     """Area under the ROC curve, in [0, 1].
 
-    Raises `ValueError` where a class is absent, the lengths differ, a label is neither 0 nor 1, or a score is not finite.
+    Raises `ValueError` where a class is absent, the lengths differ, a label is neither 0 nor 1, or a score is not
+    finite.
     """
     s, y = _check(scores, labels)
     return float(roc_auc_score(y, s))
@@ -212,7 +213,8 @@ def pixel_metrics_by_image(
     """Localisation in each image, so that intervals can be drawn over images or patients.
 
     - `ap`: average precision over the image's pixels, by chance the lesion's share of them.
-    - `flagged`: the share of pixels above the threshold, and `dice` their overlap with the mask: no test mask chooses it.
+    - `flagged`: the share of pixels above the threshold, which no test mask chooses.
+    - `dice`: the overlap of these pixels with the mask.
     - `pro`: per-region overlap, averaged over the image's regions and over false-positive rates up to `limit`; its mean
       over all regions is AUPRO.
 
@@ -225,7 +227,7 @@ def pixel_metrics_by_image(
     for i in np.flatnonzero(y.any((1, 2))):
         found["ap"][i] = average_precision_score(y[i].ravel(), s[i].ravel())
         found["dice"][i] = 2 * (above[i] & y[i]).sum() / (above[i].sum() + y[i].sum())
-        rates = 1 - np.searchsorted(outside, s[i]) / len(outside)  # false-positive rate at which a pixel is first flagged
+        rates = 1 - np.searchsorted(outside, s[i]) / len(outside)  # false alarms, once a pixel is flagged
         regions, n = ndimage.label(y[i])
         found["pro"][i] = ndimage.mean(np.clip(1 - rates / limit, 0, 1), regions, range(1, n + 1)).mean()
     return found
@@ -263,7 +265,8 @@ def single_network(
     """
     alone = [r for r in rows if re.fullmatch(r"rec_\d+", r["score"])]
     if len(alone) < 2:
-        raise ValueError(f"{len(alone)} of the rows is a network alone (rec_1, rec_2, ...): a mean ± std needs at least 2.")
+        raise ValueError(f"{len(alone)} of the rows is a network alone (rec_1, rec_2, ...): "
+                         "a mean ± std needs at least 2.")
     summary = {"score": "rec_single", "k": len(alone)}
     for name in ("auc", "ap", "chi2", "chi2_official"):
         values = [r[name] for r in alone]

@@ -26,7 +26,7 @@ INPUTS = {
     "r_image": ("image",),
     "r_image_dual": ("image", "inter", "intra"),
 }
-VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a refined map's pixels, from the highest, whose mean is the score
+VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a refined map's pixels, from the highest on, that counts
 
 # %% ../../nbs/method/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
@@ -63,7 +63,7 @@ def focal_loss(
 
 # %% ../../nbs/method/05_refine.ipynb #8d70c4fa
 def _inputs_of(x, udm, ndm, inputs):
-    "The maps, and with `image` the image itself, that an ASR-Net is given: (N, C, H, W), on the device of the networks."
+    "What an ASR-Net is given, maps or the image itself: (N, C, H, W), on the device of the networks."
     maps = {"image": to_float(x)}
     if inputs != ("image",):
         maps |= predict_maps(x, udm if "inter" in inputs else [], ndm, device=next(ndm[0].parameters()).device)
@@ -72,7 +72,7 @@ def _inputs_of(x, udm, ndm, inputs):
 def _map_batches(images, udm, ndm, inputs, batch_size, seed):
     device = next(ndm[0].parameters()).device
     untouched = torch.empty(len(images), len(inputs), *images.shape[-2:], device=device)
-    for part, x in zip(untouched.split(1024), images.split(1024)):  # a part at a time: all maps are many times what is kept
+    for part, x in zip(untouched.split(1024), images.split(1024)):  # in parts: all maps take much more memory
         part.copy_(_inputs_of(x, udm, ndm, inputs))
 
     def batches(epoch):
@@ -141,7 +141,7 @@ def score_images(
     refiners: dict[str, nn.Module] | None = None,  # refined score to ASR-Net
     top: dict[str, float] | None = None,  # the share of a refined map's pixels that counts, by score; 1 if not given
     at_once: int = 1024,  # images whose maps are in memory at a time
-) -> dict[str, torch.Tensor]:  # rec_1 ... rec_K, rec, intra, inter, the refined ones and inter_top, each (N,) on the CPU
+) -> dict[str, torch.Tensor]:  # rec_1 ... rec_K, rec, intra, inter, the refined ones, inter_top; (N,) on the CPU
     """Every image score.
 
     `inter_top` is A_inter pooled as the stable variant pools a refined map: what that does without any ASR-Net.
