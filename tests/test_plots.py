@@ -31,7 +31,7 @@ def test_a_png_has_a_palette_and_the_colours_that_were_drawn(chart, tmp_path):
     chart.canvas.draw()
     chart.savefig(tmp_path / "plain.png", dpi=150)
     with Image.open(tmp_path / "plain.png") as im: plain = np.asarray(im.convert("RGB"))
-    assert np.abs(ours.astype(int) - plain.astype(int)).max() <= 24 and (ours[0, 0] == 255).all()
+    assert np.abs(ours.astype(int) - plain.astype(int)).max() <= 8 and (ours[0, 0] == 255).all()
     assert tuple(bytes.fromhex(plots.NORMAL[1:])) in {tuple(c) for c in ours.reshape(-1, 3).tolist()}
     assert shown.shape[:2] == (300, 450) and np.allclose(shown[..., :3], ours / 255, atol=1 / 255)
 

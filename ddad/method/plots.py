@@ -318,5 +318,6 @@ def save(
 def _write_png(fig: Figure, path: Path) -> None:
     drawn = io.BytesIO()
     fig.savefig(drawn, format="png", dpi=150)
-    picture = Image.open(drawn).convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE)
+    colors = dict(colors=256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    picture = Image.open(drawn).convert("RGB").quantize(**colors)
     with written(path) as part: picture.save(part, format="PNG", optimize=True, dpi=(150, 150))
