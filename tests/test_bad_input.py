@@ -73,5 +73,34 @@ def test_a_folder_of_another_run_is_refused(root, tmp_path):
         with pytest.raises(ValueError, match="holds another run"): open_run(tmp_path / "run", other, data)
 
 
-def test_load_benchmark_refuses_a_name_outside(root):
-    with pytest.raises(ValueError, match="outside the root"): load_benchmark(root, "../Discs")
+@pytest.mark.parametrize("name", ["../Discs", "..", ".", "", "/etc", "Discs/../../Discs", "Discs/images", "Discs/"])
+def test_load_benchmark_refuses_a_name_outside(root, name):
+    with pytest.raises(ValueError, match="outside the root"): load_benchmark(root, name)
+
+
+def test_a_benchmark_and_its_images_may_be_links(discs, tmp_path):
+    expected = load_benchmark(discs, "Discs", 32, progress=False)
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    (root / "Linked").symlink_to(discs / "Discs")
+    assert load_benchmark(root, "Linked", 32, progress=False).hash == expected.hash
+    (discs / "Discs/images").rename(elsewhere)
+    (discs / "Discs/images").symlink_to(elsewhere)
+    for place, name in ((discs, "Discs"), (root, "Linked")):
+        assert load_benchmark(place, name, 32, progress=False).hash == expected.hash
+
+
+@pytest.mark.parametrize("link, to", [("test_normal_03.png", "secret.png"), ("sub", "secrets")])
+def test_a_link_that_leads_out_of_images_is_refused(discs, link, to):
+    images, tree = discs / "Discs/images", discs / "Discs/data.json"
+    (discs / "secrets").mkdir()
+    for place in (discs / "secret.png", discs / "secrets/test_normal_03.png"): place.write_bytes((images / "test_normal_03.png").read_bytes())
+    (images / "test_normal_03.png").unlink()
+    (images / link).symlink_to(discs / to)
+    if link == "sub": tree.write_text(tree.read_text().replace("test_normal_03.png", "sub/test_normal_03.png"))
+    with pytest.raises(ValueError, match="outside the root"): load_benchmark(discs, "Discs", 32, progress=False)
+
+
+def test_a_link_to_nowhere_is_no_benchmark(discs):
+    (discs / "Gone").symlink_to(discs / "nowhere")
+    with pytest.raises(ValueError, match="There is no benchmark 'Gone'.*it has Discs"): load_benchmark(discs, "Gone")

@@ -14,11 +14,11 @@ EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat",
           "pooch", "requests", "imagehash", "onnx", "onnxscript", "nbdev", "fastcore", "pylibjpeg")
 
 HIDE = '''
-import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if any(name == h or name.startswith(h + ".") for h in HIDDEN): raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hidden())
+import importlib.machinery, sys
+real = importlib.machinery.PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if any(name == h or name.startswith(h + ".") for h in HIDDEN) else real(name, path, target)
+importlib.machinery.PathFinder.find_spec = staticmethod(find_spec)
 '''
 
 

@@ -44,7 +44,9 @@ def test_order_and_company_do_not_matter(trained, benchmark):
 def test_scores_are_the_same_however_many_maps_are_in_memory(trained, benchmark):
     modules, nets = trained
     top = {"r_dual": 0.5}
-    expected = {name: scores.image_scores(m, top.get(name, 1.0)) for name, m in all_maps(trained, benchmark.test).items()}
+    maps = all_maps(trained, benchmark.test)
+    expected = {name: scores.image_scores(m, top.get(name, 1.0)) for name, m in maps.items()}
+    expected["inter_top"] = scores.image_scores(maps["inter"], 0.5)
     for at_once in (1024, 7):
         found = refine.score_images(benchmark.test, modules["udm"], modules["ndm"], nets, top, at_once)
         assert found.keys() == expected.keys()

@@ -224,7 +224,7 @@ def write_report(
     folder, name = Path(folder), report.benchmark
     write_csv(folder / f"{name}.csv", report.leak_columns())
     fig = draw_leaks(report, images)
-    if fig is not None: plots.save(fig, folder / name)
+    if fig is not None: plots.save(fig, folder / name, vector=False)
     rule = {"max_distance": MAX_DISTANCE, "min_correlation": MIN_CORRELATION}
     found = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted,
              "copies": len(report.copies), "leaks": len(report.leaks)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -20,130 +21,146 @@ from ..core.images import read_image, read_images
 from ..core.storage import cache_folder, cached, read_json
 
 # %% auto #0
-__all__ = ['SPLITS', 'DRAWS', 'find_root', 'as_repartition', 'benchmark_folder', 'list_names', 'leads_outside',
-           'read_repartition', 'check_image_size', 'Benchmark', 'unlabeled_counts', 'draw_unlabeled', 'load_benchmark']
+__all__ = ['SPLITS', 'DRAWS', 'find_root', 'benchmark_folder', 'list_names', 'as_repartition', 'leads_outside',
+           'read_repartition', 'unlabeled_counts', 'draw_unlabeled', 'Benchmark', 'check_image_size', 'load_benchmark']
 
 # %% ../../nbs/method/01_data.ipynb #1c75b077
-def find_root(root: str | Path | None = None) -> Path:
-    "The Med-AD folder: `root`, else the variable `DDAD_DATA`, else `~/Med-AD`. Raises `FileNotFoundError` if it is no folder."
+def find_root(
+    root: str | Path | None = None,  # None: the variable `DDAD_DATA`, else `~/Med-AD`
+) -> Path:
+    "The folder that holds the benchmarks. Raises `FileNotFoundError` if it is no folder."
     path = Path(root or os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
-    if not path.is_dir():
-        raise FileNotFoundError(f"There is no folder {path}: give the Med-AD folder as `data_root` (DATA=... to make) or in the variable DDAD_DATA.")
-    return path
+    if path.is_dir(): return path
+    raise FileNotFoundError(f"There is no folder {path}: give the Med-AD folder as `data_root` (DATA=... to make) "
+                            "or in the variable DDAD_DATA.")
+
+# %% ../../nbs/method/01_data.ipynb #6d1b7e90
+def benchmark_folder(
+    root: Path,  # the Med-AD folder
+    name: str,  # of a folder in it, or of a link in it to a folder
+) -> Path:
+    "The folder of a benchmark. Raises `ValueError` for a name that leads outside and for a folder without `data.json`."
+    if name in ("", "..") or name != Path(name).name:
+        raise ValueError(f"The benchmark {name!r} is outside the root {root}: give the plain name of a folder in it.")
+    folder = root / name
+    if not (folder / "data.json").is_file():
+        known = ", ".join(sorted(p.parent.name for p in root.glob("*/data.json"))) or "none"
+        raise ValueError(f"There is no benchmark {name!r} in {root} (no {name}/data.json): it has {known}.")
+    return folder
 
 # %% ../../nbs/method/01_data.ipynb #23d015e2
-SPLITS = {"normal": ("train", "0"), "unlabeled_normal": ("train", "unlabeled", "0"), "unlabeled_abnormal": ("train", "unlabeled", "1"),
-          "test_normal": ("test", "0"), "test_abnormal": ("test", "1")}
+SPLITS = {
+    "normal": ("train", "0"),
+    "unlabeled_normal": ("train", "unlabeled", "0"),
+    "unlabeled_abnormal": ("train", "unlabeled", "1"),
+    "test_normal": ("test", "0"),
+    "test_abnormal": ("test", "1"),
+}
 
 def _names(tree, keys: tuple[str, ...], path: Path) -> list[str]:
     for i, key in enumerate(keys):
         if not isinstance(tree, dict) or key not in tree:
-            raise ValueError(f"{path} lacks the key {'.'.join(keys[:i + 1])}: it must list the images of {', '.join('.'.join(k) for k in SPLITS.values())}.")
+            every = ", ".join(".".join(place) for place in SPLITS.values())
+            raise ValueError(f"{path} lacks the key {'.'.join(keys[:i + 1])}: it must list the images of {every}.")
         tree = tree[key]
     if not isinstance(tree, list) or not all(isinstance(n, str) for n in tree):
         raise ValueError(f"{path}: {'.'.join(keys)} must be a list of file names.")
     return tree
 
-def as_repartition(lists: dict[str, list[str]]) -> dict:
-    "What `data.json` holds, of the names of each split by the keys of `SPLITS`."
-    return {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
+def list_names(
+    folder: str | Path,  # of a benchmark
+) -> dict[str, list[str]]:  # by the keys of `SPLITS`
+    """The names in a benchmark's `data.json`, whether or not the images are there.
 
-def benchmark_folder(root: Path, name: str) -> Path:
-    "The folder of benchmark `name` in `root`. Raises `ValueError` for a name that leads outside or a folder without a `data.json`."
-    folder = root / name
-    if not name or folder.resolve().parent != root.resolve():
-        raise ValueError(f"The benchmark {name!r} is outside the root {root}: give the plain name of a folder in it.")
-    if not (folder / "data.json").is_file():
-        known = sorted(p.parent.name for p in root.glob("*/data.json"))
-        raise ValueError(f"There is no benchmark {name!r} in {root} (no {name}/data.json): it has {', '.join(known) or 'none'}.")
-    return folder
-
-def list_names(folder: str | Path) -> dict[str, list[str]]:
-    "The names in the `data.json` of a benchmark's folder, by the keys of `SPLITS`, whether or not the images are there. Raises `ValueError` for a `data.json` that is not JSON or lacks a key."
+    Raises `ValueError` for a `data.json` that is not JSON or lacks a key.
+    """
     path = Path(folder) / "data.json"
     tree = read_json(path, "restore the file that came with the benchmark")
     return {split: _names(tree, keys, path) for split, keys in SPLITS.items()}
 
-def leads_outside(images: Path):
-    "A function that says whether a name leads out of the folder `images`."
+def as_repartition(
+    lists: dict[str, list[str]],  # the names of each split, by the keys of `SPLITS`
+) -> dict:
+    "What `data.json` holds."
+    unlabeled = {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}
+    test = {"0": lists["test_normal"], "1": lists["test_abnormal"]}
+    return {"train": {"0": lists["normal"], "unlabeled": unlabeled}, "test": test}
+
+# %% ../../nbs/method/01_data.ipynb #0e4c9f17
+def leads_outside(
+    images: Path,  # a benchmark's folder of images
+) -> Callable[[str], bool]:  # says of a name whether it leads out of that folder
+    "The check of one name after another; each folder among them is looked up once."
     top = images.resolve()
+
     @cache
-    def inside(folder: str) -> bool:
-        try: return (images / folder).resolve().is_relative_to(top)
+    def inside(name: str) -> bool:
+        try: return (images / name).resolve().is_relative_to(top)
         except (ValueError, OSError, RuntimeError): return False  # a NUL, a lone surrogate, a circle of links
+
     def outside(name: str) -> bool:
         folder, last = os.path.split(name)
-        return last in ("", ".", "..") or not inside(folder) or (os.path.islink(images / name) and not inside(name))
+        if last in ("", ".", "..") or not inside(folder): return True
+        return os.path.islink(images / name) and not inside(name)
+
     return outside
 
-def read_repartition(root: str | Path | None, name: str) -> dict[str, list[str]]:
-    """The file names of each split of benchmark `name`, by the keys of `SPLITS`.
+def read_repartition(
+    root: str | Path | None,  # as in `find_root`
+    name: str,  # of the benchmark
+) -> dict[str, list[str]]:  # by the keys of `SPLITS`
+    """The file names of each split of a benchmark, whose images are all there.
 
-    Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a `data.json` that is not JSON or
-    lacks a key, a name that leads outside the benchmark's `images/`, or one that stands there twice.
+    Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a `data.json` that is
+    not JSON or lacks a key, a name that leads outside the benchmark's `images/`, or one that stands there twice.
     """
     folder = benchmark_folder(find_root(root), name)
-    splits, listed = list_names(folder), {}
-    path, images = folder / "data.json", folder / "images"
-    outside = leads_outside(images)
+    splits, places = list_names(folder), {}
+    outside = leads_outside(folder / "images")
     for split, names in splits.items():
         place = ".".join(SPLITS[split])
         if not names and not split.startswith("unlabeled"):
-            raise ValueError(f"{path}: {place} is empty: each of the known-normal and test lists needs at least one image.")
-        for n in names:
-            file = os.path.normpath(n)
-            if file in listed: raise ValueError(f"{path} lists {n[:99]!r} twice, under {listed[file]} and {place}: an image belongs to one split.")
-            listed[file] = place
-            if outside(n): raise ValueError(f"{path} names {n[:99]!r} under {place}, which lies outside the root {images}: name files in that folder only.")
-            if not os.path.isfile(images / n): raise FileNotFoundError(f"{n[:99]!r} is missing in {images}, but {path} lists it under {place}: restore the image or take its name out.")
+            raise ValueError(f"{folder / 'data.json'}: {place} is empty: "
+                             "each of the known-normal and test lists needs at least one image.")
+        for n in names: _check_name(folder, n, place, places, outside)
     return splits
 
-# %% ../../nbs/method/01_data.ipynb #437f3a0b
-def check_image_size(image_size: int) -> int:
-    "`image_size` if the networks can halve it four times; raises `ValueError` otherwise."
-    if image_size < 16 or image_size % 16:
-        raise ValueError(f"image_size is {image_size}: the networks halve an image four times, so choose a multiple of 16, such as 64.")
-    return image_size
+def _check_name(folder: Path, name: str, place: str, places: dict[str, str], outside: Callable[[str], bool]) -> None:
+    "Notes in `places` where a name stands; raises what `read_repartition` raises."
+    path, images, file, shown = folder / "data.json", folder / "images", os.path.normpath(name), f"{name[:99]!r}"
+    if file in places:
+        raise ValueError(f"{path} lists {shown} twice, under {places[file]} and {place}: "
+                         "an image belongs to one split.")
+    places[file] = place
+    if outside(name):
+        raise ValueError(f"{path} names {shown} under {place}, which lies outside the root {images}: "
+                         "name files in that folder only.")
+    if not os.path.isfile(images / name):
+        raise FileNotFoundError(f"{shown} is missing in {images}, but {path} lists it under {place}: "
+                                "restore the image or take its name out.")
 
-# %% ../../nbs/method/01_data.ipynb #5751ec0f
-@dataclass(frozen=True)
-class Benchmark:
-    """One benchmark in memory. Images are (N, 1, H, W) uint8.
+# %% ../../nbs/method/01_data.ipynb #9b35d7e1
+def unlabeled_counts(
+    n_unlabeled: int,  # images in D_u
+    anomaly_rate: float,  # the share of abnormal ones, 0 to 1
+    pool_normal: int,  # how many there are to take from
+    pool_abnormal: int,
+) -> tuple[int, int]:
+    """How many normal and abnormal images D_u takes: int(n * AR) abnormal ones.
 
-    `names` lists the files of each split of `SPLITS`; `masks` is (N_test, 1, H, W) bool or None; `hash` is the SHA-256 of all names and pixels.
+    Raises `ValueError` for an impossible rate or a pool too small.
     """
-    name: str
-    normal: torch.Tensor
-    unlabeled_normal: torch.Tensor
-    unlabeled_abnormal: torch.Tensor
-    test: torch.Tensor
-    labels: torch.Tensor
-    names: dict[str, list[str]]
-    masks: torch.Tensor | None
-    hash: str
-
-    @property
-    def image_size(self) -> int: return self.normal.shape[-1]
-
-    @property
-    def test_names(self) -> list[str]: return self.names["test_normal"] + self.names["test_abnormal"]
-
-    def unlabeled(self, n_unlabeled: int, anomaly_rate: float, draw: str = "first", seed: int = 0, match: str = "") -> torch.Tensor:
-        "D_u, normal images first; `draw` and `match` as in `draw_unlabeled`."
-        chosen = draw_unlabeled(self.names["unlabeled_normal"], self.names["unlabeled_abnormal"], n_unlabeled, anomaly_rate, draw, seed, match)
-        return torch.cat([pool[index] for pool, index in zip((self.unlabeled_normal, self.unlabeled_abnormal), chosen)])
-
-def unlabeled_counts(n_unlabeled: int, anomaly_rate: float, pool_normal: int, pool_abnormal: int) -> tuple[int, int]:
-    "How many normal and abnormal images D_u takes: int(n * AR) abnormal ones. Raises `ValueError` for an impossible rate or a pool too small."
     if not 0 <= anomaly_rate <= 1:
-        raise ValueError(f"anomaly_rate is {anomaly_rate}: it is the share of abnormal images in D_u, so choose it between 0 and 1.")
+        raise ValueError(f"anomaly_rate is {anomaly_rate}: it is the share of abnormal images in D_u, "
+                         "so choose it between 0 and 1.")
     if n_unlabeled < 0:
         raise ValueError(f"n_unlabeled is {n_unlabeled}: it is the number of images in D_u, so choose 0 or more.")
     abnormal = int(n_unlabeled * anomaly_rate)
     normal = n_unlabeled - abnormal
     if normal > pool_normal or abnormal > pool_abnormal:
-        raise ValueError(f"anomaly_rate {anomaly_rate} with n_unlabeled {n_unlabeled} needs {normal} normal and {abnormal} abnormal unlabeled images, but the "
-                         f"pool has {pool_normal} and {pool_abnormal}: lower n_unlabeled or change anomaly_rate.")
+        raise ValueError(f"anomaly_rate {anomaly_rate} with n_unlabeled {n_unlabeled} needs {normal} normal and "
+                         f"{abnormal} abnormal unlabeled images, but the pool has {pool_normal} and {pool_abnormal}: "
+                         "lower n_unlabeled or change anomaly_rate.")
     return normal, abnormal
 
 # %% ../../nbs/method/01_data.ipynb #c3ac840f
@@ -151,19 +168,66 @@ DRAWS = ("first", "stratified")
 
 def _take(names: list[str], n: int, draw: str, seed: int) -> list[int]:
     if draw == "first": return list(range(n))
-    order, start = sorted(range(len(names)), key=names.__getitem__), np.random.default_rng(seed).random()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    start = np.random.default_rng(seed).random()
     return sorted(order[int((i + start) * len(names) / n)] for i in range(n))
 
-def draw_unlabeled(normal: list[str], abnormal: list[str], n_unlabeled: int, anomaly_rate: float, draw: str = "first", seed: int = 0, match: str = "") -> tuple[list[int], list[int]]:
-    """Which images of the two unlabeled pools, given as file names, make up D_u: two lists of indices.
-
-    `draw`: `first` (the paper's) or `stratified` over the sorted names, from `seed`; `match`: only abnormal images whose name matches this pattern, such as `*-gl*` (all if empty).
-    Raises `ValueError` for another draw and what `unlabeled_counts` raises.
-    """
+def draw_unlabeled(
+    normal: list[str],  # the file names of the two pools
+    abnormal: list[str],
+    n_unlabeled: int,  # images in D_u
+    anomaly_rate: float,  # the share of abnormal ones, 0 to 1
+    draw: str = "first",  # first (the paper's), or stratified over the sorted names
+    seed: int = 0,  # of the stratified draw
+    match: str = "",  # only abnormal images whose name matches this pattern, such as `*-gl*`; all if empty
+) -> tuple[list[int], list[int]]:  # indices into each pool
+    "Which images make up D_u. Raises `ValueError` for another draw and what `unlabeled_counts` raises."
     if draw not in DRAWS: raise ValueError(f"draw is {draw!r}: choose {' or '.join(DRAWS)}.")
     pool = [i for i, name in enumerate(abnormal) if fnmatchcase(name, match or "*")]
     n_normal, n_abnormal = unlabeled_counts(n_unlabeled, anomaly_rate, len(normal), len(pool))
-    return _take(normal, n_normal, draw, seed), [pool[i] for i in _take([abnormal[i] for i in pool], n_abnormal, draw, seed)]
+    of_pool = _take([abnormal[i] for i in pool], n_abnormal, draw, seed)
+    return _take(normal, n_normal, draw, seed), [pool[i] for i in of_pool]
+
+# %% ../../nbs/method/01_data.ipynb #5751ec0f
+@dataclass(frozen=True)
+class Benchmark:
+    "One benchmark in memory. Images are (N, 1, H, W) uint8."
+    name: str
+    normal: torch.Tensor  # D_n
+    unlabeled_normal: torch.Tensor  # the two pools that D_u is drawn from
+    unlabeled_abnormal: torch.Tensor
+    test: torch.Tensor  # normal images first
+    labels: torch.Tensor  # (N_test,), 0 normal and 1 abnormal
+    names: dict[str, list[str]]  # the files of each split of `SPLITS`
+    masks: torch.Tensor | None  # (N_test, 1, H, W) bool, if there are any
+    hash: str  # SHA-256 of all names and pixels
+
+    @property
+    def image_size(self) -> int: return self.normal.shape[-1]
+
+    @property
+    def test_names(self) -> list[str]: return self.names["test_normal"] + self.names["test_abnormal"]
+
+    def unlabeled(
+        self,
+        n_unlabeled: int,  # images in D_u
+        anomaly_rate: float,  # the share of abnormal ones
+        draw: str = "first",  # which ones; this, `seed` and `match` as in `draw_unlabeled`
+        seed: int = 0,
+        match: str = "",
+    ) -> torch.Tensor:  # (n_unlabeled, 1, H, W) uint8
+        "D_u, normal images first."
+        pools = self.names["unlabeled_normal"], self.names["unlabeled_abnormal"]
+        normal, abnormal = draw_unlabeled(*pools, n_unlabeled, anomaly_rate, draw, seed, match)
+        return torch.cat([self.unlabeled_normal[normal], self.unlabeled_abnormal[abnormal]])
+
+# %% ../../nbs/method/01_data.ipynb #437f3a0b
+def check_image_size(image_size: int) -> int:
+    "`image_size` if the networks can halve it four times; raises `ValueError` otherwise."
+    if image_size < 16 or image_size % 16:
+        raise ValueError(f"image_size is {image_size}: the networks halve an image four times, "
+                         "so choose a multiple of 16, such as 64.")
+    return image_size
 
 # %% ../../nbs/method/01_data.ipynb #4c7f00c0
 def _stat_key(folder: Path, names: dict[str, list[str]], masks: list[Path], image_size: int) -> str:
@@ -176,20 +240,27 @@ def _content_hash(names: dict[str, list[str]], tensors: dict[str, torch.Tensor])
     for key in sorted(tensors): h.update(tensors[key].numpy().tobytes())
     return h.hexdigest()
 
-def _read_splits(folder: Path, names: dict[str, list[str]], masks: dict[str, Path], image_size: int, progress: bool) -> dict[str, torch.Tensor]:
+def _read_splits(folder: Path, names: dict, masks: dict, image_size: int, progress: bool) -> dict[str, torch.Tensor]:
     paths = [folder / "images" / n for split in names.values() for n in split]
-    tensors = dict(zip(names, read_images(paths, image_size, progress).split([len(split) for split in names.values()])))
+    images = read_images(paths, image_size, progress).split([len(split) for split in names.values()])
+    tensors = dict(zip(names, images))
     if masks:
         read = {n: torch.from_numpy(read_image(p, image_size) > 127) for n, p in masks.items()}
         empty = torch.zeros(image_size, image_size, dtype=torch.bool)
-        tensors["masks"] = torch.stack([read.get(n, empty) for n in names["test_normal"] + names["test_abnormal"]]).unsqueeze(1)
+        test = names["test_normal"] + names["test_abnormal"]
+        tensors["masks"] = torch.stack([read.get(n, empty) for n in test]).unsqueeze(1)
     return tensors
 
 # %% ../../nbs/method/01_data.ipynb #1dcb3520
-def load_benchmark(root: str | Path | None, name: str, image_size: int = 64, progress: bool = True) -> Benchmark:
-    """Benchmark `name` of the Med-AD folder `root` (see `find_root`), resized to `image_size` pixels a side.
+def load_benchmark(
+    root: str | Path | None,  # as in `find_root`
+    name: str,  # of the benchmark
+    image_size: int = 64,  # side in pixels, a multiple of 16
+    progress: bool = True,  # show a bar
+) -> Benchmark:
+    """A benchmark of the Med-AD folder, with its images resized.
 
-    Raises what `read_repartition` and `read_image` raise, and `ValueError` for an `image_size` that is not a multiple of 16.
+    Raises what `read_repartition` and `read_image` raise, and `ValueError` for a wrong `image_size`.
     """
     check_image_size(image_size)
     names = read_repartition(root, name)
@@ -204,4 +275,5 @@ def load_benchmark(root: str | Path | None, name: str, image_size: int = 64, pro
     tensors, content = cached(cache_folder() / f"{name}-{image_size}-{key[:16]}.safetensors", make)
     normal, abnormal = tensors.pop("test_normal"), tensors.pop("test_abnormal")
     labels = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
-    return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=labels, names=names, masks=tensors.pop("masks", None), hash=content, **tensors)
+    return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=labels, names=names,
+                     masks=tensors.pop("masks", None), hash=content, **tensors)

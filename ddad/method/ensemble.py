@@ -32,19 +32,23 @@ def member_job(
 ) -> Callable:  # gives the losses
     "The training of one member of an ensemble, for `Machine.run`."
     batches = image_batches(images, batch_size, *seed)
-    return lambda on_epoch, stop: fit(net, batches, _reconstruction_loss, path, schedule, on_epoch=on_epoch, stop=stop, **options)
+    def run(on_epoch, stop):
+        return fit(net, batches, _reconstruction_loss, path, schedule, on_epoch=on_epoch, stop=stop, **options)
+    return run
 
 # %% ../../nbs/method/03_ensemble.ipynb #7097ce80
-def reconstruct(nets: list[nn.Module], images: torch.Tensor, batch_size: int = 256) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Every network's reconstruction of images (N, 1, H, W), uint8 or float in [-1, 1], in float32 and in batches, on the networks' device.
-
-    Gives reconstructions (K, N, 1, H, W) and predicted variances of the same shape, or None from a backbone that predicts none.
-    """
+def reconstruct(
+    nets: list[nn.Module],  # the K networks of a module
+    images: torch.Tensor,  # (N, 1, H, W), uint8 or float in [-1, 1]
+    batch_size: int = 256,
+) -> tuple[torch.Tensor, torch.Tensor | None]:  # reconstructions (K, N, 1, H, W), and variances or None
+    "What every network makes of images, in float32 and in batches, on the networks' device."
     device, out = next(nets[0].parameters()).device, []
     with float32_exact():
         for x in images.split(batch_size):
             x = to_float(x.to(device)).contiguous(memory_format=torch.channels_last)
             recon, var = zip(*(net.eval().reconstruct(x) for net in nets))
-            out.append((torch.stack(recon).contiguous(), None if var[0] is None else torch.stack(var).contiguous()))
+            var = None if var[0] is None else torch.stack(var).contiguous()
+            out.append((torch.stack(recon).contiguous(), var))
     recon, var = zip(*out)
     return torch.cat(recon, 1), None if var[0] is None else torch.cat(var, 1)

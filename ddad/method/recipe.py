@@ -33,7 +33,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 @dataclass(frozen=True)
 class Recipe:
-    "How DDAD is trained; the defaults are the paper's (sections 3 and 4). `check` says what makes no sense."
+    "How DDAD is trained; the defaults are the paper's. `check` says what makes no sense."
     backbone: str = "AE"  # AE, AE-U or MemAE
     k: int = 3  # networks in each module
     epochs: int = 250  # of the reconstruction networks
@@ -65,14 +65,19 @@ class Recipe:
             kind = type(f.default)
             if not _is_a(getattr(self, f.name), kind):
                 raise ValueError(f"{f.name} is {getattr(self, f.name)!r}: it must be {_KINDS[kind]}.")
-        if self.k < 2: raise ValueError(f"k is {self.k}: a discrepancy needs at least 2 networks, and the paper uses 3.")
-        if self.backbone not in BACKBONES: raise ValueError(f"backbone is {self.backbone!r}: choose one of {', '.join(BACKBONES)}.")
-        if self.variant not in VARIANTS: raise ValueError(f"variant is {self.variant!r}: choose {' or '.join(VARIANTS)}.")
+        if self.k < 2:
+            raise ValueError(f"k is {self.k}: a discrepancy needs at least 2 networks, and the paper uses 3.")
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone is {self.backbone!r}: choose one of {', '.join(BACKBONES)}.")
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant is {self.variant!r}: choose {' or '.join(VARIANTS)}.")
         if wrong := set(self.refiners) - set(INPUTS):
-            raise ValueError(f"refined is {self.refined!r}, but there is no {', '.join(sorted(wrong))}: choose among {', '.join(INPUTS)}.")
+            wrong = ", ".join(sorted(wrong))
+            raise ValueError(f"refined is {self.refined!r}, but there is no {wrong}: choose among {', '.join(INPUTS)}.")
         for name in ("epochs", "refine_epochs", "latent", "width", "refine_batch_size"):
             if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: choose 1 or more.")
-        if self.batch_size < 2: raise ValueError(f"batch_size is {self.batch_size}: batch normalisation needs at least 2 images.")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size is {self.batch_size}: batch normalisation needs at least 2 images.")
         check_image_size(self.image_size)
         return self
 
@@ -81,7 +86,8 @@ def _is_a(value, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 # %% ../../nbs/method/07_recipe.ipynb #8a8106fb
-def _digest(images: torch.Tensor) -> str: return hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
+def _digest(images: torch.Tensor) -> str:
+    return hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
 
 def module_key(
     recipe: Recipe,
@@ -91,7 +97,8 @@ def module_key(
 ) -> str:
     "What the networks of a module depend on."
     settings = {name: getattr(recipe, name) for name in NETWORK}
-    return json.dumps({"module": module, "backbone": recipe.backbone, "seed": seed, **settings, "images": _digest(images)})
+    about = {"module": module, "backbone": recipe.backbone, "seed": seed, **settings, "images": _digest(images)}
+    return json.dumps(about)
 
 def refiner_key(
     recipe: Recipe,
@@ -154,9 +161,9 @@ def train_refiners(
     seed: int = 0,
     machine: Machine = Machine(),
     about: Callable[[], dict] = dict,
-    watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None,  # for display; must not change the network
+    watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None,  # for display: leaves the network be
 ) -> tuple[dict[str, nn.Module], dict[str, list[float]]]:  # networks and losses, by score
-    "Trains an ASR-Net for each refined score, side by side. Weights of both variants are saved, `recipe.variant` is given."
+    "Trains an ASR-Net a refined score, side by side. Saves the weights of both variants, gives `recipe.variant`'s."
     recipe.check()
     scores = recipe.refiners if scores is None else tuple(scores)
     if not scores: return {}, {}
@@ -196,7 +203,8 @@ def train_ddad(
 ) -> Trained:
     """Trains the NDM on D_n, the UDM on D_n and D_u together, and an ASR-Net for each of `recipe.refiners`.
 
-    Raises `ValueError` for a recipe or images that do not work and for weights of another training, `FloatingPointError` where training diverges.
+    Raises `ValueError` for a recipe or images that do not work and for weights of another training,
+    `FloatingPointError` where training diverges.
     """
     images = {"ndm": normal}
     if unlabeled is not None and len(unlabeled): images = {"udm": torch.cat([normal, unlabeled]), **images}

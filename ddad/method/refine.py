@@ -16,11 +16,17 @@ from ..core.training import Schedule, batch_order, fit, float32_exact, generator
 from .scores import image_scores, predict_maps
 
 # %% auto #0
-__all__ = ['INPUTS', 'VARIANTS', 'synthetic_anomalies', 'focal_loss', 'refiner_job', 'refined_map', 'score_images', 'refine_maps']
+__all__ = ['INPUTS', 'VARIANTS', 'synthetic_anomalies', 'focal_loss', 'refiner_job', 'refined_map', 'refine_maps', 'score_images']
 
 # %% ../../nbs/method/05_refine.ipynb #f1ed7e40
-INPUTS = {"r_dual": ("inter", "intra"), "r_intra": ("intra",), "r_inter": ("inter",), "r_image": ("image",), "r_image_dual": ("image", "inter", "intra")}
-VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a map's pixels, from the highest, whose mean is the image's score
+INPUTS = {
+    "r_dual": ("inter", "intra"),
+    "r_intra": ("intra",),
+    "r_inter": ("inter",),
+    "r_image": ("image",),
+    "r_image_dual": ("image", "inter", "intra"),
+}
+VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a refined map's pixels, from the highest on, that counts
 
 # %% ../../nbs/method/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
@@ -30,11 +36,12 @@ def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
     inside = (torch.arange(side) >= centre - half) & (torch.arange(side) < centre + half)
     return (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
 
-def synthetic_anomalies(images: torch.Tensor, g: torch.Generator, probability: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (N, 1, H, W), N >= 2, some of them with a synthetic anomaly, and its masks (N, 1, H, W) bool; all random choices drawn from `g`.
-
-    Images come as uint8 or in [-1, 1] and are given back in [-1, 1], on their own device.
-    """
+def synthetic_anomalies(
+    images: torch.Tensor,  # (N, 1, H, W), N >= 2, uint8 or in [-1, 1]
+    g: torch.Generator,  # of all random choices
+    probability: float = 0.5,  # that an image gets an anomaly
+) -> tuple[torch.Tensor, torch.Tensor]:  # images in [-1, 1], and masks (N, 1, H, W) bool
+    "Images, some of them with a synthetic anomaly, and where it is; on their own device."
     n, device = len(images), images.device
     masks = _patches(n, images.shape[-1], g) & (torch.rand(n, 1, 1, 1, generator=g) < probability)
     other = (torch.arange(n) + torch.randint(1, n, (n,), generator=g)) % n
@@ -43,30 +50,38 @@ def synthetic_anomalies(images: torch.Tensor, g: torch.Generator, probability: f
     return torch.where(masks, x + alpha * (x[other.to(device)] - x), x), masks
 
 # %% ../../nbs/method/05_refine.ipynb #6ae5ef89
-def focal_loss(probabilities: torch.Tensor, mask: torch.Tensor, gamma: float = 2.0, smooth: float = 1e-5) -> torch.Tensor:
-    """Focal loss, a scalar, of softmax `probabilities` (N, 2, H, W) against a `mask` (N, H, W) or (N, 1, H, W) of anomalous pixels.
-
-    As in the official code, `smooth` smooths the labels and is also added to the probability of the true class.
-    """
+def focal_loss(
+    probabilities: torch.Tensor,  # after the softmax, (N, 2, H, W)
+    mask: torch.Tensor,  # of anomalous pixels, (N, H, W) or (N, 1, H, W)
+    gamma: float = 2.0,  # how much an easy pixel is weighed down
+    smooth: float = 1e-5,  # smooths the labels and is added to p_t as well, as in the official code
+) -> torch.Tensor:  # a scalar
+    "The mean focal loss over all pixels."
     target = mask.reshape(probabilities[:, 1].shape).to(probabilities.dtype).clamp(smooth, 1 - smooth)
     p = (1 - target) * probabilities[:, 0] + target * probabilities[:, 1] + smooth
     return -((1 - p).pow(gamma) * p.log()).mean()
 
 # %% ../../nbs/method/05_refine.ipynb #8d70c4fa
+def _inputs_of(x, udm, ndm, inputs):
+    "What an ASR-Net is given, maps or the image itself: (N, C, H, W), on the device of the networks."
+    maps = {"image": to_float(x)}
+    if inputs != ("image",):
+        maps |= predict_maps(x, udm if "inter" in inputs else [], ndm, device=next(ndm[0].parameters()).device)
+    return torch.cat([maps[i] for i in inputs], dim=1)
+
 def _map_batches(images, udm, ndm, inputs, batch_size, seed):
     device = next(ndm[0].parameters()).device
-    udm = udm if "inter" in inputs else []
-    def maps_of(x):
-        maps = {"image": to_float(x)} if inputs == ("image",) else predict_maps(x, udm, ndm, device=device) | {"image": to_float(x)}
-        return torch.cat([maps[i] for i in inputs], dim=1)
-
     untouched = torch.empty(len(images), len(inputs), *images.shape[-2:], device=device)
-    for part, x in zip(untouched.split(1024), images.split(1024)): part.copy_(maps_of(x))  # of a part at a time, for all the maps are many times what is kept
+    for part, x in zip(untouched.split(1024), images.split(1024)):  # in parts: all maps take much more memory
+        part.copy_(_inputs_of(x, udm, ndm, inputs))
+
     def batches(epoch):
         x, masks = synthetic_anomalies(images, generator(*seed, "anomalies", epoch))
         maps = untouched.clone()
-        for touched in masks.flatten(1).any(1).nonzero().flatten().split(64): maps[touched] = maps_of(x[touched])
+        for touched in masks.flatten(1).any(1).nonzero().flatten().split(64):
+            maps[touched] = _inputs_of(x[touched], udm, ndm, inputs)
         for index in batch_order(len(images), batch_size, *seed, epoch).to(device): yield maps[index], masks[index]
+
     return batches
 
 def _refinement_loss(net, batch):
@@ -99,25 +114,43 @@ def refiner_job(
     return run
 
 # %% ../../nbs/method/05_refine.ipynb #8abb8e03
-def refined_map(net: nn.Module, maps: torch.Tensor, batch_size: int = 4) -> torch.Tensor:
-    "Each pixel's probability of being anomalous, (N, 1, H, W) in [0, 1] on the CPU, from discrepancy maps (N, C, H, W); in float32, with `net` in eval mode."
-    device = next(net.parameters()).device
+def refined_map(
+    net: nn.Module,  # an ASR-Net
+    maps: torch.Tensor,  # what it is given, (N, C, H, W)
+    batch_size: int = 4,
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1], on the CPU
+    "Each pixel's probability of being anomalous, in float32, with `net` in eval mode."
+    device, net, parts = next(net.parameters()).device, net.eval(), []
     with float32_exact():
-        return torch.cat([net.eval()(m.to(device).contiguous(memory_format=torch.channels_last)).softmax(1)[:, 1:].contiguous().cpu() for m in maps.split(batch_size)])
+        for m in maps.split(batch_size):
+            logits = net(m.to(device).contiguous(memory_format=torch.channels_last))
+            parts.append(logits.softmax(1)[:, 1:].contiguous().cpu())
+    return torch.cat(parts)
 
-def score_images(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], refiners: dict[str, nn.Module] = {}, top: dict[str, float] = {}, at_once: int = 1024) -> dict[str, torch.Tensor]:
-    """Every image score of images (N, 1, H, W): `rec_1` ... `rec_K`, `rec`, `intra`, `inter` and those of `refiners` (score to ASR-Net), each (N,) float32 on the CPU. The maps of `at_once` images are in memory at a time.
+def refine_maps(
+    nets: dict[str, nn.Module],  # refined score to ASR-Net
+    maps: dict[str, torch.Tensor],  # what they are given (see `INPUTS`), each (N, 1, H, W); `image` in [-1, 1]
+) -> dict[str, torch.Tensor]:  # by refined score, each (N, 1, H, W)
+    "The refined maps."
+    return {score: refined_map(net, torch.cat([maps[i] for i in INPUTS[score]], dim=1)) for score, net in nets.items()}
 
-    `top`: the share of a refined map's pixels that counts (see `image_scores`), 1 if not given. `inter_top` is A_inter pooled as the stable variant pools a refined map: what that pooling does without any ASR-Net.
+def score_images(
+    images: torch.Tensor,  # (N, 1, H, W), uint8 or in [-1, 1]
+    udm: list[nn.Module],  # trained networks of each module
+    ndm: list[nn.Module],
+    refiners: dict[str, nn.Module] | None = None,  # refined score to ASR-Net
+    top: dict[str, float] | None = None,  # the share of a refined map's pixels that counts, by score; 1 if not given
+    at_once: int = 1024,  # images whose maps are in memory at a time
+) -> dict[str, torch.Tensor]:  # rec_1 ... rec_K, rec, intra, inter, the refined ones, inter_top; (N,) on the CPU
+    """Every image score.
+
+    `inter_top` is A_inter pooled as the stable variant pools a refined map: what that does without any ASR-Net.
     """
-    parts = []
+    refiners, top, parts = refiners or {}, top or {}, []
     for x in images.split(at_once):
         maps = predict_maps(x, udm, ndm) | {"image": to_float(x).cpu()}
         maps |= refine_maps(refiners, maps)
-        parts.append({name: image_scores(m, top.get(name, 1.0)) for name, m in maps.items() if name != "image"})
-        if "inter" in maps: parts[-1]["inter_top"] = image_scores(maps["inter"], VARIANTS["stable"])
+        scores = {name: image_scores(m, top.get(name, 1.0)) for name, m in maps.items() if name != "image"}
+        if "inter" in maps: scores["inter_top"] = image_scores(maps["inter"], VARIANTS["stable"])
+        parts.append(scores)
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-
-def refine_maps(nets: dict[str, nn.Module], maps: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    "The refined maps of `nets` (score to ASR-Net) from the maps that they take (see `INPUTS`), each (N, 1, H, W); `image` is the image itself in [-1, 1]."
-    return {score: refined_map(net, torch.cat([maps[i] for i in INPUTS[score]], dim=1)) for score, net in nets.items()}

@@ -5,6 +5,8 @@
 # %% ../../nbs/method/04_scores.ipynb #43d3310e
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -12,42 +14,55 @@ from ..core.images import to_float
 from .ensemble import reconstruct
 
 # %% auto #0
-__all__ = ['anomaly_maps', 'member_maps', 'image_scores', 'predict_maps']
+__all__ = ['SCORE_NAMES', 'anomaly_maps', 'member_maps', 'image_scores', 'predict_maps', 'score_name']
 
 # %% ../../nbs/method/04_scores.ipynb #63c9d250
 def _std(recon: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     "`recon.std(0)`, which takes a fifth of all scoring time in PyTorch's own reduction over so few networks."
     return (recon - mean).square().sum(0).div(len(recon) - 1).sqrt()
 
-def anomaly_maps(x: torch.Tensor, udm: torch.Tensor, ndm: torch.Tensor, var: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    """The maps `rec`, `intra` and `inter`, each (N, 1, H, W).
-
-    `x`: images (N, 1, H, W) in [-1, 1]; `udm`, `ndm`: reconstructions (K, N, 1, H, W) of each module; `var`: for AE-U the NDM's mean predicted
-    variance (N, 1, H, W). Raises `ValueError` for fewer than two NDM networks.
-    """
+def anomaly_maps(
+    x: torch.Tensor,  # images (N, 1, H, W) in [-1, 1]
+    udm: torch.Tensor,  # reconstructions (K, N, 1, H, W) of each module
+    ndm: torch.Tensor,
+    var: torch.Tensor | None = None,  # for AE-U the NDM's mean predicted variance (N, 1, H, W)
+) -> dict[str, torch.Tensor]:  # rec, intra and inter, each (N, 1, H, W)
+    "The discrepancy maps. Raises `ValueError` for fewer than two NDM networks."
     if len(ndm) < 2: raise ValueError(f"The NDM has {len(ndm)} network: a discrepancy needs at least 2.")
     mu = ndm.mean(0)
     maps = {"rec": (x - mu).square(), "intra": _std(ndm, mu), "inter": (udm.mean(0) - mu).abs()}
     if var is None: return maps
     return {name: m / (var if name == "rec" else var.sqrt()) for name, m in maps.items()}
 
-def member_maps(x: torch.Tensor, ndm: torch.Tensor, var: torch.Tensor | None = None) -> torch.Tensor:
-    "The paper's baseline, each network alone: (x - reconstruction)^2, for AE-U divided by that network's own variance (K, N, 1, H, W); the same shape."
+# %% ../../nbs/method/04_scores.ipynb #2d94f0a7
+def member_maps(
+    x: torch.Tensor,  # images (N, 1, H, W) in [-1, 1]
+    ndm: torch.Tensor,  # reconstructions (K, N, 1, H, W)
+    var: torch.Tensor | None = None,  # for AE-U each network's variance (K, N, 1, H, W)
+) -> torch.Tensor:  # (K, N, 1, H, W)
+    "The reconstruction error of each network alone."
     error = (x - ndm).square()
     return error if var is None else error / var
 
-def image_scores(maps: torch.Tensor, top: float = 1.0) -> torch.Tensor:
-    "One score an image: the mean of its map, (..., 1, H, W) to (...); with `top` < 1, of that share of its pixels from the highest on."
+# %% ../../nbs/method/04_scores.ipynb #91c7d3e8
+def image_scores(
+    maps: torch.Tensor,  # (..., 1, H, W)
+    top: float = 1.0,  # the share of the pixels that counts, from the highest on
+) -> torch.Tensor:  # (...)
+    "The mean of each map."
     if top == 1: return maps.mean(dim=(-3, -2, -1))
     pixels = maps.flatten(-3)
     return pixels.topk(max(1, round(top * pixels.shape[-1])), sorted=False).values.mean(-1)
 
 # %% ../../nbs/method/04_scores.ipynb #cfe19729
-def predict_maps(images: torch.Tensor, udm: list[nn.Module], ndm: list[nn.Module], batch_size: int = 256, device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
-    """The maps `rec`, `intra`, `inter` and `rec_1` ... `rec_K` of images (N, 1, H, W), uint8 or in [-1, 1]; each (N, 1, H, W) float32 on `device`.
-
-    An empty `udm` leaves out `inter`. Computed in float32 and in batches, whatever the networks were trained in.
-    """
+def predict_maps(
+    images: torch.Tensor,  # (N, 1, H, W), uint8 or in [-1, 1]
+    udm: list[nn.Module],  # trained networks; none: no map `inter`
+    ndm: list[nn.Module],
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",  # where the maps go
+) -> dict[str, torch.Tensor]:  # rec, intra, inter and rec_1 ... rec_K, each (N, 1, H, W) float32
+    "The maps of images, computed in float32 and in batches, whatever the networks were trained in."
     parts = [_batch_maps(x, udm, ndm, batch_size, device) for x in images.split(batch_size)]
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
@@ -59,3 +74,27 @@ def _batch_maps(images, udm, ndm, batch_size, device):
     if not udm: del maps["inter"]
     members = {f"rec_{i}": m for i, m in enumerate(member_maps(x, recon, var), 1)}
     return {name: m.to(device) for name, m in {**maps, **members}.items()}
+
+# %% ../../nbs/method/04_scores.ipynb #d9471f6c
+SCORE_NAMES = {
+    "rec_single": "A_rec, single network",
+    "rec": "A_rec",
+    "intra": "A_intra",
+    "inter": "A_inter",
+    "inter_top": "A_inter, upper half",
+    "r_intra": "R_intra",
+    "r_dual": "R_dual",
+    "r_inter": "R_inter",
+    "r_image": "R_image",
+    "r_image_dual": "R_image+dual",
+}
+
+def score_name(
+    score: str,  # as in `scores.csv`: a key of `SCORE_NAMES`, rec_1 ... rec_K, or any other text
+    math: bool = False,  # its letter and index set as in the paper, for matplotlib and Markdown
+) -> str:
+    "What a score is called; one that is none of ours keeps its name."
+    alone = re.fullmatch(r"rec_(\d+)", score)
+    name = f"A_rec, network {alone[1]} alone" if alone else SCORE_NAMES.get(score, score)
+    if not math or name == score: return name
+    return re.sub(r"^([AR])_([\w+]+)", r"$\\mathcal{\1}_{\2}$", name)
