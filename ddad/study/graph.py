@@ -19,8 +19,8 @@ from .config import PRESETS, Config, stage_settings
 from .results import BENCHMARKS, Run, estimate, expand, read_runs, training_rates
 
 # %% auto #0
-__all__ = ['PAGES', 'OF_RIVALS', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan', 'make_plan', 'parameters',
-           'trained_before', 'main_tables', 'any_of']
+__all__ = ['PAGES', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan', 'make_plan',
+           'parameters', 'trained_before', 'main_tables', 'any_of']
 
 # %% ../../nbs/study/08_graph.ipynb #1f6b0a14
 def rival_methods() -> dict[str, type]:
@@ -116,6 +116,7 @@ PAGES = {  # the pages, and the experiments whose runs each one shows; all: ever
 OF_RIVALS = ("sanity", "baselines")  # pages that say nothing without other methods
 
 # seconds that a step usually takes; trainings have estimates of their own
+STARTING = 10  # a notebook's, before it trains
 USUAL = {"check": 60, "train": 900, "refine": 300, "score": 40, "epochs": 120, "rival": 1200, "page": 12, "index": 8}
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ class Plan:
         name: str = "",  # what its wildcard stands for
     ) -> float:
         "About how long a step takes: a training by earlier records, others as usual."
-        return self._estimated(rule, name) or USUAL.get(rule, USUAL["page"])
+        seconds = self._estimated(rule, name)
+        return STARTING + seconds if seconds else USUAL.get(rule, USUAL["page"])
 
     def minutes(
         self,

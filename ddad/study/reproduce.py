@@ -115,10 +115,11 @@ class Progress:
 
     @property
     def left(self) -> float:
-        "Seconds, at this machine's speed once a minute tells it."
+        "Seconds, at this machine's speed once a minute and a tenth of the work tell it."
         spent, done = time.monotonic() - self.start, self.done
-        speed = done / spent if self.finished and spent > 60 else min(os.cpu_count() or 1, 2)
-        return (self.total - done) / max(speed, 1e-9)
+        known = spent > 60 and done > self.total / 10
+        speed = done / spent if known else min(os.cpu_count() or 1, 2)
+        return (self.total - done) / speed
 
 # %% ../../nbs/study/09_reproduce.ipynb #2a7c1b1a
 class Broken(RuntimeError):
