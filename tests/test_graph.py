@@ -145,6 +145,7 @@ def test_only_pages_that_were_asked_for_and_show_something(tmp_path):
     assert plan_of(tmp_path).pages == ["benchmarks", "histograms", "maps", "training", "curves"]
     assert plan_of(tmp_path, experiments="seeds").pages == ["comparison"]
     assert plan_of(tmp_path, benchmarks="Mine").pages == []
+    assert plan_of(tmp_path, settings={"epochs": 2}).pages == [], "pages look for runs of the usual settings"
     every = plan_of(tmp_path, experiments="all", grid={name: {} for name in ("main", "members", "stable")}).pages
     assert {"compute", "localisation", "members", "stability"} <= set(every) and not {"sanity", "baselines"} & set(every)
     assert {"sanity"} <= set(plan_of(tmp_path, methods="VAE").pages)

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -163,15 +163,16 @@ class Plan:
     def _shown(self, page: str) -> list[str]:
         return list(self.request.grid) if PAGES[page] == "all" else PAGES[page]
 
-    def _shown_runs(self, page: str, benchmarks: Iterable[str]) -> set[str]:
+    def _shown_runs(self, page: str, benchmarks: Iterable[str], request: Request) -> set[str]:
         "The runs that a page is drawn from, planned or there."
-        names = {name for b in benchmarks for name in self.request.runs_of(self._shown(page), b)}
+        names = {name for b in benchmarks for name in request.runs_of(self._shown(page), b)}
         return names & {*self.runs, *(run.name for run in self.finished)}
 
     def _is_asked(self, page: str) -> bool:
         if page in OF_RIVALS and not self.rival_records: return False
         asked = set(self.request.experiments).issuperset(self._shown(page))
-        return asked and (page == "sanity" or bool(self._shown_runs(page, BENCHMARKS)))
+        usual = replace(self.request, settings={})  # pages look for runs of the usual settings
+        return asked and (page == "sanity" or bool(self._shown_runs(page, BENCHMARKS, usual)))
 
     @cached_property
     def pages(self) -> list[str]:
@@ -183,7 +184,8 @@ class Plan:
         page: str,  # a key of `PAGES`
     ) -> list[str]:
         "The files of results that a page is drawn from."
-        names = self._shown_runs(page, dict.fromkeys([*BENCHMARKS, *self.request.benchmarks]))
+        benchmarks = dict.fromkeys([*BENCHMARKS, *self.request.benchmarks])
+        names = self._shown_runs(page, benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
         if page in ("leaks", "baselines"): files += self.checks
