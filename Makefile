@@ -7,32 +7,37 @@ RUN ?= figures/runs/Phantom_AE_seed0
 ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
 READERS = start|own_data
-GRAPH = $(BIN)/snakemake -s nbs/paper/Snakefile --profile nbs/paper/profiles/local
-ASKED = --config benchmarks=$(BENCHMARK) experiments=$(EXPERIMENTS) $(if $(DATA),data='$(DATA)')
+REPRODUCE = $(BIN)/ddad-reproduce
+ASKED = --benchmark '$(BENCHMARK)' --experiments '$(EXPERIMENTS)' $(if $(DATA),--data '$(DATA)')
+STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce figures plan explore test browser test-slow notebooks benchmark lab clean
+.PHONY: help install reproduce results figures plan explore test browser test-slow notebooks benchmark lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ddad needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
+	@echo "Setting up .venv: a few minutes."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## set up .venv with the tested versions
 
-reproduce: $(INSTALLED)  ## compute from raw images, on the phantom or on BENCHMARK=... of DATA=... (EXPERIMENTS=all: every table and figure)
-	$(GRAPH) $(ASKED) $(ARGS)
-
-figures: $(INSTALLED)  ## redraw every table and figure from the results in figures/runs; trains nothing
-	$(GRAPH) --config benchmarks= $(ARGS)
+reproduce: $(INSTALLED)  ## compute from raw images into reproduced/ and compare with figures/ (BENCHMARK=... DATA=... EXPERIMENTS=all STRICT=1)
+	@$(REPRODUCE) $(ASKED) $(if $(STRICT),--strict) $(ARGS)
 
 plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
-	@$(GRAPH) $(ASKED) --dry-run $(ARGS) | awk '{print} /runtime=/ {sub(/.*runtime=/, ""); minutes += $$0} END {printf "About %.1f hours of computing on one core, judging by the records in figures/runs.\n", minutes / 60}'
+	@$(REPRODUCE) $(ASKED) --plan $(ARGS)
+
+results: $(INSTALLED)  ## for maintainers: compute BENCHMARK and EXPERIMENTS anew, into figures/
+	@$(REPRODUCE) $(ASKED) --into figures $(ARGS)
+
+figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figures/ from the committed scores; trains nothing
+	@$(REPRODUCE) --benchmark '' --into figures $(ARGS)
 
 explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or on the folder RUN=... (DATA=... for the images)
 	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
@@ -59,5 +64,5 @@ benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (D
 lab: $(INSTALLED)  ## open the notebooks
 	$(BIN)/jupyter lab nbs
 
-clean:  ## remove .venv and runs/
-	rm -rf .venv runs
+clean:  ## remove .venv, runs/ and reproduced/
+	rm -rf .venv runs reproduced

@@ -6,6 +6,7 @@ import pytest
 
 from ddad.study.command import main
 from ddad.study.config import Config
+from ddad.study.notebooks import main_notebook
 from ddad.study.run import open_run
 from ddad.method.data import load_benchmark
 
@@ -104,3 +105,20 @@ def test_a_link_that_leads_out_of_images_is_refused(discs, link, to):
 def test_a_link_to_nowhere_is_no_benchmark(discs):
     (discs / "Gone").symlink_to(discs / "nowhere")
     with pytest.raises(ValueError, match="There is no benchmark 'Gone'.*it has Discs"): load_benchmark(discs, "Gone")
+
+
+@pytest.mark.parametrize("option", ["--out", "--store"])
+def test_a_file_where_a_folder_belongs(root, tmp_path, option):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stop: main(["--data", str(root), "--benchmark", "Discs", *SMALL, "--out", str(tmp_path / "out"), option, str(tmp_path / "file")])
+    message = str(stop.value.code)
+    assert message.startswith(f"ddad-run: {option} is ") and "\n" not in message and (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("page, parameters, says", [
+    ("page.ipynb", "[1]", ["[1]", "JSON object"]), ("page.ipynb", "{k: 3}", ["no JSON", "JSON object"]), ("page.ipynb", '{"no_such": 1}', ["no parameter no_such"]), ("", "{}", ["is a folder"])])
+def test_ddad_notebook_says_what_is_wrong(tmp_path, page, parameters, says):
+    with pytest.raises(SystemExit) as stop: main_notebook(["nbs/paper/run.ipynb", str(tmp_path / page), parameters])
+    message = str(stop.value.code)
+    assert message.startswith("ddad-notebook: ") and "\n" not in message and all(s in message for s in says)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
 "The graph behind every table and figure: it plans without data, survives a kill, computes nothing twice, and its pages follow from the committed scores."
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddad.study import notebooks, results
+from ddad.study import graph, notebooks, results
 from ddad.study.config import Config
+from ddad.study.graph import Request, make_plan
 from ddad.study.notebooks import claim_gpu
+from ddad.study.reproduce import Progress, Step, main, read_events
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -101,6 +105,9 @@ def test_the_pages_follow_from_the_committed_scores(tmp_path):
     for name in committed: assert (tmp_path / "figures" / name).read_text() == (REPO / "figures" / name).read_text(), f"{name}: run `make figures` and commit what it changes"
     index = (tmp_path / "figures/index.html").read_text()
     assert "needs RSNA; see Data" in index and all(f"runs/{p.name}/" in index for p in (REPO / "figures/runs").iterdir())
+    links = {link for link in re.findall(r'(?:href|src)="([^"#]+)"', index) if "://" not in link}
+    assert links and [link for link in links if not (tmp_path / "figures" / link).exists()] == []
+    assert "flex-wrap" in index, "the navigation stays on the page"
 
 
 def test_an_estimate_comes_from_records():
@@ -122,3 +129,124 @@ def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
     locks.append(claim_gpu())
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     for lock in locks: lock.release()
+
+
+# the plan, in Python
+
+CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
+          "grid": {"main": {}, "backbones": {"backbone": ["AE", "MemAE"]}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}},
+          "store": "runs", "committed": "nowhere"}
+
+
+def plan_of(tmp_path, **changes): return make_plan(Request.of(CONFIG | {"figures": str(tmp_path)} | changes))
+
+
+def test_only_pages_that_were_asked_for_and_show_something(tmp_path):
+    assert plan_of(tmp_path).pages == ["benchmarks", "histograms", "maps", "training", "curves"]
+    assert plan_of(tmp_path, experiments="seeds").pages == ["comparison"]
+    assert plan_of(tmp_path, benchmarks="Mine").pages == []
+    assert plan_of(tmp_path, settings={"epochs": 2}).pages == [], "pages look for runs of the usual settings"
+    every = plan_of(tmp_path, experiments="all", grid={name: {} for name in ("main", "members", "stable")}).pages
+    assert {"compute", "localisation", "members", "stability"} <= set(every) and not {"sanity", "baselines"} & set(every)
+    assert {"sanity"} <= set(plan_of(tmp_path, methods="VAE").pages)
+    assert plan_of(tmp_path, pages="all").pages == list(graph.PAGES)
+
+
+def test_what_is_kept_and_what_a_benchmark_lacks(tmp_path):
+    assert list(plan_of(tmp_path, experiments="unseen").runs) == []
+    shutil.copytree(REPO / "figures/runs/Phantom_AE_seed0", tmp_path / "runs/Phantom_AE_seed0")
+    assert list(plan_of(tmp_path, experiments="seeds").runs) == ["Phantom_AE_seed0", "Phantom_AE_seed1"]
+    kept = plan_of(tmp_path, experiments="seeds", keep="true")
+    assert list(kept.runs) == ["Phantom_AE_seed1"] and list(kept.modules) == ["Phantom_AE_seed1_udm", "Phantom_AE_seed1_ndm"]
+    assert [Path(f).parent.name for f in kept.page_inputs("comparison")] == ["Phantom_AE_seed0", "Phantom_AE_seed1"]
+    assert 0 < kept.seconds("train", "Phantom_AE_seed1_udm") < 3600 and kept.minutes("train", "Phantom_AE_seed1_udm") >= 1
+    assert plan_of(tmp_path / "empty", committed="nowhere").minutes("train", "Phantom_AE_seed0_udm") == 60, "no record helps"
+
+
+def test_runs_of_the_stable_variant_are_watched(tmp_path):
+    assert [p.parent.name for p in plan_of(tmp_path, experiments="stable").watched] == ["Phantom_AE_seed0_stable"]
+
+
+# the command
+
+def reproduce(*words, env=None):
+    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, words)]
+    return subprocess.run(command, cwd=REPO, env={**os.environ, **(env or {})}, capture_output=True, text=True)
+
+
+def asked(root, place, **changes):
+    text = "{" + ", ".join(f"{k}: {v}" for k, v in (SETTINGS | dict(epochs=2, refine_epochs=1) | changes).items()) + "}"
+    return ["--benchmark", "Discs", "--data", root, "--settings", text, "--into", place / "reproduced", "--store", place / "store"]
+
+
+def git_status():
+    done = subprocess.run(["git", "status", "--porcelain"], cwd=REPO, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else "no checkout"
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--benchmark", "Foo"], ["'Foo'", "BrainTumor"]), (["--data", "/nope"], ["/nope", "no folder"]), (["--experiments", "mian"], ["'mian'", "main"]),
+    (["--methods", "Guess"], ["'Guess'", "VAE"]), (["--settings", "{epoch: 3}"], ["epoch", "epochs"]), (["--settings", "[1]"], ["{epochs: 2}"])])
+@pytest.mark.parametrize("only", [["--plan"], []])
+def test_an_unknown_name_is_one_sentence_before_anything_is_planned(words, says, only, monkeypatch, capsys):
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr("ddad.study.reproduce.make_plan", lambda request: pytest.fail("it was planned"))
+    with pytest.raises(SystemExit) as stop: main([*words, *only])
+    assert all(s in stop.value.code for s in says) and "\n" not in stop.value.code and capsys.readouterr().out == ""
+
+
+def test_the_plan_is_a_table(tmp_path):
+    done = reproduce("--plan", "--benchmark", "RSNA,BrainTumor", "--experiments", "all", "--into", tmp_path / "r", "--store", tmp_path / "s", env={"DDAD_DATA": str(tmp_path / "nowhere")})
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) < 15 and any("train networks" in line for line in lines) and "in all" in lines[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reproduction_is_quiet_and_leaves_the_tree_alone(root, tmp_path):
+    before = git_status()
+    done = reproduce(*asked(root, tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    assert len(lines) < 60 and len(set(filter(None, lines))) == len(list(filter(None, lines))), "no line comes twice"
+    assert sum(bool(re.search(r"^ *\d+/\d+  .+: \d+ s, (about .+ left|the last one)$", line)) for line in lines) == 6, "one line a step"
+    assert "R_dual" in done.stdout and str(tmp_path / "reproduced/index.html") in done.stdout
+    log = (tmp_path / "reproduced/graph.log").read_text()
+    assert "Finished jobid" in log and "TCP" not in log
+    assert git_status() == before
+    again = reproduce(*asked(root, tmp_path))
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout
+
+
+def test_a_step_that_fails_has_the_last_word(discs, tmp_path):
+    (discs / "Discs/images/test_normal_03.png").write_text("no image")
+    done = reproduce(*asked(discs, tmp_path))
+    *_, sentence, where = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1 and "test_normal_03.png cannot be read as an image" in sentence and "Traceback" not in done.stderr
+    assert Path(where.partition(": ")[2]).is_file()
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
+    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, asked(root, tmp_path, epochs=4000))]
+    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("store/modules/*/*unfinished*")) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
+    jobs = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and err.strip() == "Broken off: the same command goes on where it stopped." and "Traceback" not in out
+    assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
+
+
+def test_what_is_left_follows_from_what_is_expected():
+    steps = [Step("train", "udm", "", 300), Step("score", "run", "", 100)]
+    progress = Progress(steps)
+    assert progress.done == 0 and progress.left > 100
+    progress.starts(3, steps[0])
+    assert progress.ends(3)[0] == steps[0] and progress.ends(7) is None and progress.done == pytest.approx(300)
+
+
+def test_progress_bars_in_the_log_hide_no_step():
+    lines = ["training:  50%|#####     | 1/2 [Wed Nov 25 02:15:18 2026]", "localrule page_maps:", "    output: figures/maps.md", "    log: figures/maps.ipynb", "    jobid: 9", "    resources: tmpdir=/tmp, runtime=5",
+             "rule all:", "    input: figures/index.html", "    jobid: 0", "    resources: tmpdir=/tmp", "Finished jobid: 9 (Rule: page_maps)"]
+    assert list(read_events(lines)) == [("starts", 9, Step("page_maps", "maps", "figures/maps.ipynb")), ("ends", 9, None)]

@@ -35,3 +35,18 @@ def test_the_run_notebook_takes_every_setting():
     from dataclasses import fields
     from ddad.study.config import Config
     assert {f.name for f in fields(Config)} | {"data_root", "out", "store"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+
+
+def test_the_run_notebook_is_found_from_anywhere(tmp_path, monkeypatch):
+    from ddad.study.notebooks import notebook_path
+    monkeypatch.chdir(REPO)
+    assert notebook_path("run") == Path("nbs/paper/run.ipynb")
+    monkeypatch.chdir(tmp_path)
+    assert notebook_path("run") == REPO / "nbs/paper/run.ipynb"
+
+
+def test_an_installed_package_carries_its_notebooks(tmp_path, monkeypatch):
+    from ddad.study import notebooks
+    package = tmp_path / "site-packages/ddad/__init__.py"
+    monkeypatch.setattr(notebooks, "find_spec", lambda name: type("Spec", (), {"origin": str(package)}))
+    assert notebooks.notebook_path("run") == package.parent / "notebooks/run.ipynb"

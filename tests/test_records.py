@@ -41,3 +41,8 @@ def test_the_readme_shows_the_committed_tables():
     readme = (root / "README.md").read_text()
     tables = [root / "figures/comparison.md", root / "figures/leaks_groups.md", *sorted(root.glob("benchmarks/*.md"))]
     for table in tables: assert table.read_text() in readme, table
+
+
+def test_a_missing_value_leaves_nothing_in_a_table():
+    root = Path(__file__).parents[1]
+    for table in [root / "README.md", *root.glob("figures/*.md")]: assert "+nan" not in table.read_text(), table

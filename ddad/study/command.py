@@ -14,35 +14,53 @@ from pathlib import Path
 from ..method.data import load_benchmark
 from ..datasets.phantom import PHANTOM
 from .config import Config, PRESETS
-from .notebooks import NotebookFailed, execute
-from .run import _check_run, check_data
+from .notebooks import NotebookFailed, execute, notebook_path
+from .run import check_data, check_run
+
 
 # %% auto #0
-__all__ = ['NOTEBOOK', 'run', 'main']
+__all__ = ['run', 'main']
 
 # %% ../../nbs/study/03_command.ipynb #2581322c
-NOTEBOOK = "nbs/paper/run.ipynb"
-
 def _arguments() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="ddad-run", description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the pictures.",
-                                epilog="A run that was broken off goes on where it stopped when the same command is given again.")
-    p.add_argument("--data", default=None, help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs none)")
-    p.add_argument("--out", default=None, help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs from the paper's settings)")
-    p.add_argument("--store", default=None, help="a folder of weights that runs share; what it has is not trained again (default: the run's own folder)")
-    p.add_argument("--notebook", default=NOTEBOOK, help=f"the notebook to execute (default: {NOTEBOOK})")
+    p = argparse.ArgumentParser(
+        prog="ddad-run",
+        description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the "
+                    "pictures.",
+        epilog="A run that was broken off goes on where it stopped when the same command is given again.")
+    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs "
+                                  "none)")
+    p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs "
+                                 "from the paper's settings)")
+    p.add_argument("--store", help="a folder of weights that runs share; what it has is not trained again (default: "
+                                   "the run's own folder)")
+    p.add_argument("--notebook", help="the notebook to execute (default: the study's run.ipynb)")
+    preset = {name for settings in PRESETS.values() for name in settings}
     for f in fields(Config):
-        kind = type(f.default)
-        default = "the benchmark's preset" if any(f.name in preset for preset in PRESETS.values()) else f.default
-        if kind is bool: p.add_argument(f"--{f.name.replace('_', '-')}", action=argparse.BooleanOptionalAction, default=None)
-        else: p.add_argument(f"--{f.name.replace('_', '-')}", type=kind, default=None, help=f"default: {default}")
+        option, kind = f"--{f.name.replace('_', '-')}", type(f.default)
+        if kind is bool:
+            p.add_argument(option, action=argparse.BooleanOptionalAction)
+        else:
+            usual = "the benchmark's preset" if f.name in preset else f.default
+            p.add_argument(option, type=kind, help=f"default: {usual}")
     return p
 
-def run(notebook: str, data: str | None, out: str | None, config: Config, store: str | None = None, progress: bool = True) -> Path:
-    "Executes the run's notebook and gives the run's folder; raises before anything is written if settings or data are wrong."
-    content = load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress).hash
+def run(
+    notebook: str | Path,
+    data: str | None,  # the Med-AD folder; None: as in `ddad.study.run.check_data`
+    out: str | None,  # the run's folder; None: by the configuration's name in runs/
+    config: Config,
+    store: str | None = None,  # a folder of weights that runs share
+    progress: bool = True,  # show progress bars
+) -> Path:  # the run's folder
+    "Executes the run's notebook; raises before anything is written if settings or data are wrong."
     folder = Path(out or f"runs/{config.name}")
-    _check_run(folder, config, content)
-    execute(notebook, folder / "run.ipynb", asdict(config) | {"data_root": data, "out": str(folder), "store": store}, progress)
+    if folder.is_file(): raise ValueError(f"--out is {folder}, which is a file: name a folder for the run.")
+    if store and Path(store).is_file(): raise ValueError(f"--store is {store}, which is a file: name a folder.")
+    content = load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress).hash
+    check_run(folder, config, content)
+    parameters = asdict(config) | {"data_root": data, "out": str(folder), "store": store}
+    execute(notebook, folder / "run.ipynb", parameters, progress)
     return folder
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = vars(_arguments().parse_args(argv))
     data, out, store, notebook = (options.pop(k) for k in ("data", "out", "store", "notebook"))
     try:
-        folder = run(notebook, data, out, Config.of(options.pop("benchmark") or PHANTOM, **options), store)
-    except (ValueError, OSError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
+        config = Config.of(options.pop("benchmark") or PHANTOM, **options)
+        folder = run(notebook or notebook_path("run"), data, out, config, store)
+    except KeyboardInterrupt: sys.exit("ddad-run: Broken off; the same command goes on where it stopped.")
+    except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(f"Pictures, scores and the executed notebook: {folder}")
+

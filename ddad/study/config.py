@@ -18,16 +18,27 @@ from ..datasets.phantom import PHANTOM
 __all__ = ['PRESETS', 'Config', 'stage_settings']
 
 # %% ../../nbs/study/00_config.ipynb #48060b3f
-PRESETS = {"RSNA": dict(n_unlabeled=4000), "VinCXR": dict(n_unlabeled=4000), "LAG": dict(n_unlabeled=1500), "BrainTumor": dict(n_unlabeled=1000),
-           "BrainTumorLeakFree": dict(n_unlabeled=990), "NIH": dict(n_unlabeled=500), "Kermany": dict(n_unlabeled=800), "LGG": dict(n_unlabeled=366), "ODIR": dict(n_unlabeled=1500),
-           PHANTOM: dict(n_unlabeled=500, epochs=60, refine_epochs=15)}
+PRESETS = {
+    "RSNA": dict(n_unlabeled=4000),
+    "VinCXR": dict(n_unlabeled=4000),
+    "LAG": dict(n_unlabeled=1500),
+    "BrainTumor": dict(n_unlabeled=1000),
+    "BrainTumorLeakFree": dict(n_unlabeled=990),
+    "NIH": dict(n_unlabeled=500),
+    "Kermany": dict(n_unlabeled=800),
+    "LGG": dict(n_unlabeled=366),
+    "ODIR": dict(n_unlabeled=1500),
+    PHANTOM: dict(n_unlabeled=500, epochs=60, refine_epochs=15),
+}
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
-_NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch", "lr": "lr", "precision": ""}
+_NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch",
+            "lr": "lr", "precision": ""}
 
 _UNLABELED = {"n_unlabeled": "n", "anomaly_rate": "ar", "draw": "", "match": "only"}
 
-_REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine-batch", "refine_lr": "refine-lr", "refine_weight_decay": "refine-wd"}
+_REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine-batch", "refine_lr": "refine-lr",
+               "refine_weight_decay": "refine-wd"}
 
 @dataclass(frozen=True)
 class Config(Recipe):
@@ -40,23 +51,31 @@ class Config(Recipe):
     n_unlabeled: int = 1000  # size of D_u
     anomaly_rate: float = 0.6  # share of abnormal images in it
     draw: str = "first"  # which images those are, see `ddad.method.data.draw_unlabeled`
-    match: str = ""
+    match: str = ""  # only unlabeled abnormal images whose name matches this pattern; empty: all
     device: str = "auto"
     compile: bool = False
     workers: int = 0  # networks side by side on a CPU; 0: one a core
     test_curve: int = 0  # R_dual's AUC on the test set every so many epochs, for display alone; 0: never
 
     @classmethod
-    def of(cls, benchmark: str = PHANTOM, **settings) -> Config:
-        "The preset of `benchmark` changed by `settings` (None: leave as it is). Raises `ValueError` for what makes no sense."
+    def of(
+        cls,
+        benchmark: str = PHANTOM,
+        **settings,  # fields by name; None: as in the preset
+    ) -> Config:
+        "The preset of `benchmark` changed by `settings`. Raises `ValueError` for what makes no sense."
         known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(settings) - set(known)):
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
             raise ValueError(f"There is no setting {', '.join(unknown)}: choose among {', '.join(known)}.")
         given = {k: v for k, v in settings.items() if v is not None}
         return cls(**{"benchmark": benchmark, **PRESETS.get(benchmark, {}), **given}).check()
 
     @classmethod
-    def recorded(cls, settings: dict) -> Config:
+    def recorded(
+        cls,
+        settings: dict,  # `config` of a record
+    ) -> Config:
         """The configuration of a record, to look at what was found with it. Raises what `of` raises.
 
         It is for whichever device this machine has, and without settings that are not known any more.
@@ -72,31 +91,50 @@ class Config(Recipe):
         pick_precision(self.precision, pick_device(self.device))
         return self
 
-    def machine(self, progress: bool = True) -> Machine:
+    def machine(
+        self,
+        progress: bool = True,  # show a progress bar
+    ) -> Machine:
         "Where and how the run is computed."
         return Machine(self.device, self.workers or None, self.compile, progress)
 
     def _named(self, *groups: dict[str, str]) -> str:
         usual = Config(benchmark=self.benchmark, **PRESETS.get(self.benchmark, {}))
-        changed = [short + re.sub(r"[^\w.+-]", "", str(getattr(self, f))) for group in groups for f, short in group.items() if getattr(self, f) != getattr(usual, f)]
-        return "_".join([self.benchmark, self.backbone, f"seed{self.seed}", *changed])
+        short = {field: text for group in groups for field, text in group.items()}
+        changed = [field for field in short if getattr(self, field) != getattr(usual, field)]
+        parts = [short[field] + re.sub(r"[^\w.+-]", "", str(getattr(self, field))) for field in changed]
+        return "_".join([self.benchmark, self.backbone, f"seed{self.seed}", *parts])
 
     @property
     def name(self) -> str:
         "Of the run: benchmark, backbone, seed, and whatever differs from the benchmark's preset."
         return self._named(_NETWORK, _UNLABELED, _REFINEMENT, {"variant": ""})
 
-    def module_name(self, module: str) -> str:
-        "Of a module's weights: what they depend on alone, so one NDM serves every D_u and one ensemble every smaller K."
+    def module_name(
+        self,
+        module: str,  # udm or ndm
+    ) -> str:
+        "Of a module's weights: what they depend on alone, so one NDM serves every D_u, one ensemble every smaller K."
         return f"{self._named(_NETWORK, _UNLABELED if module == 'udm' else {})}_{module}"
 
-    def refiner_name(self, score: str) -> str:
+    def refiner_name(
+        self,
+        score: str,  # r_dual, or another key of `ddad.method.refine.INPUTS`
+    ) -> str:
         "Of an ASR-Net's weights; both variants come from one training."
         return f"{self._named(_NETWORK, _UNLABELED if 'inter' in INPUTS[score] else {}, _REFINEMENT)}_{score}"
 
 # %% ../../nbs/study/00_config.ipynb #b193d516
-def stage_settings(config: Config, what: str) -> dict:
-    "Of `config`, only what a module (`udm`, `ndm`) or an ASR-Net (by its score) depends on: a change of anything else trains nothing anew."
-    needs_unlabeled = "udm" in (needed_modules(what) if what in INPUTS else (what,))
-    groups = (_NETWORK, _UNLABELED if needs_unlabeled else {}, _REFINEMENT if what in INPUTS else {"k": "k"})
-    return {f: getattr(config, f) for f in ("benchmark", "backbone", "seed", *(f for group in groups for f in group))} | ({} if needs_unlabeled else {"n_unlabeled": 0})
+def stage_settings(
+    config: Config,
+    what: str,  # a module (udm, ndm), or a refined score for its ASR-Net
+) -> dict:
+    "Of `config`, only what this training depends on: a change of anything else trains nothing anew."
+    refined = what in INPUTS
+    modules = needed_modules(what) if refined else (what,)
+    names = ["benchmark", "backbone", "seed", *_NETWORK]
+    if "udm" in modules: names += _UNLABELED
+    names += _REFINEMENT if refined else ["k"]
+    settings = {name: getattr(config, name) for name in names}
+    return settings if "udm" in modules else settings | {"n_unlabeled": 0}
+

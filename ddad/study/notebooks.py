@@ -13,15 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
+from ..core.extras import needed
 from ..core.storage import alone, written
 
 # %% auto #0
-__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'claim_gpu', 'main_notebook']
+__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'main_notebook']
 
 # %% ../../nbs/study/02_notebooks.ipynb #80a1c494
 def clean_notebook(path: Path) -> None:
@@ -32,9 +34,11 @@ def clean_notebook(path: Path) -> None:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
-    home = re.compile(re.escape(str(Path.cwd())) + "/?|" + re.escape(str(Path.home())))
-    text = home.sub(lambda m: "~" if m[0] == str(Path.home()) else "", json.dumps(nb, indent=1, ensure_ascii=False))
+    here, home = str(Path.cwd()), str(Path.home())
+    folders = re.compile(re.escape(here) + "/?|" + re.escape(home))
+    text = folders.sub(lambda m: "~" if m[0] == home else "", json.dumps(nb, indent=1, ensure_ascii=False))
     with written(path) as part: part.write_text(text + "\n", encoding="utf-8")
+
 
 # %% ../../nbs/study/02_notebooks.ipynb #bbb9f751
 # glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
@@ -43,31 +47,78 @@ MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALL
 class NotebookFailed(RuntimeError):
     "A cell of a notebook raised; the message names the notebook, the cell and the error."
 
-def execute(notebook: str | Path, page: str | Path, parameters: dict, progress: bool = True) -> Path:
-    """Runs `notebook` through papermill with `parameters`, writes the executed copy to `page` and cleans it.
+def execute(
+    notebook: str | Path,
+    page: str | Path,  # where the executed copy goes
+    parameters: dict,  # values by name, for the cell tagged `parameters`
+    progress: bool = True,  # hand on what the notebook writes to stderr
+) -> Path:  # the page
+    """Runs `notebook` through papermill with `parameters` and cleans the executed copy.
 
-    A page that another process is executing is waited for. Raises `FileNotFoundError` for a missing notebook, `ValueError` for a parameter that it does not have, `NotebookFailed` where a cell raises; the copy is there in that case too.
+    A page that another process is executing is waited for. Raises `FileNotFoundError` for a missing notebook,
+    `ValueError` for a parameter that it does not have and for a page that is a folder, `NotebookFailed` where a cell
+    raises; the copy is there in that case too.
     """
-    import nbclient
-    import papermill
-    if not Path(notebook).is_file(): raise FileNotFoundError(f"There is no notebook {notebook}: run this from the repository's root.")
-    if unknown := set(parameters) - set(papermill.inspect_notebook(str(notebook))):
-        raise ValueError(f"{notebook} has no parameter {', '.join(sorted(unknown))}: add it to the cell tagged `parameters`.")
-    for name, value in MALLOC.items(): os.environ.setdefault(name, value)
+    papermill = needed("papermill", "paper")
     page = Path(page)
-    unfinished, failed = page.with_name(f"{page.stem}.unfinished.ipynb"), None
+    if page.is_dir(): raise ValueError(f"{page} is a folder: name the file that the executed notebook goes to.")
+    if not Path(notebook).is_file():
+        raise FileNotFoundError(f"There is no notebook {notebook}: name one, or run this from the repository's root.")
+    unknown = set(parameters) - set(papermill.inspect_notebook(str(notebook)))
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"{notebook} has no parameter {names}: add it to the cell tagged `parameters`.")
+    for name, value in MALLOC.items(): os.environ.setdefault(name, value)
+    unfinished = page.with_name(f"{page.stem}.unfinished.ipynb")
     with alone(page):
-        try:
-            papermill.execute_notebook(str(notebook), str(unfinished), parameters, progress_bar=False, log_output=False, stderr_file=sys.stderr if progress else None, kernel_name="python3")
-            clean_notebook(unfinished)
-        except papermill.PapermillExecutionError as e: failed = f"cell {e.exec_count} of {notebook} failed with {e.ename}: {e.evalue}"
-        except nbclient.exceptions.DeadKernelError: failed = f"the process of {notebook} was killed, for want of memory perhaps: give the same command again to go on"
+        failed = _run_cells(notebook, unfinished, parameters, progress)
         if unfinished.is_file(): unfinished.replace(page)
     if failed: raise NotebookFailed(f"{failed}\nThe executed notebook is kept for reading: {page}")
     return page
 
+def _run_cells(notebook: str | Path, unfinished: Path, parameters: dict, progress: bool) -> str:
+    "Executes the notebook; what failed, in one sentence, or nothing."
+    papermill, nbclient = needed("papermill", "paper"), needed("nbclient.exceptions", "paper")
+    errors = sys.stderr if progress else None
+    with tempfile.TemporaryDirectory(prefix="ddad-", ignore_cleanup_errors=True) as folder:
+        try:
+            papermill.execute_notebook(str(notebook), str(unfinished), parameters, progress_bar=False, log_output=False,
+                                       stderr_file=errors, kernel_name="python3", config=_kernel_settings(folder))
+            clean_notebook(unfinished)
+        except papermill.PapermillExecutionError as e:
+            said = " ".join(str(e.evalue).split())
+            return f"cell {e.exec_count} of {notebook} failed with {e.ename}: {said}"
+        except nbclient.DeadKernelError:
+            return (f"the process of {notebook} was killed, for want of memory perhaps: "
+                    "give the same command again to go on")
+    return ""
+
+def _kernel_settings(folder: str):
+    "The kernel speaks through files in `folder` where the system can, not through ports that others may listen to."
+    settings = needed("traitlets.config", "paper").Config()
+    if os.name == "posix" and len(folder) < 80:  # the name of a socket has about 100 characters
+        settings.KernelManager.transport = "ipc"
+        settings.KernelManager.connection_file = f"{folder}/kernel.json"
+    return settings
+
+
+# %% ../../nbs/study/02_notebooks.ipynb #a2f4d871
+def notebook_path(
+    name: str,  # run, train, refine, ...
+) -> Path:
+    "A notebook of the study: in `nbs/paper` beside the package, else in the installed package; relative if below here."
+    package = Path(find_spec("ddad").origin).parent
+    path = package.parent / "nbs/paper" / f"{name}.ipynb"
+    if not path.is_file(): path = package / "notebooks" / f"{name}.ipynb"
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+# %% ../../nbs/study/02_notebooks.ipynb #d0b7a6e4
 def claim_gpu() -> FileLock | None:
-    "Where there are several GPUs, waits for a free one, holds its lock and makes it the only one that this process and its notebooks see."
+    """Where there are several GPUs, waits for a free one; this process and its notebooks then see no other.
+
+    Gives the lock, which holds the GPU until the process ends.
+    """
     if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.device_count() < 2: return None
     while True:
         for i in range(torch.cuda.device_count()):
@@ -78,13 +129,26 @@ def claim_gpu() -> FileLock | None:
             return lock
         time.sleep(1)
 
+def _parameters(text: str) -> dict:
+    "What the command line says of parameters; raises `ValueError` where it is no JSON object."
+    remedy = """give a JSON object such as '{"seed": 1}'"""
+    try: found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"The parameters {text!r:.60} are no JSON: {remedy}.") from None
+    if not isinstance(found, dict): raise ValueError(f"The parameters {text!r:.60} have no names: {remedy}.")
+    return found
+
 def main_notebook(argv: Sequence[str] | None = None) -> None:
     "Entry point of `ddad-notebook`."
     p = argparse.ArgumentParser(prog="ddad-notebook", description="Execute a parameterized notebook through papermill.")
-    p.add_argument("notebook")
+    p.add_argument("notebook", help="the notebook, such as nbs/paper/run.ipynb")
     p.add_argument("page", help="where the executed notebook goes")
-    p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as JSON")
+    p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as a JSON object")
     a = p.parse_args(argv)
-    gpu = claim_gpu()  # held until this process ends
-    try: execute(a.notebook, a.page, json.loads(a.parameters))
-    except (ValueError, OSError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
+    try:
+        parameters = _parameters(a.parameters)
+        gpu = claim_gpu()  # held until this process ends
+        execute(a.notebook, a.page, parameters)
+    except KeyboardInterrupt: sys.exit("ddad-notebook: Broken off; the same command goes on.")
+    except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
+

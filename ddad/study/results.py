@@ -20,19 +20,22 @@ from .config import Config
 
 # %% auto #0
 __all__ = ['BENCHMARKS', 'expand', 'Run', 'read_runs', 'select', 'training_rates', 'estimate', 'over_seeds', 'over_setting',
-           'cell', 'needs']
+           'cell', 'signed', 'needs']
 
 # %% ../../nbs/study/04_results.ipynb #10d9bae0
 BENCHMARKS = ("RSNA", "VinCXR", "LAG", "BrainTumor", "CXAD", PHANTOM)  # the paper's, and ours
 
-def expand(grid: dict[str, dict], experiments: Iterable[str], benchmark: str, settings: dict | None = None) -> dict[str, Config]:
-    """The runs of `experiments`, by name. `grid`: experiment -> setting -> value or list of values; `settings` goes before both the grid and the preset.
-
-    Raises `ValueError` for an experiment that the grid lacks, and what `Config.of` raises.
-    """
+def expand(
+    grid: dict[str, dict],  # experiment -> setting -> value or list of values
+    experiments: Iterable[str],
+    benchmark: str,
+    settings: dict | None = None,  # they go before both the grid and the preset
+) -> dict[str, Config]:
+    "The runs of `experiments`, by name. Raises `ValueError` for an experiment that the grid lacks and a wrong setting."
     runs = {}
     for experiment in experiments:
-        if experiment not in grid: raise ValueError(f"There is no experiment {experiment!r}: choose among {', '.join(grid)} or all.")
+        if experiment not in grid:
+            raise ValueError(f"There is no experiment {experiment!r}: choose among {', '.join(grid)} or all.")
         axes = {k: v if isinstance(v, list) else [v] for k, v in (grid[experiment] or {}).items()}
         for values in product(*axes.values()):
             config = Config.of(benchmark, **{**dict(zip(axes, values)), **(settings or {})})
@@ -41,6 +44,7 @@ def expand(grid: dict[str, dict], experiments: Iterable[str], benchmark: str, se
 
 def _merge(a: Config, b: Config) -> Config:
     return Config.of(**{**vars(a), "refined": ",".join(dict.fromkeys(a.refiners + b.refiners))})
+
 
 # %% ../../nbs/study/04_results.ipynb #cf1b6dcb
 @dataclass(frozen=True)
@@ -61,57 +65,93 @@ class Run:
     @property
     def labels(self) -> np.ndarray: return np.array(self.scores["label"])
 
-    def columns(self, score: str) -> list[list[float]]:
-        "The columns of `scores.csv` that make up a score: those of the networks alone for `rec_single`, else one, or none that the run does not have."
-        return [v for name, v in self.scores.items() if (name.startswith("rec_") if score == "rec_single" else name == score)]
+    def columns(
+        self,
+        score: str,  # a column of scores.csv, or rec_single: those of the networks alone
+    ) -> list[list[float]]:
+        "The columns of `scores.csv` that make up a score; none that the run does not have."
+        if score == "rec_single": return [v for name, v in self.scores.items() if name.startswith("rec_")]
+        return [self.scores[score]] if score in self.scores else []
 
-    def value(self, score: str, metric: Callable = metrics.auc) -> float:
-        "The metric of one score; `rec_single` is the mean over the networks alone. NaN for a score that the run does not have."
+    def value(
+        self,
+        score: str,  # as for `columns`; rec_single is the mean over the networks alone
+        metric: Callable = metrics.auc,  # of scores and labels
+    ) -> float:  # NaN for a score that the run does not have
+        "The metric of one score."
         values = [metric(column, self.labels) for column in self.columns(score)]
         return float(np.mean(values)) if values else float("nan")
 
-def read_runs(folder: str | Path) -> list[Run]:
+def read_runs(
+    folder: str | Path,  # of runs, such as figures/runs
+) -> list[Run]:
     "All finished runs in `folder`, by name. Raises `ValueError` naming a record that cannot be read."
-    runs = []
-    for path in sorted(Path(folder).glob("*/record.json")):
-        record = read_json(path, "restore it, or delete that run's folder and compute it again")
-        try: Config.recorded(record["config"])
-        except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} is no record of a run ({reason(e)}): restore it, or delete that run's folder and compute it again.") from None
-        runs.append(Run(path.parent, record))
-    return runs
+    return [_read_run(path) for path in sorted(Path(folder).glob("*/record.json"))]
 
-def select(runs: Iterable[Run], **settings) -> list[Run]:
-    "The runs whose configuration has these settings (those not named: the benchmark's preset), seeds in order. `None` stands for any value."
+def _read_run(path: Path) -> Run:
+    remedy = "restore it, or delete that run's folder and compute it again"
+    record = read_json(path, remedy)
+    try: Config.recorded(record["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"{path} is no record of a run ({reason(e)}): {remedy}.") from None
+    return Run(path.parent, record)
+
+_CHOOSES = ("backbone", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
+            "latent", "width", "variant")
+
+def select(
+    runs: Iterable[Run],
+    **settings,  # None stands for any value; what is not named is as in the benchmark's preset
+) -> list[Run]:
+    "The runs whose configuration has these settings, seeds in order."
     def fits(run):
         usual = vars(Config.of(run.config["benchmark"]))
-        wanted = {f: usual[f] for f in ("backbone", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size", "latent", "width", "variant")} | settings
-        return all(v is None or run.config.get(f, usual[f]) == v for f, v in wanted.items())
+        wanted = {name: usual[name] for name in _CHOOSES} | settings
+        return all(v is None or run.config.get(name, usual[name]) == v for name, v in wanted.items())
     return sorted(filter(fits, runs), key=lambda r: r.config["seed"])
 
-# %% ../../nbs/study/04_results.ipynb #cc603f19
-def _images_seen(config: dict, images: dict, network: str) -> int:
-    if network.startswith("r_"): return images["normal"] * config["refine_epochs"]
-    return (images["normal"] + (config["n_unlabeled"] if network.startswith("udm") else 0)) * config["epochs"]
 
-def training_rates(runs: Iterable[Run]) -> dict[tuple[str, str], float]:
-    "Seconds per image and epoch by (`network` or `refiner`, backbone), the median over all networks of the records."
+# %% ../../nbs/study/04_results.ipynb #cc603f19
+def _images_seen(config: dict, images: int, network: str) -> int:
+    "In all epochs of a training on so many known-normal images."
+    if network.startswith("r_"): return images * config["refine_epochs"]
+    if network.startswith("udm"): images += config["n_unlabeled"]
+    return images * config["epochs"]
+
+def training_rates(
+    runs: Iterable[Run],
+) -> dict[tuple[str, str], float]:  # by (network or refiner, backbone)
+    "Seconds per image and epoch, the median over all networks of the records."
     found = {}
     for run in runs:
         for name, about in run.record.get("training", {}).items():
-            if about.get("seconds"):
-                key = "refiner" if name.startswith("r_") else "network", run.config["backbone"]
-                found.setdefault(key, []).append(about["seconds"] / _images_seen(run.config, run.record["images"], name))
+            if not about.get("seconds"): continue
+            kind = "refiner" if name.startswith("r_") else "network"
+            seen = _images_seen(run.config, run.record["images"]["normal"], name)
+            found.setdefault((kind, run.config["backbone"]), []).append(about["seconds"] / seen)
     return {key: float(np.median(values)) for key, values in found.items()}
 
-def estimate(config: Config, what: str, rates: dict[tuple[str, str], float], images: int = 1000) -> float | None:
-    "Seconds to train a module (`udm`, `ndm`: K networks in turn) or the ASR-Net of a refined score; `images`: size of D_n. None where no record helps."
-    kind = "refiner" if what in config.refiners else "network"
-    rate = rates.get((kind, config.backbone)) or next((r for (k, _), r in rates.items() if k == kind), None)
-    return rate and rate * _images_seen(vars(config), {"normal": images}, what) * (1 if kind == "refiner" else config.k)
+def estimate(
+    config: Config,
+    what: str,  # a module (udm, ndm: K networks in turn), or a refined score for its ASR-Net
+    rates: dict[tuple[str, str], float],  # of `training_rates`
+    images: int = 1000,  # size of D_n
+) -> float | None:
+    "Seconds of a training; None where no record helps."
+    kind, networks = ("refiner", 1) if what in config.refiners else ("network", config.k)
+    of_kind = [rate for (k, _), rate in rates.items() if k == kind]
+    rate = rates.get((kind, config.backbone)) or next(iter(of_kind), None)
+    return rate and rate * _images_seen(vars(config), images, what) * networks
+
 
 # %% ../../nbs/study/04_results.ipynb #b847f6a4
-def over_seeds(runs: Sequence[Run], score: str, metric: Callable = metrics.auc) -> dict | None:
-    """`mean`, `std` (over seeds; NaN for one), `low` and `high` (95 % bootstrap interval over test images of the mean), `n` seeds; None where no run has the score.
+def over_seeds(
+    runs: Sequence[Run],
+    score: str,  # as for `Run.columns`
+    metric: Callable = metrics.auc,
+) -> dict | None:
+    """`mean`, `std` (over seeds; NaN for one), `low` and `high` (95 % bootstrap interval over test images of the mean),
+    `n` seeds; None where no run has the score.
 
     For `rec_single` the mean and std are over all networks alone of all seeds.
     """
@@ -119,24 +159,51 @@ def over_seeds(runs: Sequence[Run], score: str, metric: Callable = metrics.auc) 
     if not scored: return None
     values = [metric(*s) for s in scored]
     intervals = [metrics.bootstrap_interval(metric, *s) for s in scored]
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "n": sum(bool(r.columns(score)) for r in runs),
-            "low": float(np.mean([i[0] for i in intervals])), "high": float(np.mean([i[1] for i in intervals]))}
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+        "n": sum(bool(r.columns(score)) for r in runs),
+        "low": float(np.mean([low for low, _ in intervals])),
+        "high": float(np.mean([high for _, high in intervals])),
+    }
 
-def over_setting(runs: Iterable[Run], benchmark: str, setting: str, scores: Iterable[str]) -> dict:
-    "`over_seeds` of each score for each value of a setting: value -> score -> summary. The same seeds at every value, so that a difference is not one of seeds."
+def over_setting(
+    runs: Iterable[Run],
+    benchmark: str,
+    setting: str,  # a field of `Config`
+    scores: Iterable[str],
+) -> dict:  # value -> score -> summary
+    "`over_seeds` of each score for each value of a setting; the same seeds at every value, so none makes a difference."
     found = select(runs, benchmark=benchmark, **{setting: None})
     at = {v: [r for r in found if r.config[setting] == v] for v in sorted({r.config[setting] for r in found})}
     seeds = set.intersection(*({r.config["seed"] for r in group} for group in at.values())) if at else set()
-    return {v: {s: over_seeds([r for r in group if r.config["seed"] in seeds], s) for s in scores} for v, group in at.items()}
+    same = {v: [r for r in group if r.config["seed"] in seeds] for v, group in at.items()}
+    return {v: {s: over_seeds(group, s) for s in scores} for v, group in same.items()}
 
-def cell(summary: dict | None, digits: int = 3) -> str:
-    "One cell of a table: mean ± std [interval] (n seeds)."
+def cell(
+    summary: dict | None,  # of `over_seeds`
+    digits: int = 3,
+) -> str:
+    "One cell of a table: mean ± std [interval]."
     if summary is None: return ""
     spread = "" if np.isnan(summary["std"]) else f" ± {summary['std']:.{digits}f}"
     return f"{summary['mean']:.{digits}f}{spread} [{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
 
+def signed(
+    difference: float | None,
+    digits: int = 3,
+) -> str:
+    "A difference with its sign; nothing for None and NaN, which is what a missing value leaves."
+    if difference is None or np.isnan(difference): return ""
+    return f"{difference:+.{digits}f}"
+
+
 # %% ../../nbs/study/04_results.ipynb #3fd82d0e
-def needs(benchmark: str, runs: Iterable[Run]) -> str:
+def needs(
+    benchmark: str,
+    runs: Iterable[Run],
+) -> str:
     "What an empty place in a table says."
     if any(r.config["benchmark"] == benchmark for r in runs): return "not run yet"
     return f"needs {benchmark}; see Data" if benchmark != PHANTOM else "not run yet"
+

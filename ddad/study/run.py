@@ -21,42 +21,69 @@ from ..datasets.phantom import benchmark_root
 from .config import Config
 
 # %% auto #0
-__all__ = ['check_data', 'open_run', 'module_images', 'weights_folder', 'train_run', 'refine_run', 'training_record',
+__all__ = ['check_data', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run', 'training_record',
            'write_record']
 
 # %% ../../nbs/study/01_run.ipynb #a67fedff
-def check_data(config: Config, data_root: str | Path | None = None) -> Path:
-    "The root, once the repartition is found to be whole and large enough for `config`; raises what `read_repartition` and `unlabeled_counts` raise."
+def check_data(
+    config: Config,
+    data_root: str | Path | None = None,  # as in `ddad.datasets.phantom.benchmark_root`
+) -> Path:  # the root
+    """Looks whether the repartition is whole, and large enough for `config`.
+
+    Raises what `read_repartition` and `draw_unlabeled` raise, and `ValueError` for too few images to fill a batch.
+    """
     root = benchmark_root(config.benchmark, data_root)
     pools = read_repartition(root, config.benchmark)
-    draw_unlabeled(pools["unlabeled_normal"], pools["unlabeled_abnormal"], config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)
-    for what, size in (("batch_size", config.batch_size), ("refine_batch_size", config.refine_batch_size)):
-        if len(pools["normal"]) < size: raise ValueError(f"{what} is {size}, but {config.benchmark} has {len(pools['normal'])} known-normal images: lower it.")
+    draw_unlabeled(pools["unlabeled_normal"], pools["unlabeled_abnormal"], config.n_unlabeled, config.anomaly_rate,
+                   config.draw, config.seed, config.match)
+    images = len(pools["normal"])
+    for setting in ("batch_size", "refine_batch_size"):
+        size = getattr(config, setting)
+        if images < size:
+            raise ValueError(f"{setting} is {size}, but {config.benchmark} has {images} known-normal images: lower it.")
     return root
+
 
 # %% ../../nbs/study/01_run.ipynb #36a39cb6
 _FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
 
-def open_run(folder: str | Path, config: Config, data_hash: str) -> Path:
-    "The run's folder, made or taken up again, and this process's alone until it ends: another one that opens it waits. Raises `ValueError` where it holds a run of other settings or other data."
+_held, _until_the_end = set(), ExitStack()  # the runs that this process writes, and their locks
+
+def open_run(
+    folder: str | Path,
+    config: Config,
+    data_hash: str,  # `hash` of the benchmark
+) -> Path:
+    """The run's folder, made or taken up again, and this process's alone until it ends: another one waits for it.
+
+    Raises `ValueError` where the folder holds a run of other settings or other data.
+    """
     folder = Path(folder)
-    if (held := folder.resolve() / "run") not in _held:
+    held = folder.resolve() / "run"
+    if held not in _held:
         _until_the_end.enter_context(alone(held))
         _held.add(held)
-    _check_run(folder, config, data_hash)
+    check_run(folder, config, data_hash)
     write_json(folder / "config.json", {**asdict(config), "data_hash": data_hash})
     return folder
 
-_held, _until_the_end = set(), ExitStack()  # the runs that this process writes, and their locks
-
-def _check_run(folder: Path, config: Config, data_hash: str) -> None:
-    "Raises `ValueError` where the folder holds a run of other settings or other data."
-    path, ours, usual = folder / "config.json", {**asdict(config), "data_hash": data_hash}, vars(Config())
+def check_run(folder: Path, config: Config, data_hash: str) -> None:
+    "Raises `ValueError` where the folder holds a run of other settings or other data, or is a file."
+    if folder.is_file(): raise ValueError(f"{folder} is a file: name a folder for the run.")
+    path = folder / "config.json"
     if not path.is_file(): return
     theirs = read_json(path, "restore it, or delete that folder")
-    if not isinstance(theirs, dict): raise ValueError(f"{path} is no configuration: restore it, or delete that folder.")
-    differ = [k for k in ours if k not in _FREE and theirs.get(k, usual.get(k)) != ours[k]]
-    if differ: raise ValueError(f"{folder} holds another run ({differ[0]} {theirs.get(differ[0], usual.get(differ[0]))!r:.99} there, {ours[differ[0]]!r:.99} asked): choose another output folder or delete that one.")
+    if not isinstance(theirs, dict):
+        raise ValueError(f"{path} is no configuration: restore it, or delete that folder.")
+    ours = {**asdict(config), "data_hash": data_hash}
+    theirs = {**vars(Config()), **theirs}  # older records lack newer settings
+    for name in ours:
+        there, asked = theirs.get(name), ours[name]
+        if name not in _FREE and there != asked:
+            raise ValueError(f"{folder} holds another run ({name} {there!r:.99} there, {asked!r:.99} asked): "
+                             "choose another output folder or delete that one.")
+
 
 # %% ../../nbs/study/01_run.ipynb #47344317
 def module_images(
@@ -66,7 +93,8 @@ def module_images(
 ) -> torch.Tensor:  # (N, 1, H, W) uint8
     "What a module is trained on: D_n, and D_u too for the `udm`."
     if module == "ndm": return data.normal
-    return torch.cat([data.normal, data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)])
+    drawn = data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)
+    return torch.cat([data.normal, drawn])
 
 def weights_folder(
     config: Config,
@@ -82,25 +110,26 @@ def weights_folder(
 def train_run(
     config: Config,
     data: Benchmark,
-    folder: str | Path,
-    store: str | Path | None = None,
+    folder: str | Path,  # the run's
+    store: str | Path | None = None,  # a folder of weights that runs share
     modules: Sequence[str] = MODULES,
-    progress: bool = True,
+    progress: bool = True,  # show a progress bar
 ) -> tuple[dict[str, list], dict[str, list[float]]]:  # networks by module, and losses by network
     "`ddad.method.recipe.train_modules` for a run."
     images = {m: module_images(config, data, m) for m in modules}
     places = {m: weights_folder(config, m, folder, store) for m in modules}
-    return train_modules(config, images, places, seed=config.seed, machine=config.machine(progress), about=about_training)
+    return train_modules(config, images, places, seed=config.seed, machine=config.machine(progress),
+                         about=about_training)
 
 def refine_run(
     config: Config,
     data: Benchmark,
     modules: dict[str, list],  # the trained networks
-    folder: str | Path,
-    store: str | Path | None = None,
+    folder: str | Path,  # the run's
+    store: str | Path | None = None,  # a folder of weights that runs share
     scores: Sequence[str] | None = None,  # None: all refined scores of the run
-    watch: Callable = lambda score, epoch, net: None,
-    progress: bool = True,
+    watch: Callable = lambda score, epoch, net: None,  # called after each epoch
+    progress: bool = True,  # show a progress bar
 ) -> tuple[dict, dict[str, list[float]]]:  # ASR-Nets and losses, by score
     "`ddad.method.recipe.train_refiners` for a run."
     scores = config.refiners if scores is None else tuple(scores)
@@ -109,7 +138,11 @@ def refine_run(
     return train_refiners(config, images, modules, places, scores=scores, seed=config.seed,
                           machine=config.machine(progress), about=about_training, watch=watch)
 
-def training_record(config: Config, folder: str | Path, store: str | Path | None = None) -> dict[str, dict]:
+def training_record(
+    config: Config,
+    folder: str | Path,  # the run's
+    store: str | Path | None = None,  # a folder of weights that runs share
+) -> dict[str, dict]:  # by network
     "Of each trained network, what its file says: seconds, commit, processor, peak memory in MB, when it was finished."
     places = {f"{m}_{i}": weights_folder(config, m, folder, store) for m in MODULES for i in range(1, config.k + 1)}
     places |= {s: weights_folder(config, s, folder, store) for s in config.refiners}
@@ -117,11 +150,26 @@ def training_record(config: Config, folder: str | Path, store: str | Path | None
     return {name: {k: v for k, v in header.items() if k != "losses"} for name, header in headers.items()}
 
 # %% ../../nbs/study/01_run.ipynb #c87d2f67
-def write_record(folder: str | Path, config: Config, data: Benchmark, stages: Stages, **more) -> dict:
-    "Writes `record.json` and gives its content; its presence says that the run, or the stage, is finished."
+def write_record(
+    folder: str | Path,
+    config: Config,
+    data: Benchmark,
+    stages: Stages,  # seconds and memory of each stage
+    **more,  # further entries by name
+) -> dict:  # the record
+    "Writes `record.json`; its presence says that the run, or the stage, is finished."
     device = pick_device(config.device)
-    record = {"config": asdict(config), "precision": pick_precision(config.precision, device), "commit": commit(), "data_hash": data.hash,
-              "images": {k: len(v) for k, v in data.names.items()}, **environment(device), "finished": now(),
-              "stages": stages.record, **more}
+    record = {
+        "config": asdict(config),
+        "precision": pick_precision(config.precision, device),
+        "commit": commit(),
+        "data_hash": data.hash,
+        "images": {k: len(v) for k, v in data.names.items()},
+        **environment(device),
+        "finished": now(),
+        "stages": stages.record,
+        **more,
+    }
     write_json(Path(folder) / "record.json", record)
     return record
+
