@@ -150,10 +150,10 @@ def over_seeds(
     score: str,  # as for `Run.columns`
     metric: Callable = metrics.auc,
 ) -> dict | None:
-    """`mean`, `std` (over seeds; NaN for one), `low` and `high` (95 % bootstrap interval over test images of the mean),
-    `n` seeds; None where no run has the score.
+    """What the seeds of one configuration found; None where no run has the score.
 
-    For `rec_single` the mean and std are over all networks alone of all seeds.
+    `mean`; `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the mean;
+    `n` seeds. For `rec_single` the mean and std are over all networks alone of all seeds.
     """
     scored = [(column, r.labels) for r in runs for column in r.columns(score)]
     if not scored: return None
