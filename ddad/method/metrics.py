@@ -275,7 +275,7 @@ def single_network(
 
 # %% ../../nbs/method/06_metrics.ipynb #4279b1c7
 def _name(row: dict) -> str:
-    if row["score"] == "rec_single": return f"{SCORE_NAMES['rec_single']} (mean ± std over {row['k']})"
+    if row["score"] == "rec_single": return f"{SCORE_NAMES['rec_single']} (mean ± std over {row['k']} networks)"
     return score_name(row["score"])
 
 def _cell(row: dict, metric: str, digits: int) -> str:

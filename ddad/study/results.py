@@ -97,7 +97,7 @@ def _read_run(path: Path) -> Run:
     return Run(path.parent, record)
 
 _CHOOSES = ("backbone", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
-            "latent", "width", "variant")
+            "latent", "width", "variant", "precision")
 
 def select(
     runs: Iterable[Run],
@@ -152,17 +152,17 @@ def over_seeds(
 ) -> dict | None:
     """What the seeds of one configuration found; None where no run has the score.
 
-    `mean`; `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the mean;
-    `n` seeds. For `rec_single` the mean and std are over all networks alone of all seeds.
+    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the mean;
+    `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
     """
-    scored = [(column, r.labels) for r in runs for column in r.columns(score)]
+    scored = [r for r in runs if r.columns(score)]
     if not scored: return None
-    values = [metric(*s) for s in scored]
-    intervals = [metrics.bootstrap_interval(metric, *s) for s in scored]
+    values = [r.value(score, metric) for r in scored]
+    intervals = [metrics.bootstrap_interval(metric, column, r.labels) for r in scored for column in r.columns(score)]
     return {
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-        "n": sum(bool(r.columns(score)) for r in runs),
+        "n": len(scored),
         "low": float(np.mean([low for low, _ in intervals])),
         "high": float(np.mean([high for _, high in intervals])),
     }
@@ -184,7 +184,7 @@ def cell(
     summary: dict | None,  # of `over_seeds`
     digits: int = 3,
 ) -> str:
-    "One cell of a table: mean ± std [interval]."
+    "One cell of a table: mean ± std over seeds [interval]."
     if summary is None: return ""
     spread = "" if np.isnan(summary["std"]) else f" ± {summary['std']:.{digits}f}"
     return f"{summary['mean']:.{digits}f}{spread} [{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
