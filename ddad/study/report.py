@@ -12,6 +12,7 @@ import html
 import io
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from .config import Config
 from .results import Run, read_runs, select
 
 # %% auto #0
-__all__ = ['SCORES', 'ENOUGH', 'Tolerance', 'half_width', 'Row', 'Stage', 'family', 'authors_value', 'last_losses',
+__all__ = ['SCORES', 'ENOUGH', 'Tolerance', 'half_width', 'Row', 'number', 'Stage', 'family', 'authors_value', 'last_losses',
            'loss_tolerance', 'Comparison', 'compare', 'seed_strip', 'headline', 'notes', 'about', 'seed_table',
            'terminal', 'markdown_report', 'html_report', 'report', 'main']
 
@@ -61,7 +62,8 @@ def half_width(
     pattern = r"rec_\d+" if score == "rec_single" else re.escape(score)
     rows = [r for r in run.record.get("results", []) if re.fullmatch(pattern, r["score"])]
     if not rows or "auc_low" not in rows[0]:
-        raise ValueError(f"{run.folder / 'record.json'} has no interval of {score}: restore it, or compute that run again.")
+        path = run.folder / "record.json"
+        raise ValueError(f"{path} has no interval of {score}: restore it, or compute that run again.")
     return float(np.mean([(r["auc_high"] - r["auc_low"]) / 2 for r in rows]))
 
 # %% ../../nbs/study/07_report.ipynb #7e900a08
@@ -89,15 +91,16 @@ class Row:
 
     def cells(self) -> dict[str, str]:
         "The row of the table, as text."
-        shown = {"score": SCORES[self.score], "yours": _number(self.yours), "committed": _number(self.committed),
+        shown = {"score": SCORES[self.score], "yours": number(self.yours), "committed": number(self.committed),
                  "trainings: mean (range)": "", "authors'": self.theirs, "difference": "", "tolerance": ""}
         if len(self.seeds) > 1:
-            shown["trainings: mean (range)"] = f"{np.mean(self.seeds):.3f} ({min(self.seeds):.3f} to {max(self.seeds):.3f})"
+            spread = f"{min(self.seeds):.3f} to {max(self.seeds):.3f}"
+            shown["trainings: mean (range)"] = f"{np.mean(self.seeds):.3f} ({spread})"
         if self.tolerance and not np.isnan(self.yours): shown["difference"] = f"{self.difference:+.3f}"
         if self.tolerance: shown["tolerance"] = f"{self.tolerance.width:.3f}, {self.tolerance.why}"
         return shown | {"verdict": self.verdict}
 
-def _number(value: float) -> str: return "" if np.isnan(value) else f"{value:.3f}"
+def number(value: float) -> str: return "" if np.isnan(value) else f"{value:.3f}"
 
 @dataclass(frozen=True)
 class Stage:
@@ -132,7 +135,9 @@ def authors_value(
     for r in rows("reported"):
         if (r["score"], r["metric"]) == (name, "AUC") and r["anomaly_rate"] in ("", str(c["anomaly_rate"])):
             return f"{float(r['value']):.3f} published"
-    name = {"rec": r"rec \(ensemble\)", "rec_single": r"rec \(network \d+ alone\)", "r_dual": r"r_dual \(last epoch\)"}.get(score, score)
+    theirs = {"rec": r"rec \(ensemble\)", "rec_single": r"rec \(network \d+ alone\)",
+              "r_dual": r"r_dual \(last epoch\)"}
+    name = theirs.get(score, score)
     values = [float(r["AUC"]) for r in rows("official_rerun") if re.fullmatch(name, r["score"])]
     return f"{np.mean(values):.3f} code" if values else ""
 
@@ -149,9 +154,9 @@ def loss_tolerance(
     committed: Run,
     relatives: Iterable[Run],
 ) -> Tolerance:
-    "Of the loss that a network ends with: from the networks of its module in the family, else a tenth of the committed one."
-    module = lambda name: re.sub(r"_\d+$", "", name)
-    pool = [loss for r in relatives for name, loss in last_losses(r).items() if module(name) == module(network)]
+    "Of the loss that a network ends with: from the networks of its module in the family, else a tenth of the loss."
+    module = re.compile(re.sub(r"_\d+$", "", network) + r"(_\d+)?")
+    pool = [loss for r in relatives for name, loss in last_losses(r).items() if module.fullmatch(name)]
     if len(pool) >= ENOUGH: return Tolerance.of_seeds(pool, "networks")
     loss = last_losses(committed)[network]
     return Tolerance(loss, 0.1 * abs(loss), "share", "10 %")
@@ -165,14 +170,15 @@ def _names_stage(run: Run, committed: Run) -> Stage:
 
 def _pixels_stage(run: Run, committed: Run) -> Stage:
     ours, theirs = (str(r.record.get("data_hash"))[:8] for r in (run, committed))
-    if run.record.get("data_hash") == committed.record.get("data_hash"): return Stage("pixels", "same", f"data hash {ours}")
+    same = run.record.get("data_hash") == committed.record.get("data_hash")
+    if same: return Stage("pixels", "same", f"data hash {ours}")
     return Stage("pixels", "another route", f"data hash {ours}, committed {theirs}")
 
 def _losses_stage(run: Run, committed: Run, relatives: list[Run]) -> Stage:
     ours, theirs = last_losses(run), last_losses(committed)
     shared = {name: loss_tolerance(name, committed, relatives) for name in ours if name in theirs}
     if not shared: return Stage("losses", "not compared", "no curves.csv on both sides")
-    apart = lambda name: abs(ours[name] - shared[name].center) / max(shared[name].width, 1e-9)
+    def apart(name): return abs(ours[name] - shared[name].center) / max(shared[name].width, 1e-9)
     wrong = [name for name, t in shared.items() if not t.holds(ours[name])]
     worst = max(wrong or shared, key=apart)
     t = shared[worst]
@@ -205,20 +211,23 @@ class Comparison:
         return [r for r in rows if not (np.isnan(r.yours) and np.isnan(r.committed))]
 
     def _row(self, score: str) -> Row:
-        value = lambda run: run.value(score) if run else float("nan")
-        committed, seeds, tolerance = value(self.committed), [value(r) for r in self.relatives], None
-        seeds = tuple(v for v in seeds if not np.isnan(v))
+        committed = self.committed.value(score) if self.committed else float("nan")
+        seeds = tuple(v for v in (r.value(score) for r in self.relatives) if not np.isnan(v))
+        tolerance = None
         if self.committed and len(seeds) >= ENOUGH: tolerance = Tolerance.of_seeds(seeds)
-        elif not np.isnan(committed): tolerance = Tolerance(committed, half_width(self.committed, score), "interval", "95 % interval")
-        return Row(score, value(self.run), committed, seeds, authors_value(self.run, score, self.folder), tolerance)
+        elif not np.isnan(committed):
+            tolerance = Tolerance(committed, half_width(self.committed, score), "interval", "95 % interval")
+        theirs = authors_value(self.run, score, self.folder)
+        return Row(score, self.run.value(score), committed, seeds, theirs, tolerance)
 
     @cached_property
     def stages(self) -> list[Stage]:
         "From images to scores, in order."
         if self.committed is None: return []
         maps, refined = ([r for r in self.rows if r.score.startswith("r_") == late] for late in (False, True))
-        return [_names_stage(self.run, self.committed), _pixels_stage(self.run, self.committed),
-                _losses_stage(self.run, self.committed, self.relatives), _scores_stage("maps", maps), _scores_stage("scores", refined)]
+        both = self.run, self.committed
+        return [_names_stage(*both), _pixels_stage(*both), _losses_stage(*both, self.relatives),
+                _scores_stage("maps", maps), _scores_stage("scores", refined)]
 
     @property
     def wrong(self) -> list[str]:
@@ -262,9 +271,12 @@ def seed_strip(comparison: Comparison, ax=None):
     ax.set_xlabel("test AUC", fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    kinds = (("bfloat16", "o", plots.NORMAL, plots.NORMAL), ("float32", "o", plots.NORMAL, "white"), ("yours", "D", plots.ABNORMAL, plots.ABNORMAL))
-    marks = [plt.Line2D([], [], marker=m, linestyle="", color=c, markerfacecolor=f, markersize=5, label=n) for n, m, c, f in kinds]
-    ax.figure.legend(handles=marks, fontsize=8, frameon=False, loc="outside upper center", ncols=3, handletextpad=0.1, columnspacing=1)
+    kinds = (("bfloat16", "o", plots.NORMAL, plots.NORMAL), ("float32", "o", plots.NORMAL, "white"),
+             ("yours", "D", plots.ABNORMAL, plots.ABNORMAL))
+    look = dict(linestyle="", markersize=5)
+    marks = [plt.Line2D([], [], marker=m, color=c, markerfacecolor=f, label=n, **look) for n, m, c, f in kinds]
+    ax.figure.legend(handles=marks, fontsize=8, frameon=False, loc="outside upper center", ncols=3,
+                     handletextpad=0.1, columnspacing=1)
     return ax
 
 # %% ../../nbs/study/07_report.ipynb #7e900a19
@@ -282,47 +294,61 @@ def _difference(c: Comparison) -> str:
     return f"{', '.join(c.wrong)} of {c.run.name} (the first stage that differs: {c.first.name})"
 
 def notes(found: Sequence[Comparison]) -> list[str]:
-    "What the reader has to know: pixels by another route, runs without a counterpart, and why the tolerances are what they are."
-    said = [f"Pixels of {c.run.name} come by another route than ours: {s.found}." for c in found for s in c.stages if s.verdict == "another route"]
+    "What the reader has to know: pixels by another route, runs without a counterpart, why the tolerances are so wide."
+    other = [(c.run.name, s.found) for c in found for s in c.stages if s.verdict == "another route"]
+    said = [f"Pixels of {name} come by another route than ours: {what}." for name, what in other]
     alone = [c.run.name for c in found if c.committed is None]
     if alone: said.append(f"Nothing committed to compare with: {', '.join(alone)}.")
     kinds = {r.tolerance.kind for c in found for r in c.rows if r.tolerance}
     if "seeds" in kinds: said.append(_why_seeds(found))
     if "interval" in kinds:
-        said.append(f"95 % interval: fewer than {ENOUGH} trainings are committed, so a score may lie half of the committed run's interval over test "
-                    "images from it. That knows nothing of seeds and processors, which may do more.")
+        said.append(
+            f"95 % interval: fewer than {ENOUGH} trainings are committed, so a score may lie half of the committed "
+            "run's interval over test images from it. That knows nothing of seeds and processors, which may do more.")
     return said
 
 def _why_seeds(found: Sequence[Comparison]) -> str:
-    relatives = {r.name: r for c in found for r in c.relatives if any(row.tolerance and row.tolerance.kind == "seeds" for row in c.rows)}
+    judged = [c for c in found if any(row.tolerance and row.tolerance.kind == "seeds" for row in c.rows)]
+    relatives = {r.name: r for c in judged for r in c.relatives}
     counts = Counter(r.record.get("precision", "unknown arithmetic") for r in relatives.values())
-    said = (f"3 sd: three standard deviations over the committed trainings ({', '.join(f'{n} in {p}' for p, n in sorted(counts.items()))}), around their "
-            "mean, as another processor changes a score as another seed does.")
-    pairs = [(a, b) for a in relatives.values() for b in relatives.values()
-             if replace(Config.recorded(a.config), precision="auto") == replace(Config.recorded(b.config), precision="auto")
-             and (a.record.get("precision"), b.record.get("precision")) == ("bfloat16", "float32")]
-    pairs = [(a.value("r_dual"), b.value("r_dual"), a.config["seed"]) for a, b in pairs]
-    pairs = [p for p in pairs if not np.isnan(p[0] - p[1])]
+    counted = ", ".join(f"{n} in {kind}" for kind, n in sorted(counts.items()))
+    said = (f"3 sd: three standard deviations over the committed trainings ({counted}), around their mean, "
+            "as another processor changes a score as another seed does.")
+    pairs = _twins(relatives.values())
     if not pairs: return said
     a, b, seed = max(pairs, key=lambda p: abs(p[0] - p[1]))
     return f"{said} Arithmetic alone moves R_dual of seed {seed} from {a:.3f} (bfloat16) to {b:.3f} (float32)."
 
+def _twins(runs: Iterable[Run]) -> list[tuple[float, float, int]]:
+    "R_dual in bfloat16 and in float32, and the seed, of trainings that differ in nothing else."
+    found = {}
+    for run in runs:
+        value = run.value("r_dual")
+        same = replace(Config.recorded(run.config), precision="auto")
+        if not np.isnan(value): found.setdefault(same, {})[run.record.get("precision")] = value
+    return [(v["bfloat16"], v["float32"], c.seed) for c, v in found.items() if {"bfloat16", "float32"} <= set(v)]
+
 def about(c: Comparison) -> str:
     "What yours and the committed run were computed with, and how alike they are image by image."
-    made = lambda r: f"{r.record.get('precision', 'unknown arithmetic')}, {r.record.get('processor') or 'unknown processor'}"
-    if c.committed is None: return f"yours: {made(c.run)}"
-    return f"yours: {made(c.run)}; committed: {made(c.committed)}; {_alike(c.run, c.committed)}"
+    if c.committed is None: return f"yours: {_made(c.run)}"
+    return f"yours: {_made(c.run)}; committed: {_made(c.committed)}; {_alike(c.run, c.committed)}"
+
+def _made(run: Run) -> str:
+    return f"{run.record.get('precision', 'unknown arithmetic')}, {run.record.get('processor') or 'unknown processor'}"
 
 def _alike(run: Run, committed: Run) -> str:
     shared = [s for s in run.scores if s in committed.scores and s not in ("image", "label")]
     if run.scores["image"] != committed.scores["image"]: return "other images"
     same = sum(run.scores[s] == committed.scores[s] for s in shared)
-    return "equal to the last digit" if same == len(shared) else f"{same} of {len(shared)} columns equal to the last digit"
+    if same == len(shared): return "equal to the last digit"
+    return f"{same} of {len(shared)} columns equal to the last digit"
 
 def seed_table(c: Comparison) -> list[dict]:
     "A row a committed training of the family and one of yours: AUC by score; none where only one is committed."
     if len(c.relatives) < 2: return []
-    row = lambda whose, run: {"training": whose, "arithmetic": run.record.get("precision", ""), **{SCORES[r.score]: _number(run.value(r.score)) for r in c.rows}}
+    def row(whose, run):
+        values = {SCORES[r.score]: number(run.value(r.score)) for r in c.rows}
+        return {"training": whose, "arithmetic": run.record.get("precision", ""), **values}
     return [row("yours", c.run), *(row(f"seed {r.config['seed']}", r) for r in c.relatives)]
 
 # %% ../../nbs/study/07_report.ipynb #7e900a21
@@ -334,10 +360,14 @@ def _aligned(rows: Sequence[dict]) -> list[str]:
 def terminal(found: Sequence[Comparison]) -> str:
     "The report as text: tables of up to three runs, else a line a run."
     lines = [headline(found), ""]
-    if len(found) > 3: lines += _aligned([{"run": c.run.name, "verdict": c.verdict, "what": ", ".join(c.wrong)} for c in found])
+    if len(found) > 3:
+        lines += [*_aligned([{"run": c.run.name, "verdict": c.verdict, "what": ", ".join(c.wrong)} for c in found]), ""]
     else:
-        for c in found: lines += [f"{c.run.name} (AUC; {about(c)})", *_aligned([r.cells() for r in c.rows]), *_strip_lines(c), *_stage_lines(c), ""]
-    return "\n".join(lines + notes(found)).rstrip()
+        for c in found:
+            lines += [*textwrap.wrap(f"{c.run.name} (AUC; {about(c)})", 120), *_aligned([r.cells() for r in c.rows])]
+            lines += [*_strip_lines(c), *_stage_lines(c), ""]
+    for note in notes(found): lines += textwrap.wrap(note, 120)
+    return "\n".join(lines).rstrip()
 
 def _strip_lines(c: Comparison) -> list[str]:
     last = next((r.score for r in c.rows[::-1] if len(r.seeds) > 1), None)
@@ -345,7 +375,8 @@ def _strip_lines(c: Comparison) -> list[str]:
     by_kind = {}
     for r in c.relatives:
         if not np.isnan(v := r.value(last)): by_kind.setdefault(r.record.get("precision", "?"), []).append(f"{v:.3f}")
-    return [f"{SCORES[last]} of the committed trainings: " + "; ".join(f"{kind} {' '.join(values)}" for kind, values in sorted(by_kind.items()))]
+    listed = "; ".join(f"{kind} {' '.join(values)}" for kind, values in sorted(by_kind.items()))
+    return textwrap.wrap(f"{SCORES[last]} of the committed trainings: {listed}", 120)
 
 def _stage_lines(c: Comparison) -> list[str]:
     if c.verdict != "differs": return []
@@ -362,14 +393,19 @@ def markdown_report(found: Sequence[Comparison]) -> str:
 
 # %% ../../nbs/study/07_report.ipynb #7e900a22
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:1.5em auto;padding:0 1em;color:#1f2937}
-h1,h2{line-height:1.2;overflow-wrap:anywhere}.differs{color:#b3401a;font-weight:600}.reproduced{color:#1d6b3c;font-weight:600}
-table{border-collapse:collapse;font-size:14px;margin:1em 0}td,th{border-bottom:1px solid #e5e7eb;padding:.25em .6em;text-align:left}
-.pair{display:flex;flex-wrap:wrap;gap:1em}figure{flex:1 1 300px;max-width:460px;margin:0}img{width:100%}figcaption{font-weight:600}
-@media(max-width:700px){thead{display:none}tr{display:block;border-bottom:2px solid #9ca3af;padding:.4em 0}td{display:block;border:0;padding:.1em 0}
-td:empty{display:none}td::before{content:attr(data-name) ": ";color:#6b7280}}"""
+h1,h2{line-height:1.2;overflow-wrap:anywhere}
+.differs{color:#b3401a;font-weight:600}.reproduced{color:#1d6b3c;font-weight:600}
+table{border-collapse:collapse;font-size:14px;margin:1em 0}
+td,th{border-bottom:1px solid #e5e7eb;padding:.25em .6em;text-align:left}
+.pair{display:flex;flex-wrap:wrap;gap:1em}figure{flex:1 1 300px;max-width:460px;margin:0}
+img{width:100%}figcaption{font-weight:600}
+@media(max-width:700px){thead{display:none}tr{display:block;border-bottom:2px solid #9ca3af;padding:.4em 0}
+td{display:block;border:0;padding:.1em 0}td:empty{display:none}
+td::before{content:attr(data-name) ": ";color:#6b7280}}"""
 
 def _html_table(rows: Sequence[dict]) -> str:
-    cell = lambda name, value: f'<td data-name="{html.escape(name)}"{_colour(value)}>{html.escape(str(value))}</td>'
+    def cell(name, value):
+        return f'<td data-name="{html.escape(name)}"{_colour(value)}>{html.escape(str(value))}</td>'
     head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
     body = "".join(f"<tr>{''.join(cell(n, v) for n, v in row.items())}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -381,7 +417,9 @@ def _figure(fig, caption: str) -> str:
     fig.savefig(out, format="png", dpi=150, metadata={"Software": None})
     plt.close(fig)
     picture = base64.b64encode(out.getvalue()).decode()
-    return f'<figure><figcaption>{html.escape(caption)}</figcaption><img alt="{html.escape(caption)}" src="data:image/png;base64,{picture}"></figure>'
+    said = html.escape(caption)
+    image = f'<img alt="{said}" src="data:image/png;base64,{picture}">'
+    return f"<figure><figcaption>{said}</figcaption>{image}</figure>"
 
 def _drawn(run: Run) -> dict[str, list[float]]: return {s: run.scores[s] for s in SCORES if s in run.scores}
 
@@ -396,20 +434,26 @@ def _histograms(run: Run):
 def _roc(run: Run): return plots.roc_curves(_drawn(run), run.labels).figure
 
 def _section(c: Comparison) -> str:
-    parts = [f'<h2>{c.run.name}: <span{_colour(c.verdict)}>{c.verdict}</span></h2><p>AUC. {html.escape(about(c))}.</p>', _html_table([r.cells() for r in c.rows])]
+    parts = [f"<h2>{c.run.name}: <span{_colour(c.verdict)}>{c.verdict}</span></h2>",
+             f"<p>AUC. {html.escape(about(c))}.</p>", _html_table([r.cells() for r in c.rows])]
     if c.stages: parts += ["<h3>Stage by stage</h3>", _html_table([vars(s) for s in c.stages])]
-    if len(c.relatives) > 1: parts += [f'<h3>Every committed training</h3><div class="pair">{_figure(seed_strip(c).figure, "AUC of each")}</div>']
+    if len(c.relatives) > 1:
+        strip = _figure(seed_strip(c).figure, "AUC of each")
+        parts.append(f'<h3>Every committed training</h3><div class="pair">{strip}</div>')
     sides = {"yours": c.run} | ({"committed": c.committed} if c.committed else {})
     for title, draw in {"Histograms": _histograms, "ROC curves": _roc}.items():
-        parts.append(f'<h3>{title}</h3><div class="pair">{"".join(_figure(draw(r), whose) for whose, r in sides.items())}</div>')
+        pictures = "".join(_figure(draw(r), whose) for whose, r in sides.items())
+        parts.append(f'<h3>{title}</h3><div class="pair">{pictures}</div>')
     return f"<section>{''.join(parts)}</section>"
 
 def html_report(found: Sequence[Comparison]) -> str:
     "The report as one page: tables, the strips of seeds, histograms and ROC curves side by side."
     said = headline(found)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    more = "".join(f"<p>{html.escape(note)}</p>" for note in notes(found))
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>Reproduction report</title><style>{_STYLE}</style></head><body><h1>Reproduction report</h1>"
-            f"<p{_colour(said.split(':')[0])}>{html.escape(said)}</p>{''.join(f'<p>{html.escape(n)}</p>' for n in notes(found))}"
+            f"<p{_colour(said.split(':')[0])}>{html.escape(said)}</p>{more}"
             f"{''.join(map(_section, found))}</body></html>\n")
 
 # %% ../../nbs/study/07_report.ipynb #7e900a24
@@ -421,7 +465,8 @@ def report(
 ) -> int:  # exit status: 1 where `strict` and something differs, else 0
     "Prints and writes the reproduction report. Raises `ValueError` where there is no run, or one that cannot be read."
     runs = read_runs(Path(reproduced) / "runs")
-    if not runs: raise ValueError(f"There is no finished run in {Path(reproduced) / 'runs'}: give make reproduce first.")
+    if not runs:
+        raise ValueError(f"There is no finished run in {Path(reproduced) / 'runs'}: give make reproduce first.")
     found = compare(runs, read_runs(Path(committed) / "runs"), published)
     pages = {"report.md": markdown_report(found), "report.html": html_report(found)}
     for name, text in pages.items():
@@ -432,8 +477,10 @@ def report(
 
 def main(argv: Sequence[str] | None = None) -> int:
     "Entry point of `ddad-report`."
-    p = argparse.ArgumentParser(prog="ddad-report", description="Compare your runs with the committed ones, score by score.")
-    p.add_argument("--reproduced", default="reproduced", help="the folder of your runs/; the report goes there (default: reproduced)")
+    p = argparse.ArgumentParser(prog="ddad-report",
+                                description="Compare your runs with the committed ones, score by score.")
+    p.add_argument("--reproduced", default="reproduced",
+                   help="the folder of your runs/; the report goes there (default: reproduced)")
     p.add_argument("--committed", default="figures", help="the folder of the committed runs/ (default: figures)")
     p.add_argument("--strict", action="store_true", help="exit status 1 where something differs")
     try: return report(**vars(p.parse_args(argv)))

@@ -152,8 +152,8 @@ def over_seeds(
 ) -> dict | None:
     """What the seeds of one configuration found; None where no run has the score.
 
-    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the mean;
-    `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
+    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the
+    mean; `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
     """
     scored = [r for r in runs if r.columns(score)]
     if not scored: return None
