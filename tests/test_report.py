@@ -39,3 +39,39 @@ def test_identical_runs_and_strict(tmp_path, capsys):
     assert main(ask) == 0 and capsys.readouterr().out.startswith("reproduced")
     toy(tmp_path / "yours", shift=["r_dual"])
     assert main(ask) == 1 and main(ask[:-1]) == 0 and capsys.readouterr().out.startswith("differs: R_dual")
+
+
+def compared(place): return compare(read_runs(place / "yours/runs"), read_runs(place / "ours/runs"))[0]
+
+
+def test_five_trainings_give_three_deviations_and_four_the_interval(tmp_path):
+    toy(tmp_path / "yours")
+    trainings = [(0, "auto"), (1, "auto"), (2, "auto"), (0, "float32")]
+    for seed, precision in trainings: toy(tmp_path / "ours", seed, precision)
+    assert {r.tolerance.kind for r in compared(tmp_path).rows} == {"interval"}
+    toy(tmp_path / "ours", 1, "float32")
+    rows = compared(tmp_path).rows
+    assert {r.tolerance.kind for r in rows} == {"seeds"}
+    values = [run.value("inter") for run in read_runs(tmp_path / "ours/runs")]
+    inter = next(r for r in rows if r.score == "inter").tolerance
+    assert inter.center == pytest.approx(np.mean(values)) and inter.width == pytest.approx(3 * np.std(values, ddof=1))
+
+
+def test_a_run_without_a_counterpart_is_listed_and_not_failed(tmp_path, capsys):
+    toy(tmp_path / "ours")
+    toy(tmp_path / "yours", seed=7)
+    ask = ["--reproduced", str(tmp_path / "yours"), "--committed", str(tmp_path / "ours"), "--strict"]
+    assert main(ask) == 0 and "othing committed to compare with: Phantom_AE_seed7" in capsys.readouterr().out
+
+
+def test_pixels_by_another_route_are_named_and_not_failed(tmp_path, capsys):
+    toy(tmp_path / "ours")
+    toy(tmp_path / "yours", data_hash="b")
+    assert main(["--reproduced", str(tmp_path / "yours"), "--committed", str(tmp_path / "ours"), "--strict"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("reproduced") and "come by another route" in said
+
+
+def test_no_run_at_all_is_one_sentence(tmp_path):
+    with pytest.raises(SystemExit) as stop: main(["--reproduced", str(tmp_path), "--committed", str(tmp_path)])
+    assert str(stop.value.code).startswith("ddad-report: There is no finished run in") and "\n" not in str(stop.value.code)
