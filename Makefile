@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ddad needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up .venv: a few minutes."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## set up .venv with the tested versions
