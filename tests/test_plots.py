@@ -40,7 +40,7 @@ def test_a_score_has_one_name():
     labels = np.arange(8) >= 4
     rows = metrics.results_table({name: np.arange(8.0) for name in ("rec_1", "rec_2", "inter_top", "r_image_dual", "PCA")}, labels, n=10)
     first = [line.split("|")[1].strip() for line in metrics.to_markdown([metrics.single_network(rows), *rows]).splitlines()[2:]]
-    assert first == ["A_rec, single network (mean ± std over 2)", "A_rec, network 1 alone", "A_rec, network 2 alone", "A_inter, upper half", "R_image+dual", "PCA"]
+    assert first == ["A_rec, single network (mean ± std over 2 networks)", "A_rec, network 1 alone", "A_rec, network 2 alone", "A_inter, upper half", "R_image+dual", "PCA"]
     axes = plots.roc_curves({name: np.arange(8.0) for name in ("inter_top", "PCA")}, labels)
     assert [t.get_text() for t in axes.get_legend().get_texts()] == [r"$\mathcal{A}_{inter}$, upper half  1.000", "PCA  1.000"]
     plt.close(axes.figure)
