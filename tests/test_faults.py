@@ -296,11 +296,15 @@ def test_a_full_disk(disk, root, two_at_once):
 def test_a_full_disk_while_scores_are_written(disk, model, tmp_path):
     for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / f"{i}.png")
     place = disk("size=100k")
-    done = subprocess.run([str(BIN / "ddad-score"), str(model), str(tmp_path), "--out", str(place / "out"), "--overlays", "all"], capture_output=True, text=True)
+    score = lambda out: subprocess.run([str(BIN / "ddad-score"), str(model), *map(str, sorted(tmp_path.glob("*.png"))), "--out", str(out), "--overlays", "all"], capture_output=True, text=True)
+    done = score(place / "out")
     assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
-    assert not (place / "out/scores.csv").exists()
-    assert {p.name for p in place.rglob("*.part")} <= {"scores.csv.part", "overlays.part"}, "what is scored is kept, for the same command goes on"
-    assert check_files(place)
+    assert not (place / "out/scores.csv").exists() and check_files(place)
+    assert {p.name for p in place.rglob("*.part")} == {"scores.csv.part", "overlays.part"}, "what is scored is kept"
+    disk("size=20m")
+    assert score(place / "out").returncode == 0 and score(tmp_path / "unbroken").returncode == 0
+    assert (place / "out/scores.csv").read_bytes() == (tmp_path / "unbroken/scores.csv").read_bytes()
+    assert not list(place.rglob("*.part")) and len(list((place / "out/overlays").iterdir())) == 40
 
 
 def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path):

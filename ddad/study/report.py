@@ -24,6 +24,7 @@ import numpy as np
 
 from ..core.storage import markdown, read_csv, written
 from ..method import plots
+from ..method.scores import SCORE_NAMES
 from .config import Config
 from .results import Run, read_runs, select
 
@@ -33,8 +34,8 @@ __all__ = ['SCORES', 'ENOUGH', 'Tolerance', 'half_width', 'Row', 'number', 'Stag
            'terminal', 'markdown_report', 'html_report', 'report', 'main']
 
 # %% ../../nbs/study/07_report.ipynb #7e900a05
-SCORES = {"rec_single": "A_rec, networks alone", "rec": "A_rec", "intra": "A_intra", "inter": "A_inter",
-          "r_intra": "R_intra", "r_dual": "R_dual"}
+_JUDGED = ("rec", "intra", "inter", "r_intra", "r_dual")
+SCORES = {"rec_single": "A_rec, networks alone"} | {s: SCORE_NAMES[s] for s in _JUDGED}  # what is compared
 ENOUGH = 5  # committed trainings that a standard deviation is taken of
 
 @dataclass(frozen=True)
