@@ -104,7 +104,7 @@ def read_json(
         raise ValueError(f"{path} is not JSON ({reason(e)}): {remedy}.") from None
 
 # %% ../../nbs/core/00_storage.ipynb #e63c18bb
-COLUMN_TYPES = {"image": str, "network": str, "label": int, "epoch": int}  # all other columns are floats
+COLUMN_TYPES = {"image": str, "kind": str, "group": str, "network": str, "label": int, "epoch": int}  # others: floats
 
 def _csv_line(values: Sequence) -> str:
     "One line of CSV. The module quotes a carriage return only where its own lines end with one, so that is taken off."
@@ -122,7 +122,8 @@ def write_csv(
         f.writelines(map(_csv_line, zip(*columns.values(), strict=True)))
 
 def read_csv(
-    path: str | Path,  # of a table that `write_csv` wrote
+    path: str | Path,  # of a table
+    text: bool = False,  # leave every value as text
 ) -> dict[str, list]:  # columns by name: text or int for those of `COLUMN_TYPES`, float for all others
     "The columns of a table. Raises `ValueError` naming the file where it is no such table."
     try:
@@ -130,7 +131,7 @@ def read_csv(
             names, *rows = csv.reader(f, strict=True)
         if len(set(names)) < len(names): raise ValueError("a column stands there twice")
         columns = zip(*rows, strict=True) if rows else [()] * len(names)
-        return {name: _typed(name, column) for name, column in zip(names, columns, strict=True)}
+        return {n: list(c) if text else _typed(n, c) for n, c in zip(names, columns, strict=True)}
     except (OSError, ValueError, csv.Error) as e:
         remedy = "restore it, or compute it again"
         raise ValueError(f"{path} is no table that can be read ({reason(e)}): {remedy}.") from None

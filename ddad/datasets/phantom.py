@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from ..core.extras import needed
 from ..core.storage import cache_folder, read_json
+from .registry import PHANTOM
 from ..method.data import as_repartition, find_root
 
 # %% auto #0
-__all__ = ['LESIONS', 'PHANTOM', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom',
-           'benchmark_root']
+__all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom', 'benchmark_root']
 
 # %% ../../nbs/datasets/00_phantom.ipynb #d387976b
 _SPACING = 2  # mm a voxel
@@ -168,7 +168,7 @@ def phantom_slice(
     return _scan(scan, np.where(brain, image, healthy).clip(0, 1)), mask & brain
 
 # %% ../../nbs/datasets/00_phantom.ipynb #2a5ba71b
-PHANTOM, VERSION = "Phantom", 2  # the version goes up when the pixels change
+VERSION = 2  # the version goes up when the pixels change
 SIZES = {"normal": 500, "unlabeled_normal": 500, "unlabeled_abnormal": 500, "test_normal": 200, "test_abnormal": 200}
 
 def make_phantom(

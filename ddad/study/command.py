@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..method.data import load_benchmark
-from ..datasets.phantom import PHANTOM
+from ..datasets.registry import PHANTOM
 from .config import Config, PRESETS
 from .notebooks import NotebookFailed, execute, notebook_path
 from .run import check_data, check_run

@@ -12,7 +12,7 @@ from ..core.training import Machine, pick_device, pick_precision
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
-from ..datasets.phantom import PHANTOM
+from ..datasets.registry import PHANTOM
 
 # %% auto #0
 __all__ = ['PRESETS', 'Config', 'stage_settings']

@@ -14,7 +14,7 @@ from threading import Timer
 import torch
 
 from ..core.extras import needed
-from ..datasets.phantom import PHANTOM
+from ..datasets.registry import PHANTOM
 from .charts import DecisionTable, Histogram, Part, RocCurve, Scatter, row
 from .gallery import Detail, Gallery
 from .markup import score_name, style

@@ -23,7 +23,8 @@ from ..method.networks import ASRNet
 from ..method.recipe import MODULES
 from ..method.refine import INPUTS, VARIANTS, refine_maps, score_images
 from ..method.scores import predict_maps
-from ..datasets.phantom import PHANTOM, benchmark_root
+from ..datasets.phantom import benchmark_root
+from ..datasets.registry import PHANTOM
 from .config import Config
 from .results import Run
 from .run import weights_folder

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..core.extras import needed
 from ..core.storage import markdown
-from ..datasets.phantom import PHANTOM
+from ..datasets.registry import PHANTOM
 from .graph import Plan, Request, main_tables, make_plan
 from .report import report
 from .run import check_data

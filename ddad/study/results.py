@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.storage import read_csv, read_json, reason
 from ..method import metrics
-from ..datasets.phantom import PHANTOM
+from ..datasets.registry import PHANTOM
 from .config import Config
 
 # %% auto #0
