@@ -1,18 +1,23 @@
 "What ddad-data check finds: planted copies and faults, all of them and nothing else."
-import csv
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import networkx
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from hypothesis import given, settings, strategies as st
+from PIL import Image, ImageOps
 
-from conftest import disc
-from ddad.datasets.check import check_benchmark, find_copies, look_at, read_leaks, write_report
-from ddad.method.data import SPLITS
+from ddad.datasets import check
+from ddad.datasets.check import check_benchmark, read_groups, write_report
 from ddad.datasets.commands import main
+from ddad.datasets.copies import BEYOND, PLANTED, Bar, Compared, compare, group, set_bar, similarity, small, unlike_bar
+from ddad.datasets.repartition import part_groups
+from ddad.method.data import SPLITS, list_names
 
 
 def face(seed):
@@ -37,18 +42,29 @@ def copy(faces, old, new, change=lambda im: im):
 
 def test_nothing_is_found_where_nothing_is(faces, capsys):
     report = check_benchmark(faces.parent, "Faces", False)
-    assert report.whole and not report.copies and not report.wrong and report.unlisted == 0
+    assert report.whole and len(set(report.groups)) == 40 and not report.wrong and report.unlisted == 0 and report.bar.tells
     assert main(["check", "--root", str(faces)]) == 0 and main(["check", "Faces", "--root", str(faces.parent)]) == 0
 
 
-@pytest.mark.parametrize("change, identical", [(lambda im: im, True), (lambda im: im.resize((48, 48), Image.Resampling.BILINEAR), False), (lambda im: im.point(lambda v: 20 + 0.8 * v), False)])
-def test_a_test_image_that_was_trained_on(faces, change, identical):
-    copy(faces, "normal_3.png", "test_normal_5.png", change)
+def compressed(im):
+    buffer = io.BytesIO()
+    im.save(buffer, "JPEG", quality=40)
+    return Image.open(buffer)
+
+
+WAYS = {"same": lambda im: im, "half": lambda im: im.resize((48, 48), Image.Resampling.BILINEAR), "dark": lambda im: im.point(lambda v: 20 + 0.6 * v),
+        "mirrored": ImageOps.mirror, "upside down": ImageOps.flip, "turned over": lambda im: ImageOps.flip(ImageOps.mirror(im)), "gamma": lambda im: im.point(lambda v: 255 * (v / 255) ** 1.5),
+        "cut": lambda im: im.crop((4, 4, 92, 92)), "turned": lambda im: im.rotate(3, Image.Resampling.BILINEAR), "jpeg": compressed}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_test_image_that_was_trained_on(faces, way):
+    copy(faces, "normal_3.png", "test_normal_5.png", WAYS[way])
     report = check_benchmark(faces.parent, "Faces", False)
-    assert [(report.names[c.first], report.names[c.second], c.identical) for c in report.leaks] == [("normal_3.png", "test_normal_5.png", identical)]
+    assert [report.names[i] for i in np.flatnonzero(report.across)] == ["normal_3.png", "test_normal_5.png"]
     rows = {row["split"]: row for row in report.rows()}
     assert rows["test.0"]["copies across train and test"] == rows["train.0"]["copies across train and test"] == 1
-    assert rows["test.0"]["identical across train and test"] == int(identical) and rows["test.1"]["copies across train and test"] == 0
+    assert rows["test.0"]["identical across train and test"] == int(way == "same") and rows["test.1"]["copies across train and test"] == 0
     assert all(row["copies of the other label"] == 0 for row in rows.values()) and not report.whole
 
 
@@ -62,7 +78,18 @@ def test_an_image_with_both_labels(faces):
 def test_copies_within_a_split_are_no_leak(faces):
     copy(faces, "normal_0.png", "normal_1.png")
     report = check_benchmark(faces.parent, "Faces", False)
-    assert len(report.copies) == 1 and not report.leaks and report.whole
+    assert report.groups[0] == report.groups[1] and report.rows()[0]["groups"] == 7 and report.whole
+
+
+def test_patients_of_a_table_set_the_bar(faces):
+    names = [n for split in SPLITS for n in (f"{split}_{i}.png" for i in range(8))]
+    (faces / "labels.csv").write_text("image,patient\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)))
+    assert check_benchmark(faces.parent, "Faces", False).bar.by == "planted copies"  # 40 images are too few
+    for seed, n in enumerate(names): Image.fromarray(face(seed)).save(faces / "images" / f"b{n}")
+    (faces / "data.json").write_text(json.dumps({"train": {"0": names[:8] + [f"b{n}" for n in names], "unlabeled": {"0": names[8:16], "1": names[16:24]}}, "test": {"0": names[24:32], "1": names[32:]}}))
+    (faces / "labels.csv").write_text("image,patient\n" + "".join(f"{n},{i}\nb{n},{i}\n" for i, n in enumerate(names)))
+    report = check_benchmark(faces.parent, "Faces", False)
+    assert report.bar.by == "patients" and "set by images of different patients" in str(report.bar) and len(set(report.groups)) == 40
 
 
 def test_damaged_images_are_listed(faces, capsys):
@@ -77,26 +104,16 @@ def test_damaged_images_are_listed(faces, capsys):
     for line in ("normal_0.png (train.0): missing", "normal_1.png (train.0): unreadable", "normal_2.png (train.0): constant", "test_normal_0.png (test.0): oddly shaped, 96 x 30 pixels", "1 files in images/ are in no list"): assert line in shown
 
 
-def test_blank_images_are_not_copies_of_each_other():
-    assert find_copies([look_at(np.full((64, 64), v, np.uint8)) for v in (0, 0, 7)]) == []
-
-
-def test_blocks_of_rows_find_what_one_block_finds():
-    rng = np.random.default_rng(0)
-    looks = [look_at(disc(rng, 48, i % 3 == 0)[0]) for i in range(40)]
-    looks += looks[::3]
-    whole = find_copies(looks, 40, 0.9)
-    assert whole and [(c.first, c.second, c.distance) for c in find_copies(looks, 40, 0.9, block=7)] == [(c.first, c.second, c.distance) for c in whole]
-
-
 def test_the_report_says_what_was_found_and_in_what(faces, tmp_path):
     copy(faces, "normal_3.png", "test_normal_5.png")
     reports = []
     for out in ("first", "second"):
         assert main(["check", "--root", str(faces), "--out", str(tmp_path / out)]) == 1
         reports.append(json.loads((tmp_path / out / "Faces.json").read_text()))
-    assert reports[0]["leaks"] == 1 and len(reports[0]["data_hash"]) == 64 and reports[0]["data_hash"] == reports[1]["data_hash"]
-    with (tmp_path / "first/Faces.csv").open() as f: assert [(r["image"], r["copy"], r["identical"]) for r in csv.DictReader(f)] == [("normal_3.png", "test_normal_5.png", "1")]
+    assert reports[0]["splits"][3]["copies across train and test"] == 1 and len(reports[0]["data_hash"]) == 64 and reports[0]["data_hash"] == reports[1]["data_hash"]
+    assert set(reports[0]["bar"]["recall"]) == {*PLANTED, *BEYOND} and "planted copies" in reports[0]["bar"]["says"]
+    groups = read_groups(tmp_path / "first/Faces_groups.csv")
+    assert len(groups) == 40 and len(set(groups.values())) == 39 and groups["normal_3.png"] == groups["test_normal_5.png"]
     assert (tmp_path / "first/Faces.png").stat().st_size > 1000
     copy(faces, "normal_3.png", "test_normal_6.png")
     write_report(check_benchmark(faces.parent, "Faces", False), faces / "images", tmp_path / "third")
@@ -118,17 +135,10 @@ def test_the_folder_one_is_in_can_be_checked(faces, monkeypatch, capsys, name):
     assert capsys.readouterr().out.startswith("Faces\n")
 
 
-def test_without_imagehash_the_extra_is_named(faces, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "imagehash", None)
-    assert main(["check", "--root", str(faces)]) == 2
-    shown = capsys.readouterr()
-    assert shown.err == "ddad-data: imagehash is not installed: pip install 'ddad[data]'.\n" and shown.out == ""
-
-
 HIDDEN = """
 import sys
-sys.modules.update(dict.fromkeys(("pooch", "requests", "urllib3", "imagehash", "nilearn")))
-from ddad.datasets import archive, check, commands, download, phantom, prepare, split
+sys.modules.update(dict.fromkeys(("pooch", "requests", "urllib3", "nilearn")))
+from ddad.datasets import archive, check, commands, copies, download, phantom, prepare, repartition, split
 sys.exit(commands.main(sys.argv[1:]))
 """
 
@@ -143,9 +153,100 @@ def test_every_chapter_can_be_imported_and_a_split_made_without_the_extras(tmp_p
     assert done.returncode == 0 and "24 images" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "image,split,copy,copy_split,identical,distance\nx.png\n", "image,split,copy,copy_split,identical,distance\na,normal,b,test_normal,x,1\n"])
-def test_a_table_that_is_no_report_is_named(tmp_path, table):
-    (tmp_path / "Faces.csv").write_text(table)
-    if not table: assert read_leaks(tmp_path, "Faces") == {}
-    else:
-        with pytest.raises(ValueError, match="Faces.csv is no report of leaks"): read_leaks(tmp_path, "Faces")
+@pytest.mark.parametrize("table, says", [("", "is no table"), ("a,b\n1,2\n", "lacks the columns image and group"), ("image,group\nx.png\n", "is no table")])
+def test_a_table_that_is_no_grouping_is_named(tmp_path, table, says):
+    (tmp_path / "Faces_groups.csv").write_text(table)
+    with pytest.raises(ValueError, match=f"Faces_groups.csv {says}"): read_groups(tmp_path / "Faces_groups.csv")
+
+
+def stack(images): return torch.stack([small(im) for im in images])
+
+
+def test_blocks_of_rows_find_what_one_block_finds():
+    images = stack([face(i) for i in range(40)] + [face(i)[:, ::-1] for i in range(0, 40, 3)])
+    whole, parts = (compare(images, np.arange(54) % 2, block=block) for block in (64, 7))
+    for a, b in ((whole.first, parts.first), (whole.second, parts.second)): assert (a == b).all()
+    assert np.allclose(whole.alike, parts.alike, atol=1e-5) and np.allclose(whole.unlike, parts.unlike, atol=1e-5)
+
+
+def test_contrast_and_views_do_not_move_similarity_and_it_is_symmetric():
+    a = stack([face(i) for i in range(9)]).float()
+    assert similarity(a, 20 + 0.5 * a).min() > 0.97 and similarity(a, a.flip(2)).min() > 0.999
+    b = a.roll(1, 0)
+    assert np.allclose(similarity(a, b), similarity(b, a), atol=1e-5) and similarity(a, b).max() < 0.6
+
+
+def test_one_wrong_label_does_not_move_the_bar():
+    unlike = np.random.default_rng(0).normal(0.4, 0.05, 200)
+    wrong = unlike.copy()
+    wrong[:2] = 1  # an image and its copy, with both labels
+    assert abs(unlike_bar(unlike, 0.99) - unlike_bar(wrong, 0.99)) < 0.03
+
+
+def test_the_bar_is_no_higher_than_copies_where_both_lie_apart_and_says_where_they_do_not():
+    planted = {way: np.full(100, 0.9) for way in {**PLANTED, **BEYOND}}
+    apart, mingled = np.linspace(0.2, 0.6, 100), np.linspace(0.7, 0.97, 100)
+    bars = [set_bar(Compared(*[np.empty(0)] * 3, unlike), planted, "classes") for unlike in (apart, mingled)]
+    assert bars[0].value <= 0.9 and bars[0].tells and not bars[1].tells and "cannot be told" in str(bars[1])
+    alone = set_bar(Compared(*[np.empty(0)] * 3, np.full(100, np.nan)), planted, "classes")
+    assert alone.by == "planted copies" and alone.value == pytest.approx(0.9) and "not known" in str(alone)
+
+
+def test_equal_images_are_joined_even_where_copies_cannot_be_told(faces, monkeypatch):
+    monkeypatch.setattr(check, "set_bar", lambda *_: Bar(1.1, "classes", dict.fromkeys(PLANTED, 0.0)))
+    copy(faces, "normal_0.png", "normal_1.png")
+    copy(faces, "normal_2.png", "normal_3.png", ImageOps.mirror)
+    report = check_benchmark(faces.parent, "Faces", False)
+    assert report.groups[0] == report.groups[1] and report.groups[2] != report.groups[3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
+def test_groups_are_what_hangs_together(pairs):
+    groups = group(20, [a for a, _ in pairs], [b for _, b in pairs])
+    graph = networkx.Graph(pairs)
+    graph.add_nodes_from(range(20))
+    assert {frozenset(np.flatnonzero(groups == g).tolist()) for g in set(groups)} == {frozenset(c) for c in networkx.connected_components(graph)}
+    assert [g for i, g in enumerate(groups) if g not in groups[:i]] == sorted(set(groups.tolist()))
+
+
+SIZES = (6, 6, 4, 6, 6)
+
+
+def test_a_repartition_keeps_groups_on_one_side(faces, capsys):
+    for i in range(6): copy(faces, f"normal_{i}.png", f"test_normal_{i}.png", ImageOps.mirror)
+    out = faces.parent / "out"
+    assert main(["check", "Faces", "--root", str(faces.parent), "--out", str(out)]) == 1
+    command = ["repartition", "Faces", "--root", str(faces.parent), "--groups", str(out / "Faces_groups.csv"), "--sizes", *map(str, SIZES), "--name"]
+    assert main([*command, "Free"]) == 0 and "ddad-run --benchmark Free" in capsys.readouterr().out
+    report = check_benchmark(faces.parent, "Free", False)
+    assert [row["images"] for row in report.rows()] == list(SIZES) and not report.across.any()
+    old = {n: s for s, names in list_names(faces).items() for n in names}
+    assert all(old[n].endswith("abnormal") == s.endswith("abnormal") for n, s in zip(report.names, report.splits))
+    assert main([*command, "Same"]) == 0 and (faces.parent / "Same/data.json").read_bytes() == (faces.parent / "Free/data.json").read_bytes()
+    assert main([*command, "Free"]) == 2 and "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, says", [(["--name", "../x"], "no name for a benchmark"), (["--name", "New", "--sizes", "90", "1", "1", "1", "1"], "92 normal images are asked for"), (["--name", "New", "--groups", "few.csv"], "39 of 40 images have no group")])
+def test_an_impossible_repartition_is_refused_and_leaves_nothing(faces, tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    Path("few.csv").write_text("image,group\nnormal_0.png,1\n")
+    before = sorted(p.name for p in faces.parent.iterdir())
+    assert main(["repartition", "Faces", "--root", str(faces.parent), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1 and sorted(p.name for p in faces.parent.iterdir()) == before
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_parts_of_a_repartition_keep_groups_sizes_and_the_mix(seed):
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(150), rng.integers(1, 7, 150))
+    abnormal = (rng.random(150) < 0.5)[groups] ^ (rng.random(len(groups)) < 0.02)
+    kinds = np.where(abnormal, np.where(groups % 4 == 0, "rare", "common"), "normal")
+    share = lambda bad, part: int((abnormal == bad).sum() * part)
+    sizes = dict(zip(SPLITS, (share(False, 0.4), share(False, 0.15), share(True, 0.4), share(False, 0.3), share(True, 0.4))))
+    parted = np.array(part_groups(groups, kinds, abnormal, sizes, seed))
+    assert {s: int((parted == s).sum()) for s in SPLITS} == sizes
+    for g in range(150): assert len({str(p).startswith("test") for p in parted[groups == g] if p}) <= 1
+    rare = [np.mean(kinds[parted == s] == "rare") for s in ("unlabeled_abnormal", "test_abnormal")]
+    assert abs(rare[0] - rare[1]) < 0.1

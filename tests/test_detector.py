@@ -186,7 +186,7 @@ def test_the_detector_stands_on_the_core_packages_alone(tmp_path):
     "Without what the extras bring it is imported, fitted, saved, loaded, and scores; the ONNX file is refused by naming its extra."
     code = textwrap.dedent("""
         import sys
-        extras = "fastcore papermill jupyterlab nbformat snakemake nilearn yaml ipywidgets bqplot voila monai pooch requests imagehash highdicom onnx onnxscript onnxruntime IPython".split()
+        extras = "fastcore papermill jupyterlab nbformat snakemake nilearn yaml ipywidgets bqplot voila monai pooch requests highdicom onnx onnxscript onnxruntime IPython".split()
         class Without:
             def __init__(self, finder): self.finder = finder
             def __getattr__(self, name): return getattr(self.finder, name)

@@ -11,7 +11,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "bqplot", "voila", "monai",
-          "pooch", "requests", "imagehash", "onnx", "onnxscript", "nbdev", "fastcore", "pylibjpeg")
+          "pooch", "requests", "onnx", "onnxscript", "nbdev", "fastcore", "pylibjpeg")
 
 HIDE = '''
 import importlib.machinery, sys
@@ -61,8 +61,7 @@ USES = {
     "paper ": ("papermill", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
     "explore": ("bqplot", "from ddad import Explorer"),
     "rivals": ("monai", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
-    "data": ("imagehash", "from ddad.datasets.check import check_benchmark; check_benchmark(ROOT, 'Discs')"),
-    "data ": ("pooch", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
+    "data": ("pooch", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
 }
 
 

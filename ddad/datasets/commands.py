@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.storage import markdown
-from .check import Report, check_benchmark, write_report
+from .check import Report, check_benchmark, read_groups, write_report
 from .download import ARCHIVES, download
 from .phantom import benchmark_root
 from .prepare import Outcome, prepare
+from .repartition import repartition
 from .split import advice, split
 from ..method.data import SPLITS, find_root, list_names
 
@@ -32,7 +33,9 @@ def _say_found(report: Report) -> None:
     for n, s, what in report.wrong[:20]: print(f"  {n} ({'.'.join(SPLITS[s])}): {what}")
     if len(report.wrong) > 20: print(f"  and {len(report.wrong) - 20} more")
     if report.unlisted: print(f"  {report.unlisted} files in images/ are in no list.")
-    if report.leaks: print(f"  {len(report.leaks)} pairs of copies join training and test or the two classes.")
+    print(f"  {report.bar}.")
+    if report.across.any(): print(f"  {report.across.sum()} images have a copy on the other side of training and test.")
+    if report.mixed.any(): print(f"  {report.mixed.sum()} images have a copy with the other label.")
 
 # %% ../../nbs/datasets/05_commands.ipynb #8c57d2e9
 def _command(commands, name: str, work, says: str) -> argparse.ArgumentParser:
@@ -127,7 +130,32 @@ def _add_check(commands) -> None:
     c.add_argument("--root",
                    help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     c.add_argument("--out", metavar="DIR",
-                   help="write the report there: <benchmark>.json, .csv (the leaks) and a picture of some of them")
+                   help="write the report there: <benchmark>.json, _groups.csv (copies share a group), a picture")
+
+# %% ../../nbs/datasets/05_commands.ipynb #b4815260
+def _repartition(a: argparse.Namespace) -> int:
+    place = benchmark_root(a.benchmark, a.root)
+    if a.groups: groups = read_groups(a.groups)
+    else:
+        report = check_benchmark(place, a.benchmark)
+        print(f"{a.benchmark}: {report.bar}.")
+        groups = dict(zip(report.names, map(str, report.groups.tolist())))
+    folder = repartition(place, a.benchmark, a.name, groups, a.sizes, a.seed)
+    rows = [{"split": ".".join(SPLITS[s]), "images": len(names)} for s, names in list_names(folder).items()]
+    print(f"{folder}\n{markdown(rows)}\nNext: {advice(folder)}")
+    return 0
+
+def _add_repartition(commands) -> None:
+    c = _command(commands, "repartition", _repartition,
+                 "part a benchmark's images anew, so that no group of copies is on both sides of training and test")
+    c.add_argument("benchmark")
+    c.add_argument("--root", help="a Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+    c.add_argument("--name", required=True, help="of the new benchmark, a folder in --root")
+    c.add_argument("--groups", metavar="CSV",
+                   help="a table with the columns image and group, as check writes it (default: check anew)")
+    parts = ", ".join(".".join(keys) for keys in SPLITS.values())
+    c.add_argument("--sizes", type=int, nargs=5, metavar="N", help=f"images of {parts} (default: as they are)")
+    c.add_argument("--seed", type=int, default=0, help="default: 0")
 
 # %% ../../nbs/datasets/05_commands.ipynb #93b7e6d1
 def _arguments() -> argparse.ArgumentParser:
@@ -136,7 +164,7 @@ def _arguments() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if "
                "nothing could be done. Every command goes on where it was broken off.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_download, _add_prepare, _add_split, _add_check): add(commands)
+    for add in (_add_download, _add_prepare, _add_split, _add_check, _add_repartition): add(commands)
     return p
 
 def main(
