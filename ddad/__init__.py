@@ -12,7 +12,7 @@ from importlib import import_module
 _PLACES = {
     "DDAD": "detect.estimator",
     "Recipe": "method.recipe",
-    "load_benchmark": "method.data",
+    "load_benchmark": "datasets.opening",
     "Explorer": "study.explore",
 }
 

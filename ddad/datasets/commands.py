@@ -14,7 +14,7 @@ from pathlib import Path
 from ..core.storage import markdown
 from .check import Report, check_benchmark, read_groups, write_report
 from .download import ARCHIVES, download
-from .phantom import benchmark_root
+from .opening import benchmark_root
 from .prepare import Outcome, prepare
 from .repartition import repartition
 from .split import advice, split

@@ -18,12 +18,12 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from ..core.extras import needed
-from ..core.storage import cache_folder, read_json
+from ..core.storage import read_json
 from .registry import PHANTOM
-from ..method.data import as_repartition, find_root
+from ..method.data import as_repartition
 
 # %% auto #0
-__all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom', 'benchmark_root']
+__all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']
 
 # %% ../../nbs/datasets/00_phantom.ipynb #d387976b
 _SPACING = 2  # mm a voxel
@@ -221,12 +221,3 @@ def _fill(folder: Path, recipe: dict, progress: bool) -> None:
         for _ in tqdm(made, total=len(jobs), desc="phantom", unit="image", disable=disable, mininterval=5): pass
     for name, content in (("data.json", as_repartition(names)), ("phantom.json", recipe)):
         (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-# %% ../../nbs/datasets/00_phantom.ipynb #93202a36
-def benchmark_root(
-    name: str,  # of the benchmark
-    data_root: str | Path | None = None,  # as in `find_root`
-) -> Path:
-    "The Med-AD folder that holds a benchmark; without a `data_root` the phantom is made in the cache folder, once."
-    if name != PHANTOM or data_root: return find_root(data_root)
-    return make_phantom(cache_folder() / f"phantom-{VERSION}").parent

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,12 @@ import numpy as np
 import torch
 
 from ..core.images import read_image, read_images
-from ..core.storage import cache_folder, cached, read_json
+from ..core.storage import cache_folder, cached, read_csv, read_json
 
 # %% auto #0
 __all__ = ['SPLITS', 'DRAWS', 'find_root', 'benchmark_folder', 'list_names', 'as_repartition', 'leads_outside',
-           'read_repartition', 'unlabeled_counts', 'draw_unlabeled', 'Benchmark', 'check_image_size', 'load_benchmark']
+           'read_repartition', 'unlabeled_counts', 'draw_unlabeled', 'Benchmark', 'read_labels', 'check_image_size',
+           'load_benchmark']
 
 # %% ../../nbs/method/01_data.ipynb #1c75b077
 def find_root(
@@ -172,6 +174,16 @@ def _take(names: list[str], n: int, draw: str, seed: int) -> list[int]:
     start = np.random.default_rng(seed).random()
     return sorted(order[int((i + start) * len(names) / n)] for i in range(n))
 
+def _matching(names: list[str], kinds: Sequence[str], match: str) -> list[int]:
+    "The places of the names that match a pattern, by their kind or by the name itself."
+    if not match: return list(range(len(names)))
+    told = list(zip(names, kinds)) if kinds else [(name,) for name in names]
+    found = [i for i, words in enumerate(told) if any(fnmatchcase(word, match) for word in words)]
+    if not found and names:
+        there = f": their kinds are {', '.join(sorted(set(kinds)))}" if kinds else ""
+        raise ValueError(f"match is {match!r}, but no unlabeled abnormal image has such a kind or file name{there}.")
+    return found
+
 def draw_unlabeled(
     normal: list[str],  # the file names of the two pools
     abnormal: list[str],
@@ -179,11 +191,15 @@ def draw_unlabeled(
     anomaly_rate: float,  # the share of abnormal ones, 0 to 1
     draw: str = "first",  # first (the paper's), or stratified over the sorted names
     seed: int = 0,  # of the stratified draw
-    match: str = "",  # only abnormal images whose name matches this pattern, such as `*-gl*`; all if empty
+    match: str = "",  # only abnormal images whose kind or file name matches this pattern, such as `glioma` or `*-gl*`
+    kinds: Sequence[str] = (),  # of the abnormal pool, if they are known
 ) -> tuple[list[int], list[int]]:  # indices into each pool
-    "Which images make up D_u. Raises `ValueError` for another draw and what `unlabeled_counts` raises."
+    """Which images make up D_u.
+
+    Raises `ValueError` for another draw, a pattern that nothing matches, and what `unlabeled_counts` raises.
+    """
     if draw not in DRAWS: raise ValueError(f"draw is {draw!r}: choose {' or '.join(DRAWS)}.")
-    pool = [i for i, name in enumerate(abnormal) if fnmatchcase(name, match or "*")]
+    pool = _matching(abnormal, kinds, match)
     n_normal, n_abnormal = unlabeled_counts(n_unlabeled, anomaly_rate, len(normal), len(pool))
     of_pool = _take([abnormal[i] for i in pool], n_abnormal, draw, seed)
     return _take(normal, n_normal, draw, seed), [pool[i] for i in of_pool]
@@ -201,12 +217,25 @@ class Benchmark:
     names: dict[str, list[str]]  # the files of each split of `SPLITS`
     masks: torch.Tensor | None  # (N_test, 1, H, W) bool, if there are any
     hash: str  # SHA-256 of all names and pixels
+    labels_table: dict[str, list[str]] = field(default_factory=dict)  # the columns of `labels.csv`, if there is one
 
     @property
     def image_size(self) -> int: return self.normal.shape[-1]
 
     @property
     def test_names(self) -> list[str]: return self.names["test_normal"] + self.names["test_abnormal"]
+
+    def column(
+        self,
+        name: str,  # of a column of `labels_table`
+        images: Sequence[str],  # file names
+    ) -> list[str]:
+        "What the table says of each of these images. Raises `ValueError` for a column that it lacks."
+        if name not in self.labels_table:
+            known = ", ".join(self.labels_table) or "none"
+            raise ValueError(f"The labels of {self.name} have no column {name!r}: they have {known}.")
+        values = dict(zip(self.labels_table["image"], self.labels_table[name]))
+        return [values[image] for image in images]
 
     def unlabeled(
         self,
@@ -218,8 +247,27 @@ class Benchmark:
     ) -> torch.Tensor:  # (n_unlabeled, 1, H, W) uint8
         "D_u, normal images first."
         pools = self.names["unlabeled_normal"], self.names["unlabeled_abnormal"]
-        normal, abnormal = draw_unlabeled(*pools, n_unlabeled, anomaly_rate, draw, seed, match)
+        kinds = self.column("kind", pools[1]) if "kind" in self.labels_table else ()
+        normal, abnormal = draw_unlabeled(*pools, n_unlabeled, anomaly_rate, draw, seed, match, kinds)
         return torch.cat([self.unlabeled_normal[normal], self.unlabeled_abnormal[abnormal]])
+
+# %% ../../nbs/method/01_data.ipynb #0a1b2c02
+def read_labels(
+    folder: Path,  # of a benchmark
+    used: Sequence[str],  # the images that need a row
+) -> dict[str, list[str]]:  # the columns of its `labels.csv` by name, all text; empty where it has none
+    "Raises `ValueError` for a table without the column image, an image that stands there twice or is used but missing."
+    path = folder / "labels.csv"
+    if not path.is_file(): return {}
+    table = read_csv(path, text=True)
+    if "image" not in table: raise ValueError(f"{path} lacks the column image: give each row the name of its image.")
+    counts = Counter(table["image"])
+    if twice := [n for n, count in counts.items() if count > 1]:
+        raise ValueError(f"{path} lists {twice[0]!r} twice: give each image one row.")
+    if lost := [n for n in used if n not in counts]:
+        raise ValueError(f"{path} lacks {len(lost)} of {len(used)} images, such as {lost[0]!r}: add their rows, "
+                         "or remove the table.")
+    return table
 
 # %% ../../nbs/method/01_data.ipynb #437f3a0b
 def check_image_size(image_size: int) -> int:
@@ -257,14 +305,16 @@ def load_benchmark(
     name: str,  # of the benchmark
     image_size: int = 64,  # side in pixels, a multiple of 16
     progress: bool = True,  # show a bar
+    labels: dict[str, list[str]] | None = None,  # stands for a `labels.csv` that is not there
 ) -> Benchmark:
     """A benchmark of the Med-AD folder, with its images resized.
 
-    Raises what `read_repartition` and `read_image` raise, and `ValueError` for a wrong `image_size`.
+    Raises what `read_repartition`, `read_labels` and `read_image` raise, and `ValueError` for a wrong `image_size`.
     """
     check_image_size(image_size)
     names = read_repartition(root, name)
     folder = find_root(root) / name
+    table = read_labels(folder, [n for split in names.values() for n in split]) or labels or {}
     masks = {n: folder / "masks" / n for n in names["test_abnormal"] if (folder / "masks" / n).is_file()}
 
     def make():
@@ -274,6 +324,6 @@ def load_benchmark(
     key = _stat_key(folder, names, list(masks.values()), image_size)
     tensors, content = cached(cache_folder() / f"{name}-{image_size}-{key[:16]}.safetensors", make)
     normal, abnormal = tensors.pop("test_normal"), tensors.pop("test_abnormal")
-    labels = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
-    return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=labels, names=names,
-                     masks=tensors.pop("masks", None), hash=content, **tensors)
+    classes = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
+    return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=classes, names=names,
+                     masks=tensors.pop("masks", None), hash=content, labels_table=table, **tensors)

@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
-__all__ = ['auc', 'average_precision', 'bootstrap_interval', 'delong_test', 'paired_bootstrap', 'class_histograms',
+__all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'vote_weights', 'class_histograms',
            'chi2_distance', 'pixel_metrics', 'pixel_metrics_by_image', 'evaluate', 'results_table', 'single_network',
            'to_markdown']
 
@@ -38,6 +39,7 @@ def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
 def auc(
     scores,  # (N,), higher is more abnormal; a list, an array or a CPU tensor
     labels,  # (N,), 0 normal and 1 abnormal
+    weights=None,  # (N,), such as `vote_weights`; None: every image counts once
 ) -> float:
     """Area under the ROC curve, in [0, 1].
 
@@ -45,24 +47,37 @@ def auc(
     finite.
     """
     s, y = _check(scores, labels)
-    return float(roc_auc_score(y, s))
+    return float(roc_auc_score(y, s, sample_weight=weights))
 
 def average_precision(
     scores,  # (N,), higher is more abnormal
     labels,  # (N,), 0 normal and 1 abnormal
+    weights=None,  # as for `auc`
 ) -> float:
     "Area under the steps of the precision-recall curve, in [0, 1]. Raises what `auc` raises."
     s, y = _check(scores, labels)
-    return float(average_precision_score(y, s))
+    return float(average_precision_score(y, s, sample_weight=weights))
 
 # %% ../../nbs/method/06_metrics.ipynb #fc448206
-def _resample(rng: np.random.Generator, y: np.ndarray, size: int) -> np.ndarray:
-    "How often each image is taken in `size` stratified draws: (size, N)."
-    counts = np.empty((size, y.size), dtype=np.int64)
-    for members in (~y, y):
-        m = members.sum()
-        counts[:, members] = rng.multinomial(m, np.full(m, 1 / m), size)
-    return counts
+def _places(groups, y: np.ndarray) -> np.ndarray:
+    "The number of each image's group; each image is its own where there are no groups."
+    if groups is None: return np.arange(y.size)
+    groups = np.asarray(groups)
+    if groups.shape != y.shape:
+        raise ValueError(f"Groups of shape {groups.shape} do not match labels of shape {y.shape}: give one a label.")
+    places = np.unique(groups, return_inverse=True)[1]
+    if not places.any(): raise ValueError("All images are of one group: an interval needs two groups at least.")
+    return places
+
+def _resample(rng: np.random.Generator, y: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    "How often each image is taken in `size` draws of groups that have both classes: (size, N)."
+    n, kept, have = places.max() + 1, [], 0
+    while have < size:
+        counts = rng.multinomial(n, np.full(n, 1 / n), size - have)[:, places]
+        both = (counts[:, y] > 0).any(1) & (counts[:, ~y] > 0).any(1)
+        kept.append(counts[both])
+        have += both.sum()
+    return np.concatenate(kept)
 
 def _auc_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
     return (p * (n.cumsum(1) - n / 2)).sum(1) / (p.sum(1) * n.sum(1))
@@ -85,75 +100,75 @@ def _metric_of_draws(metric: Callable, s: np.ndarray, y: np.ndarray, counts: np.
     return _FAST[metric](n, p)
 
 # %% ../../nbs/method/06_metrics.ipynb #3a56fed4
+def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int, seed: int) -> list[np.ndarray]:
+    "The metric of each column of scores in `n` draws that all share."
+    rng, places = np.random.default_rng(seed), _places(groups, y)
+    found = [[] for _ in columns]
+    for i in range(0, n, _DRAWS):
+        counts = _resample(rng, y, places, min(_DRAWS, n - i))
+        for values, s in zip(found, columns): values.append(_metric_of_draws(metric, s, y, counts))
+    return [np.concatenate(values) for values in found]
+
+def _interval(draws: np.ndarray, groups: int, level: float) -> tuple[float, float]:
+    "The percentiles of draws of so many groups, a little wider where these are few (Hesterberg 2015, section 3.5)."
+    tail = norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf((1 - level) / 2, groups - 1))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+def _check_draws(n: int, level: float) -> None:
+    if n < 1 or not 0 < level < 1:
+        raise ValueError(f"An interval needs n >= 1 draws and a level between 0 and 1, not n={n} and level={level}.")
+
 def bootstrap_interval(
     metric: Callable,  # a function of (scores, labels), such as `auc`
     scores,  # (N,)
     labels,  # (N,)
-    n: int = 1000,  # stratified draws of the test images
+    groups=None,  # (N,), the patient or group of copies of each image; None: every image is its own
+    n: int = 1000,  # draws of the groups
     level: float = 0.95,
-    seed: int = 0,  # with equal labels, the same seed means the same draws, whatever the scores
+    seed: int = 0,  # with equal labels and groups, the same seed means the same draws, whatever the scores
 ) -> tuple[float, float]:  # low, high
-    """Percentile interval of a metric by the bootstrap.
+    """Percentile interval of a metric by the cluster bootstrap.
 
-    It covers the choice of test images, not the training's seed. Raises `ValueError` as `auc` does, and for an
-    impossible `n` or `level`.
+    It covers the choice of test images, not the training's seed. Raises `ValueError` as `auc` does, for groups of
+    another length, for a single group, and for an impossible `n` or `level`.
     """
-    if n < 1 or not 0 < level < 1:
-        raise ValueError(f"An interval needs n >= 1 draws and a level between 0 and 1, not n={n} and level={level}.")
+    _check_draws(n, level)
     s, y = _check(scores, labels)
-    rng = np.random.default_rng(seed)
-    draws = [_metric_of_draws(metric, s, y, _resample(rng, y, min(_DRAWS, n - i))) for i in range(0, n, _DRAWS)]
-    low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _interval(_draws(metric, [s], y, groups, n, seed)[0], len(set(_places(groups, y))), level)
 
 # %% ../../nbs/method/06_metrics.ipynb #0cd9205a
-def _placements(s: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Of each abnormal image, the share of normal ones below it; of each normal one, that of abnormal ones above it."
-    ranks, p, n = rankdata(s), y.sum(), (~y).sum()  # a tie counts half
-    return (ranks[y] - rankdata(s[y])) / n, 1 - (ranks[~y] - rankdata(s[~y])) / p
-
-def delong_test(
-    scores_a,  # (N,)
-    scores_b,  # (N,), of the same images
-    labels,  # (N,)
-    level: float = 0.95,  # of the interval
-) -> dict[str, float]:  # difference (b - a), its interval low and high, and the two-sided p
-    """DeLong's test of two AUCs on the same images.
-
-    It covers the choice of test images, not the training's seed. Two scores with the same ranks have p = 1. Raises
-    `ValueError` as `auc` does.
-    """
-    (a, y), (b, _) = _check(scores_a, labels), _check(scores_b, labels)
-    placements = [_placements(s, y) for s in (a, b)]
-    difference = float(placements[1][0].mean() - placements[0][0].mean())
-    variances = [np.var(after - before, ddof=1) / len(after) for before, after in zip(*placements)]
-    deviation = float(np.sqrt(sum(variances)))
-    margin = norm.ppf((1 + level) / 2) * deviation
-    p = 2 * norm.sf(abs(difference) / deviation) if deviation > 0 else float(difference == 0)
-    return {"difference": difference, "low": difference - margin, "high": difference + margin, "p": float(p)}
-
 def paired_bootstrap(
     metric: Callable,  # a function of (scores, labels)
     scores_a,  # (N,)
     scores_b,  # (N,), of the same images
     labels,  # (N,)
-    n: int = 2000,  # stratified draws, which both scores share
+    groups=None,  # as in `bootstrap_interval`
+    n: int = 2000,  # draws of the groups, which both scores share
     level: float = 0.95,  # of the interval
     seed: int = 0,
 ) -> dict[str, float]:  # difference (b - a), its interval low and high, and the two-sided p
-    """Whether any metric differs between two scores on the same images.
+    """Whether any metric differs between two scores on the same images, by the cluster bootstrap.
 
-    The smallest p that n draws can show is 2 / (n + 1). Raises `ValueError` as `auc` does.
+    The smallest p that n draws can show is 2 / (n + 1). Raises what `bootstrap_interval` raises.
     """
+    _check_draws(n, level)
     (a, y), (b, _) = _check(scores_a, labels), _check(scores_b, labels)
-    rng, draws = np.random.default_rng(seed), []
-    for i in range(0, n, _DRAWS):
-        counts = _resample(rng, y, min(_DRAWS, n - i))
-        draws.append(_metric_of_draws(metric, b, y, counts) - _metric_of_draws(metric, a, y, counts))
-    draws = np.concatenate(draws)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    of_a, of_b = _draws(metric, [a, b], y, groups, n, seed)
+    draws = of_b - of_a
+    low, high = _interval(draws, len(set(_places(groups, y))), level)
     p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (n + 1))
-    return {"difference": float(metric(b, y) - metric(a, y)), "low": float(low), "high": float(high), "p": float(p)}
+    return {"difference": float(metric(b, y) - metric(a, y)), "low": low, "high": high, "p": float(p)}
+
+# %% ../../nbs/method/06_metrics.ipynb #085fcdd7
+def vote_weights(
+    labels,  # (N,)
+    groups,  # (N,)
+) -> np.ndarray:  # (N,), to be given to `auc` or `average_precision` as weights
+    "Weights by which each group counts once among the normal and once among the abnormal images that it has."
+    keys = list(zip(np.asarray(groups).tolist(), np.asarray(labels).tolist()))
+    size = Counter(keys)
+    return np.array([1 / size[key] for key in keys])
 
 # %% ../../nbs/method/06_metrics.ipynb #4801e33e
 def class_histograms(
@@ -238,12 +253,13 @@ def evaluate(
     labels,  # (N,)
     n: int = 1000,  # bootstrap draws for the 95 % intervals
     seed: int = 0,  # of the draws
+    groups=None,  # (N,), as in `bootstrap_interval`
 ) -> dict[str, float]:  # auc, auc_low, auc_high, the same of ap, chi2 and chi2_official
     "All figures of one score. Raises `ValueError` as `auc` does."
     row = {}
     for name, metric in {"auc": auc, "ap": average_precision}.items():
         row[name] = metric(scores, labels)
-        row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(metric, scores, labels, n, seed=seed)
+        row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(metric, scores, labels, groups, n, seed=seed)
     return row | {"chi2": chi2_distance(scores, labels), "chi2_official": chi2_distance(scores, labels, official=True)}
 
 def results_table(
@@ -251,9 +267,10 @@ def results_table(
     labels,  # (N,)
     n: int = 1000,  # as in `evaluate`
     seed: int = 0,
+    groups=None,
 ) -> list[dict]:  # each with its name as `score`, then the figures of `evaluate`
     "One row a score, in the order given."
-    return [{"score": name, **evaluate(s, labels, n, seed)} for name, s in scores.items()]
+    return [{"score": name, **evaluate(s, labels, n, seed, groups)} for name, s in scores.items()]
 
 # %% ../../nbs/method/06_metrics.ipynb #6264d427
 def single_network(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from ..method.data import load_benchmark
+from ..datasets.opening import load_benchmark
 from ..datasets.registry import PHANTOM
 from .config import Config, PRESETS
 from .notebooks import NotebookFailed, execute, notebook_path

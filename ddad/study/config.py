@@ -12,24 +12,14 @@ from ..core.training import Machine, pick_device, pick_precision
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
-from ..datasets.registry import PHANTOM
+from ..datasets.registry import CARDS, PHANTOM
 
 # %% auto #0
 __all__ = ['PRESETS', 'Config', 'stage_settings']
 
 # %% ../../nbs/study/00_config.ipynb #48060b3f
-PRESETS = {
-    "RSNA": dict(n_unlabeled=4000),
-    "VinCXR": dict(n_unlabeled=4000),
-    "LAG": dict(n_unlabeled=1500),
-    "BrainTumor": dict(n_unlabeled=1000),
-    "BrainTumorLeakFree": dict(n_unlabeled=990),
-    "NIH": dict(n_unlabeled=500),
-    "Kermany": dict(n_unlabeled=800),
-    "LGG": dict(n_unlabeled=366),
-    "ODIR": dict(n_unlabeled=1500),
-    PHANTOM: dict(n_unlabeled=500, epochs=60, refine_epochs=15),
-}
+PRESETS = {name: {"n_unlabeled": card.n_unlabeled} for name, card in CARDS.items() if card.counts}
+PRESETS[PHANTOM] = dict(n_unlabeled=500, epochs=60, refine_epochs=15)
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
 _NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch",

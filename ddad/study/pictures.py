@@ -17,13 +17,13 @@ import torch
 from ..core.images import to_float
 from ..core.storage import cache_folder, read_csv, write_csv
 from ..core.training import load_weights
-from ..method.data import Benchmark, load_benchmark
+from ..method.data import Benchmark
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet
 from ..method.recipe import MODULES
 from ..method.refine import INPUTS, VARIANTS, refine_maps, score_images
 from ..method.scores import predict_maps
-from ..datasets.phantom import benchmark_root
+from ..datasets.opening import load_benchmark
 from ..datasets.registry import PHANTOM
 from .config import Config
 from .results import Run
@@ -56,8 +56,7 @@ class Pictures:
         "Reads the test images, or makes the phantom; what fails becomes a sentence in `missing`."
         c = self.config
         try:
-            root = benchmark_root(c.benchmark, self.data_root)
-            self.data = load_benchmark(root, c.benchmark, c.image_size, progress=False)
+            self.data = load_benchmark(self.data_root, c.benchmark, c.image_size, progress=False)
         except (OSError, ValueError) as e: self.missing.append(f"No images: {e}")
         if self.data and self.data.hash != self.run.record.get("data_hash"):
             self.missing.append("The images here differ from those that this run was computed on: "

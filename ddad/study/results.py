@@ -15,15 +15,15 @@ import numpy as np
 
 from ..core.storage import read_csv, read_json, reason
 from ..method import metrics
-from ..datasets.registry import PHANTOM
+from ..datasets.registry import CARDS, PHANTOM, shipped_labels
 from .config import Config
 
 # %% auto #0
-__all__ = ['BENCHMARKS', 'expand', 'Run', 'read_runs', 'select', 'training_rates', 'estimate', 'over_seeds', 'over_setting',
-           'cell', 'signed', 'needs']
+__all__ = ['BENCHMARKS', 'expand', 'groups_of', 'kinds_of', 'independent', 'Run', 'read_runs', 'select', 'training_rates',
+           'estimate', 'over_seeds', 'over_setting', 'cell', 'signed', 'needs']
 
 # %% ../../nbs/study/04_results.ipynb #10d9bae0
-BENCHMARKS = ("RSNA", "VinCXR", "LAG", "BrainTumor", "CXAD", PHANTOM)  # the paper's, and ours
+BENCHMARKS = tuple(CARDS)
 
 def expand(
     grid: dict[str, dict],  # experiment -> setting -> value or list of values
@@ -47,6 +47,35 @@ def _merge(a: Config, b: Config) -> Config:
 
 
 # %% ../../nbs/study/04_results.ipynb #cf1b6dcb
+def groups_of(
+    benchmark: str,
+    scores: dict[str, list],  # the columns of a `scores.csv`
+) -> np.ndarray | None:  # (N,); None where nobody knows
+    "Which test images are not independent: of one patient, or copies of one picture."
+    return _column(benchmark, scores, "group")
+
+def kinds_of(
+    benchmark: str,
+    scores: dict[str, list],  # the columns of a `scores.csv`
+) -> np.ndarray | None:  # (N,); None where nobody knows
+    "What each test image shows."
+    return _column(benchmark, scores, "kind")
+
+def _column(benchmark: str, scores: dict[str, list], name: str) -> np.ndarray | None:
+    "A column of the scores themselves, else what the package ships of the benchmark's images."
+    if name in scores: return np.array(scores[name])
+    table = shipped_labels(benchmark)
+    known = dict(zip(table.get("image", ()), table.get(name, ())))
+    return np.array([known[i] for i in scores["image"]]) if known and known.keys() >= set(scores["image"]) else None
+
+def independent(
+    labels,  # (N,)
+    groups,  # (N,) or None
+) -> str:
+    "Over what an interval of a table is drawn, in words."
+    if groups is None: return f"{len(labels)} images"
+    return f"{len(set(np.asarray(groups).tolist()))} groups"
+
 @dataclass(frozen=True)
 class Run:
     "A finished run: its `folder`, `record` and `config`; its scores are read when they are first asked for."
@@ -64,6 +93,12 @@ class Run:
 
     @property
     def labels(self) -> np.ndarray: return np.array(self.scores["label"])
+
+    @cached_property
+    def groups(self) -> np.ndarray | None: return groups_of(self.config["benchmark"], self.scores)
+
+    @cached_property
+    def kinds(self) -> np.ndarray | None: return kinds_of(self.config["benchmark"], self.scores)
 
     def columns(
         self,
@@ -152,13 +187,14 @@ def over_seeds(
 ) -> dict | None:
     """What the seeds of one configuration found; None where no run has the score.
 
-    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over test images of the
-    mean; `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
+    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over groups of test images
+    of the mean; `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
     """
     scored = [r for r in runs if r.columns(score)]
     if not scored: return None
     values = [r.value(score, metric) for r in scored]
-    intervals = [metrics.bootstrap_interval(metric, column, r.labels) for r in scored for column in r.columns(score)]
+    intervals = [metrics.bootstrap_interval(metric, column, r.labels, r.groups)
+                 for r in scored for column in r.columns(score)]
     return {
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),

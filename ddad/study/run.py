@@ -17,7 +17,7 @@ from ..core.storage import alone, read_json, write_json
 from ..core.training import about_checkpoint, pick_device, pick_precision
 from ..method.data import Benchmark, draw_unlabeled, read_repartition
 from ..method.recipe import MODULES, train_modules, train_refiners
-from ..datasets.phantom import benchmark_root
+from ..datasets.opening import benchmark_root, labels_of
 from .config import Config
 
 # %% auto #0
@@ -27,16 +27,18 @@ __all__ = ['check_data', 'open_run', 'check_run', 'module_images', 'weights_fold
 # %% ../../nbs/study/01_run.ipynb #a67fedff
 def check_data(
     config: Config,
-    data_root: str | Path | None = None,  # as in `ddad.datasets.phantom.benchmark_root`
+    data_root: str | Path | None = None,  # as in `ddad.datasets.opening.benchmark_root`
 ) -> Path:  # the root
     """Looks whether the repartition is whole, and large enough for `config`.
 
-    Raises what `read_repartition` and `draw_unlabeled` raise, and `ValueError` for too few images to fill a batch.
+    Raises what `read_repartition`, `read_labels` and `draw_unlabeled` raise, and `ValueError` for too few images to fill a batch.
     """
     root = benchmark_root(config.benchmark, data_root)
     pools = read_repartition(root, config.benchmark)
+    labels = labels_of(root, config.benchmark, [n for names in pools.values() for n in names])
+    of = dict(zip(labels.get("image", ()), labels.get("kind", ())))
     draw_unlabeled(pools["unlabeled_normal"], pools["unlabeled_abnormal"], config.n_unlabeled, config.anomaly_rate,
-                   config.draw, config.seed, config.match)
+                   config.draw, config.seed, config.match, [of[n] for n in pools["unlabeled_abnormal"]] if of else ())
     images = len(pools["normal"])
     for setting in ("batch_size", "refine_batch_size"):
         size = getattr(config, setting)
