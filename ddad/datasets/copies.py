@@ -192,7 +192,8 @@ class Bar:
         found = f"finds {np.mean([self.recall[way] for way in PLANTED]):.0%} of planted copies"
         if not self.tells:
             return ("copies cannot be told from other images here: "
-                    f"images of different {self.by} are as alike as copies are (a bar of {self.value:.2f} {found}), so only those equal in every pixel are joined")
+                    f"images of different {self.by} are as alike as copies are "
+                    f"(a bar of {self.value:.2f} {found}), so only those equal in every pixel are joined")
         if self.by == "planted copies":
             return f"bar {self.value:.2f}, set by planted copies alone: how many others it joins is not known"
         return f"bar {self.value:.2f}, set by images of different {self.by}; {found}"

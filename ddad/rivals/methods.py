@@ -11,6 +11,7 @@ from .interface import Baseline
 from .reconstruction import AEL1, AEL2, AESSIM, VAE, AEGrad, ConstrainedAE, ContextAE, DenoisingAE
 from .reconstruction import PCAReconstruction
 from .selfsupervised import FPI, NSA, PII, AnatPaste, CutPaste
+from .trivial import BrightestPart, Brightness, Darkness, DarkestPart, Histograms, Silhouettes, Thumbnails
 from .unlabeled import NormalAgainstUnlabeled, PositiveUnlabeled
 
 # %% auto #0
@@ -18,6 +19,7 @@ __all__ = ['METHODS', 'method_named', 'methods_for']
 
 # %% ../../nbs/rivals/06_methods.ipynb #0a3c96e5
 _CLASSES = (
+    Brightness, Darkness, BrightestPart, DarkestPart, Histograms, Thumbnails, Silhouettes,
     AEL2, AEL1, AESSIM, VAE, ContextAE, DenoisingAE, ConstrainedAE, AEGrad, PCAReconstruction,
     OneClassSVMBaseline, IsolationForestBaseline, LOFBaseline, GaussianBaseline, DeepSVDD,
     NormalAgainstUnlabeled, PositiveUnlabeled,

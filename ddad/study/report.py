@@ -338,7 +338,7 @@ def _made(run: Run) -> str:
     return f"{run.record.get('precision', 'unknown arithmetic')}, {run.record.get('processor') or 'unknown processor'}"
 
 def _alike(run: Run, committed: Run) -> str:
-    shared = [s for s in run.scores if s in committed.scores and s not in ("image", "label")]
+    shared = [s for s in run.scores if s in committed.scores and s not in ("image", "label", "kind", "group")]
     if run.scores["image"] != committed.scores["image"]: return "other images"
     same = sum(run.scores[s] == committed.scores[s] for s in shared)
     if same == len(shared): return "equal to the last digit"

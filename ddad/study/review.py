@@ -62,7 +62,8 @@ class Decisions:
     @classmethod
     def _checked(cls, columns, images):
         names, labels = columns.pop("image"), np.array(columns.pop("label"))
-        scores = {name: np.array(v) for name, v in columns.items() if not re.fullmatch(r"rec_\d+", name)}
+        told = re.compile(r"rec_\d+|kind|group")
+        scores = {name: np.array(v) for name, v in columns.items() if not told.fullmatch(name)}
         for s in scores.values(): metrics.auc(s, labels)
         expected = sum(n for split, n in images.items() if split.startswith("test"))
         if not scores or expected not in (0, len(names)):

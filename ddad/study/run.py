@@ -15,14 +15,14 @@ import torch
 from ..core.record import Stages, about_training, commit, environment, now
 from ..core.storage import alone, read_json, write_json
 from ..core.training import about_checkpoint, pick_device, pick_precision
-from ..method.data import Benchmark, draw_unlabeled, read_repartition
+from ..method.data import Benchmark, Benchmark, draw_unlabeled, read_repartition
 from ..method.recipe import MODULES, train_modules, train_refiners
 from ..datasets.opening import benchmark_root, labels_of
 from .config import Config
 
 # %% auto #0
-__all__ = ['check_data', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run', 'training_record',
-           'write_record']
+__all__ = ['check_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run',
+           'training_record', 'write_record']
 
 # %% ../../nbs/study/01_run.ipynb #a67fedff
 def check_data(
@@ -31,7 +31,7 @@ def check_data(
 ) -> Path:  # the root
     """Looks whether the repartition is whole, and large enough for `config`.
 
-    Raises what `read_repartition`, `read_labels` and `draw_unlabeled` raise, and `ValueError` for too few images to fill a batch.
+    Raises what `read_repartition`, `read_labels` and `draw_unlabeled` raise; `ValueError` for less than a batch of images.
     """
     root = benchmark_root(config.benchmark, data_root)
     pools = read_repartition(root, config.benchmark)
@@ -46,6 +46,20 @@ def check_data(
             raise ValueError(f"{setting} is {size}, but {config.benchmark} has {images} known-normal images: lower it.")
     return root
 
+
+# %% ../../nbs/study/01_run.ipynb #7e57ab1e
+def known_columns(
+    data: Benchmark,
+) -> dict[str, list[str]]:  # the columns kind and group, those that are known; (N_test,) each
+    "What is known of the test images beside their class; a patient or group becomes a number that tells nothing else."
+    known, found = data.labels_table, {}
+    if "kind" in known: found["kind"] = data.column("kind", data.test_names)
+    column = next((c for c in ("group", "patient") if c in known), None)
+    if column:
+        members = data.column(column, data.test_names)
+        numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(members))}
+        found["group"] = [numbers[name] for name in members]
+    return found
 
 # %% ../../nbs/study/01_run.ipynb #36a39cb6
 _FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
