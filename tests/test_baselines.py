@@ -167,13 +167,3 @@ def test_cka_sees_no_turn_and_no_scale():
     a, b = torch.randn(2, 50, 8, generator=g)
     turn = torch.linalg.qr(torch.randn(8, 8, generator=g))[0]
     assert linear_cka(a, 5 * a @ turn + 3) == pytest.approx(1, abs=1e-4) and linear_cka(a, b) < 0.5
-
-
-def test_the_paired_bootstrap_agrees_with_delong():
-    rng = np.random.default_rng(0)
-    y = np.repeat([0, 1], 200)
-    better = y + rng.normal(size=400)
-    worse = better + rng.normal(size=400)
-    a, b = metrics.paired_bootstrap(metrics.auc, worse, better, y), metrics.delong_test(worse, better, y)
-    for key in ("difference", "low", "high"): assert a[key] == pytest.approx(b[key], abs=0.01)
-    assert a["p"] < 0.01 and metrics.paired_bootstrap(metrics.auc, better, 3 * better, y)["p"] == 1

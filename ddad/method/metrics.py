@@ -12,14 +12,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 from scipy.stats import norm, t
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
 __all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'vote_weights', 'class_histograms',
-           'chi2_distance', 'pixel_metrics', 'pixel_metrics_by_image', 'evaluate', 'results_table', 'single_network',
-           'to_markdown']
+           'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'evaluate', 'results_table',
+           'single_network', 'to_markdown']
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -203,19 +203,12 @@ def chi2_distance(
     return float(0.5 * np.sum(((h - g)[some] ** 2 + tiny) / ((h + g)[some] + tiny)))
 
 # %% ../../nbs/method/06_metrics.ipynb #5a7d6506
-def pixel_metrics(
+def pixel_ap(
     maps,  # (N, 1, H, W), higher is more abnormal
     masks,  # (N, 1, H, W) bool, true on the anomaly
-) -> dict[str, float]:  # pixel_ap and best_dice
-    """Average precision over all pixels of all images, and the highest Dice of any one threshold.
-
-    `best_dice` is an upper bound and no deployable figure: its threshold is chosen on these masks. Raises `ValueError`
-    as `auc` does.
-    """
-    s, y = _check(maps, masks)
-    precision, recall, _ = precision_recall_curve(y, s)
-    dice = 2 * precision * recall / np.maximum(precision + recall, 1e-12)  # both are 0 above the highest false alarm
-    return {"pixel_ap": float(average_precision_score(y, s)), "best_dice": float(dice.max())}
+) -> float:
+    "Average precision over all pixels of all images, in [0, 1]. Raises `ValueError` as `auc` does."
+    return average_precision(maps, masks)
 
 # %% ../../nbs/method/06_metrics.ipynb #ed039551
 def pixel_metrics_by_image(
@@ -233,7 +226,8 @@ def pixel_metrics_by_image(
     - `pro`: per-region overlap, averaged over the image's regions and over false-positive rates up to `limit`; its mean
       over all regions is AUPRO.
 
-    An image without a lesion has `flagged` alone, the others are NaN.
+    An image without a lesion has `flagged` alone, the others are NaN. By chance `pro` is `limit` / 2, and `dice` is
+    2 f m / (f + m) with f the share that is flagged and m that of the lesion.
     """
     s, y, normal = (np.asarray(a)[:, 0] for a in (maps, masks, normal_maps))
     above = s > np.quantile(normal, 1 - fpr)
@@ -246,6 +240,22 @@ def pixel_metrics_by_image(
         regions, n = ndimage.label(y[i])
         found["pro"][i] = ndimage.mean(np.clip(1 - rates / limit, 0, 1), regions, range(1, n + 1)).mean()
     return found
+
+# %% ../../nbs/method/06_metrics.ipynb #51ce0a02
+def mean_interval(
+    values,  # (N,)
+    groups=None,  # (N,), as in `bootstrap_interval`
+    n: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:  # low, high
+    "Percentile interval of a mean by the cluster bootstrap. Raises `ValueError` as `bootstrap_interval` does."
+    _check_draws(n, level)
+    values = np.asarray(values, dtype=np.float64)
+    places = _places(groups, values)
+    k = places.max() + 1
+    counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), n)[:, places]
+    return _interval(counts @ values / counts.sum(1), k, level)
 
 # %% ../../nbs/method/06_metrics.ipynb #2cb65efb
 def evaluate(

@@ -21,8 +21,8 @@ from .metrics import auc, average_precision, chi2_distance, class_histograms
 from .scores import score_name
 
 # %% auto #0
-__all__ = ['NORMAL', 'ABNORMAL', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve', 'method_bars',
-           'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
+__all__ = ['NORMAL', 'ABNORMAL', 'FAMILIES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve',
+           'method_bars', 'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
 
 # %% ../../nbs/method/08_plots.ipynb #9999e82f
 NORMAL, ABNORMAL = "#2b6cb0", "#dd5a2b"
@@ -139,28 +139,23 @@ def setting_curve(
     ax.legend(fontsize=_SMALL, frameon=False)
     return ax
 
+FAMILIES = {"trivial": "0.55", "one-class": NORMAL, "with unlabeled images": ABNORMAL, "DDAD": "black"}
+
 def method_bars(
-    methods: dict[str, tuple[float, bool, float | None]],  # name to AUC, takes unlabeled images, a second AUC or None
+    methods: dict[str, tuple[float, float, float, str]],  # name to AUC, its interval low and high, a key of `FAMILIES`
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "A row a method: its AUC, and hollow the second one, that of test images without leaked ones."
-    ax = _tidy(_own(ax, 5, 0.24 * len(methods) + 0.9), "test AUC", "", title)
-    for i, (value, unlabeled, other) in enumerate(methods.values()):
-        color = ABNORMAL if unlabeled else NORMAL
-        if _there(other):
-            ax.plot([value, other], [i, i], color="0.8", linewidth=1, zorder=0)
-            ax.plot(other, i, "o", color=color, markerfacecolor="white", markersize=5)
-        ax.plot(value, i, "o", color=color, markersize=5)
+    "A row a method: its AUC and the interval."
+    ax = _tidy(_own(ax, 5, 0.2 * len(methods) + 0.9), "test AUC", "", title)
+    for i, (value, low, high, family) in enumerate(methods.values()):
+        ax.errorbar(value, i, xerr=[[value - low], [high - value]], fmt="o", color=FAMILIES[family], markersize=4, linewidth=1)
     ax.axvline(0.5, color="0.7", linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
-    marks = [_mark("one-class", NORMAL), _mark("with unlabeled images", ABNORMAL)]
-    if any(_there(other) for _, _, other in methods.values()):
-        marks.append(_mark("without leaked test images", "0.4", markerfacecolor="white"))
-    ax.legend(handles=marks, fontsize=_SMALL, frameon=False, loc="lower right")
+    there = dict.fromkeys(family for *_, family in methods.values())
+    ax.legend(handles=[_mark(f, FAMILIES[f]) for f in FAMILIES if f in there], fontsize=_SMALL, frameon=False,
+              loc="upper center", bbox_to_anchor=(0.4, -0.9 / len(methods)), ncols=len(there))
     return ax
-
-def _there(value: float | None) -> bool: return value is not None and not np.isnan(value)
 
 def _mark(label: str, color: str, **options):
     return plt.Line2D([], [], marker="o", linestyle="", color=color, label=label, **options)

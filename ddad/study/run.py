@@ -31,7 +31,7 @@ def check_data(
 ) -> Path:  # the root
     """Looks whether the repartition is whole, and large enough for `config`.
 
-    Raises what `read_repartition`, `read_labels` and `draw_unlabeled` raise; `ValueError` for less than a batch of images.
+    Raises what `read_repartition`, `read_labels`, `draw_unlabeled` raise; `ValueError` for less than a batch of images.
     """
     root = benchmark_root(config.benchmark, data_root)
     pools = read_repartition(root, config.benchmark)
