@@ -119,7 +119,7 @@ def _check(a: argparse.Namespace) -> int:
         place = benchmark_root(name, root)
         report = check_benchmark(place, name)
         _say_found(report)
-        if a.out: write_report(report, place / name / "images", a.out)
+        if a.out: write_report(report, place / name / "images", a.out, not a.no_picture)
         whole = whole and report.whole
     return int(not whole)
 
@@ -131,6 +131,7 @@ def _add_check(commands) -> None:
                    help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     c.add_argument("--out", metavar="DIR",
                    help="write the report there: <benchmark>.json, _groups.csv (copies share a group), a picture")
+    c.add_argument("--no-picture", action="store_true", help="no picture, where a licence asks for it")
 
 # %% ../../nbs/datasets/05_commands.ipynb #b4815260
 def _repartition(a: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from .results import BENCHMARKS, Run, estimate, expand, read_runs, training_rate
 
 # %% auto #0
 __all__ = ['PAGES', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan', 'make_plan',
-           'parameters', 'trained_before', 'main_tables', 'any_of']
+           'parameters', 'crossover_parameters', 'trained_before', 'main_tables', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
 def rival_methods() -> dict[str, type]:
@@ -287,6 +287,12 @@ def parameters(
         return json.dumps({"benchmark": benchmark, "method": method, "out": out, "store": weights})
     if rule == "epochs": return _stage("r_dual", plan.runs[name], store, out=out)
     return json.dumps(asdict(plan.runs[name]) | {"store": str(store), "out": out})
+
+def crossover_parameters(plan: Plan, benchmark: str, backbone: str, seed: int) -> str:  # JSON
+    "The parameters of the crossover's notebook."
+    name = f"crossover/{benchmark}_{backbone}_seed{seed}"
+    places = {"out": str(plan.request.figures / name), "store": str(plan.request.store / name)}
+    return json.dumps({"benchmark": benchmark, "backbone": backbone, "seed": seed} | places)
 
 def trained_before(
     plan: Plan,
