@@ -13,9 +13,11 @@ from pathlib import Path
 
 from ..core.storage import markdown
 from .check import Report, check_benchmark, read_groups, write_report
+from .distributions import DISTRIBUTIONS, prepare_distribution
 from .download import ARCHIVES, download
 from .opening import benchmark_root
 from .prepare import Outcome, prepare
+from .registry import card
 from .repartition import repartition
 from .split import advice, split
 from ..method.data import SPLITS, find_root, list_names
@@ -61,6 +63,7 @@ def _add_download(commands) -> None:
 
 # %% ../../nbs/datasets/05_commands.ipynb #20d94b7a
 def _prepare(a: argparse.Namespace) -> int:
+    if a.benchmark in DISTRIBUTIONS: return _prepare_distribution(a)
     outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
     made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
     print(f"{folder / 'images'}: {made} images made, {kept} there already, {failed} failed.")
@@ -69,14 +72,27 @@ def _prepare(a: argparse.Namespace) -> int:
               f"into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
     return _say_failed(outcome)
 
+def _prepare_distribution(a: argparse.Namespace) -> int:
+    outcome, about = prepare_distribution(a.benchmark, a.source, a.root, a.workers), card(a.benchmark)
+    folder, note = Path(a.root) / a.benchmark, DISTRIBUTIONS[a.benchmark].note
+    print(f"{folder}: {outcome.done} images made, {outcome.kept} there already, {len(outcome.failed)} failed.")
+    print(f"Licence of the data: {about.licence}. Cite {about.citation} ({about.url}).")
+    if note: print(f"Note: {note}.")
+    if not outcome.failed: print(f"Next: ddad-run --benchmark {a.benchmark} --data {a.root}")
+    return _say_failed(outcome)
+
 def _add_prepare(commands) -> None:
     c = _command(commands, "prepare", _prepare,
-                 "make a benchmark's images from the original DICOM files, as the paper does")
-    c.add_argument("benchmark", choices=("RSNA", "VinCXR"))
-    c.add_argument("--source", required=True, help="folder of DICOM files")
+                 "make a benchmark from the files that the owners of its images give")
+    c.formatter_class = argparse.RawDescriptionHelpFormatter
+    trees = "\n".join(f"  {name:11} {d.tree}" for name, d in DISTRIBUTIONS.items())
+    c.epilog = f"What --source should have:\n  RSNA, VinCXR  the original DICOM files, in any folder\n{trees}"
+    c.add_argument("benchmark", choices=("RSNA", "VinCXR", *DISTRIBUTIONS))
+    c.add_argument("--source", required=True, help="folder of the files")
     c.add_argument("--root", required=True,
                    help="the Med-AD folder to put them in; with a data.json there, only what it lists is made")
-    c.add_argument("--size", type=int, default=512, help="side of the images in pixels (default: 512, the paper's)")
+    c.add_argument("--size", type=int, default=512,
+                   help="side of RSNA's and VinCXR's images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")
 
 # %% ../../nbs/datasets/05_commands.ipynb #f6103ec8

@@ -149,7 +149,8 @@ def method_bars(
     "A row a method: its AUC and the interval."
     ax = _tidy(_own(ax, 5, 0.2 * len(methods) + 0.9), "test AUC", "", title)
     for i, (value, low, high, family) in enumerate(methods.values()):
-        ax.errorbar(value, i, xerr=[[value - low], [high - value]], fmt="o", color=FAMILIES[family], markersize=4, linewidth=1)
+        edges = [[value - low], [high - value]]
+        ax.errorbar(value, i, xerr=edges, fmt="o", color=FAMILIES[family], markersize=4, linewidth=1)
     ax.axvline(0.5, color="0.7", linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
     there = dict.fromkeys(family for *_, family in methods.values())

@@ -188,8 +188,8 @@ class Plan:
         names = self._shown_runs(page, benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
-        if page in ("leaks", "baselines"): files += self.checks
-        if page in OF_RIVALS: files += self.rival_records
+        if page == "leaks": files += [*self.checks, *sorted(self.request.figures.glob("crossover/*/record.json"))]
+        if page in (*OF_RIVALS, "leaks"): files += self.rival_records
         return sorted(map(str, files))
 
     def page_parameters(self, **more) -> str:
