@@ -20,7 +20,7 @@ from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
 from ddad.method import metrics, refine, scores
 from ddad.method.data import load_benchmark
-from ddad.study import explore, markup, review
+from ddad.study import explore, gallery, markup, review
 from ddad.study.config import Config
 from ddad.study.pictures import Pictures
 from ddad.study.run import open_run, refine_run, train_run, write_record
@@ -100,6 +100,22 @@ def test_wrong_decisions_come_first_and_the_worst_of_them_first(decisions, csv):
     assert set(decisions.order("misses", "rec", t)) | set(decisions.order("false alarms", "rec", t)) == set(np.flatnonzero(wrong))
     assert (np.diff(csv["rec"][decisions.order("highest score first", "rec", t)]) <= 0).all()
     with pytest.raises(ValueError, match="best"): decisions.order("best", "rec", t)
+
+
+def test_images_of_one_kind_are_shown_alone():
+    run = review.read_run(REPO / "figures/runs/Kermany_AE-U_seed0")
+    decisions = review.Decisions.of(run)
+    assert set(decisions.kinds) == {"normal", "bacterial pneumonia", "viral pneumonia"} and len(set(decisions.groups)) < 800
+    viral = decisions.order("highest score first", "inter", 0.5, kind="viral pneumonia")
+    assert (decisions.kinds[viral] == "viral pneumonia").all() and len(viral) == (decisions.kinds == "viral pneumonia").sum()
+    assert len(decisions.order("highest score first", "inter", 0.5)) == 800
+    chosen = gallery.Gallery()
+    chosen.show_kinds(sorted(set(decisions.kinds)))
+    chosen.show(review.View(decisions, "inter", 0.5))
+    chosen.kind.value = "viral pneumonia"
+    assert f"of {len(viral)}" in chosen.where.value and chosen.kind.layout.display is None
+    chosen.show_run()
+    assert chosen.kind.layout.display == "none" and chosen.kind.value == ""
 
 
 def test_thresholds_for_looking(decisions, csv):

@@ -101,6 +101,7 @@ class Explorer(Part):
             self.score.options = [(score_name(s), s) for s in names]
             self.score.value = best
         self.gallery.show_run()
+        if self.decisions.kinds is not None: self.gallery.show_kinds(sorted(set(self.decisions.kinds.tolist())))
         self.detail.show_run(self.pictures, self.view)
         self.scatter.show_run(self.decisions, names[0], best)
         self.show_score()

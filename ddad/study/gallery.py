@@ -33,12 +33,13 @@ class Gallery(Part):
         on_select: Callable[[int], None] = lambda i: None,  # told the image that the reader clicked
     ):
         self.how = widgets.Dropdown(options=ORDERS, description="Show", value="most wrong first")
+        self.kind = widgets.Dropdown(options=[("all kinds", "")], description="Kind")
         self.back, self.forward = widgets.Button(description="‹ previous"), widgets.Button(description="next ›")
         self.where, self.sheet, self.captions = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.tiles = [self._tile(n, on_select) for n in range(PAGE)]
-        bar = row(self.how, self.back, self.where, self.forward)
+        bar = row(self.how, self.kind, self.back, self.where, self.forward)
         super().__init__(heading("Images"), bar, self.sheet, self.captions, row(*self.tiles, kind="tiles"))
-        self.listen(self.how, lambda: self.turn(None))
+        for choice in (self.how, self.kind): self.listen(choice, lambda: self.turn(None))
         self.back.on_click(lambda _: self.turn(-1))
         self.forward.on_click(lambda _: self.turn(1))
         self.show_run()
@@ -56,6 +57,17 @@ class Gallery(Part):
         self.shown: list[int] | None = None  # the images of this page
         self.page, self.selected, self.brushed = 0, None, ()
         with self.quietly(): self.how.value = "most wrong first"
+        self.show_kinds(())
+
+    def show_kinds(
+        self,
+        kinds: Sequence[str],  # those that the reader can choose; none: there is nothing to choose
+    ) -> None:
+        "What kinds of images there are."
+        with self.quietly():
+            self.kind.options = [("all kinds", ""), *((kind, kind) for kind in kinds)]
+            self.kind.value = ""
+        self.kind.layout.display = None if len(kinds) else "none"
 
     def show_images(self, images: torch.Tensor | None) -> None:
         "The pictures, once they are there."
@@ -81,7 +93,7 @@ class Gallery(Part):
     def show(self, view: View) -> None:
         "The images of the page, with their outcomes; pictures are sent only if other images have come into view."
         self.view = view
-        order = view.decisions.order(self.how.value, view.score, view.threshold, self.brushed)
+        order = view.decisions.order(self.how.value, view.score, view.threshold, self.brushed, self.kind.value)
         self.page = max(0, min(self.page, (len(order) - 1) // PAGE))
         first = self.page * PAGE
         shown = order[first:first + PAGE].tolist()

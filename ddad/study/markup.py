@@ -96,8 +96,16 @@ def about_image(
     name, label, value = html.escape(view.decisions.names[i]), CLASSES[view.decisions.labels[i]], view.values[i]
     side = "at or above" if value >= view.threshold else "below"
     note = "; the true mask is outlined" if outlined else ""
-    return (f'<h2>{name}</h2><p>{_key(label)}{label}, <b class="outcome">{OUTCOMES[view.outcomes[i]]}</b>: '
+    outcome = f'<b class="outcome">{OUTCOMES[view.outcomes[i]]}</b>'
+    return (f'<h2>{name}</h2><p>{_key(label)}{label}{_told(view.decisions, i)}, {outcome}: '
             f'{score_name(view.score)} {value:.4g} is {side} the threshold{note}</p>')
+
+def _told(decisions: Decisions, i: int) -> str:
+    "What is known of an image beside its class: its kind, and how many test images share its patient or copies."
+    told = "" if decisions.kinds is None else f" ({html.escape(decisions.kinds[i])})"
+    if decisions.groups is None: return told
+    n = int((decisions.groups == decisions.groups[i]).sum())
+    return told + (f", one of {n} test images of its group" if n > 1 else "")
 
 def _key(label: str) -> str: return f'<i class="key {label}"></i>'
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from ..core.storage import read_csv, read_json
 from ..method import metrics
-from .results import Run
+from .results import Run, groups_of, kinds_of
 
 # %% auto #0
 __all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'Decisions', 'rates', 'View', 'read_run', 'list_runs']
@@ -46,6 +46,8 @@ class Decisions:
     names: list[str]
     labels: np.ndarray  # (N,), 1: abnormal
     scores: dict[str, np.ndarray]  # by name, (N,) each; those of networks alone are left out
+    kinds: np.ndarray | None = None  # (N,) what each shows, where it is known
+    groups: np.ndarray | None = None  # (N,) the patient or the group of copies, where it is known
 
     @classmethod
     def of(
@@ -54,7 +56,10 @@ class Decisions:
     ) -> Decisions:
         "Of a run. Raises `ValueError` in one sentence where its `scores.csv` is missing, damaged or incomplete."
         path = run.folder / "scores.csv"
-        try: return cls._checked(read_csv(path), run.record.get("images", {}))
+        try:
+            columns = read_csv(path)
+            kinds, groups = (of(run.config["benchmark"], columns) for of in (kinds_of, groups_of))
+            return replace(cls._checked(columns, run.record.get("images", {})), kinds=kinds, groups=groups)
         except (OSError, ValueError, KeyError, StopIteration) as e:
             reason = f"{type(e).__name__}: {e}"
             raise ValueError(f"{path} cannot be used ({reason}): restore it, or compute the run again.") from None
@@ -88,9 +93,14 @@ class Decisions:
         score: str,
         threshold: float,
         brushed: Iterable[int] = (),  # images that were chosen otherwise; they come from the highest score on
+        kind: str = "",  # only the images of this kind; empty: all
     ) -> np.ndarray:  # indices of images
         "The images in an order. Raises `ValueError` for one that there is not."
         if how not in ORDERS: raise ValueError(f"The order is {how!r}: choose one of {', '.join(ORDERS)}.")
+        order = self._order(how, score, threshold, brushed)
+        return order[self.kinds[order] == kind] if kind and self.kinds is not None else order
+
+    def _order(self, how: str, score: str, threshold: float, brushed: Iterable[int]) -> np.ndarray:
         if how == "lowest score first": return np.argsort(self.scores[score], kind="stable")
         highest = np.argsort(-self.scores[score], kind="stable")
         if how == "highest score first": return highest
