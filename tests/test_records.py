@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ddad.datasets.registry import CARDS
+
 from ddad.core.storage import read_csv
 from ddad.method import metrics
 from ddad.study.config import Config
@@ -41,6 +43,12 @@ def test_the_readme_shows_the_committed_tables():
     readme = (root / "README.md").read_text()
     tables = [root / "figures/comparison.md", root / "figures/leaks_crossover.md", *sorted(root.glob("benchmarks/*.md"))]
     for table in tables: assert table.read_text() in readme, table
+
+
+def test_the_readme_lists_the_benchmarks_of_the_registry():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name, c in CARDS.items():
+        if c.counts: assert f"| {c.title} | {c.modality} | `{name}` | {c.counts[0]} | {c.n_unlabeled}, 0.6 | {c.counts[3]} / {c.counts[4]} | {c.licence} |" in readme
 
 
 def test_a_missing_value_leaves_nothing_in_a_table():

@@ -110,6 +110,7 @@ PAGES = {  # the pages, and the experiments whose runs each one shows; all: ever
     "benchmarks": ["main"], "backbones": ["backbones", "seeds"], "comparison": ["seeds"],
     "anomaly_rate": ["rates", "main"], "histograms": ["main"], "maps": ["main"], "members": ["members"],
     "latent": ["latent"], "training": ["main"], "curves": ["main"], "inputs": ["inputs"], "unseen": ["unseen"],
+    "kinds": ["main", "backbones"],
     "stability": ["stable"], "localisation": "all", "leaks": ["backbones", "seeds"], "sanity": [],
     "baselines": ["main", "backbones"], "compute": "all",
 }
@@ -189,7 +190,7 @@ class Plan:
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
         if page == "leaks": files += [*self.checks, *sorted(self.request.figures.glob("crossover/*/record.json"))]
-        if page in (*OF_RIVALS, "leaks"): files += self.rival_records
+        if page in (*OF_RIVALS, "leaks", "kinds"): files += self.rival_records
         return sorted(map(str, files))
 
     def page_parameters(self, **more) -> str:

@@ -1,0 +1,137 @@
+"The registry of benchmarks, their labels, and opening them by name."
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_discs
+
+import ddad
+from ddad.datasets.commands import main
+from ddad.datasets.opening import benchmark_root, labels_of
+from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
+from ddad.method.data import SPLITS, draw_unlabeled, list_names, load_benchmark
+from ddad.study import results
+from ddad.study.config import PRESETS, Config
+from ddad.study.run import known_columns
+
+SHIPPED = [name for name, c in CARDS.items() if c.shipped]
+
+
+def test_the_cards_agree_with_the_shipped_repartitions_and_the_presets():
+    assert SHIPPED == ["BrainTumor", "BrainTumorLeakFree", "NIH", "Kermany", "LGG", "ODIR"]
+    for name in SHIPPED:
+        lists, c = shipped_repartition(name), card(name)
+        assert tuple(len(names) for names in lists.values()) == c.counts and len({n for names in lists.values() for n in names}) == sum(c.counts)
+        config = Config.of(name)
+        assert config.n_unlabeled == c.n_unlabeled and int(c.n_unlabeled * 0.6) <= c.counts[2] and c.n_unlabeled - int(c.n_unlabeled * 0.6) <= c.counts[1]
+    assert set(PRESETS) <= set(CARDS) and results.BENCHMARKS == tuple(CARDS)
+    assert not card("LGG").panels and not card("ODIR").panels and card("NIH").panels and card("my own").title == "my own"
+
+
+def test_groups_keep_to_one_side_but_for_the_repartition_that_leaks():
+    for name in SHIPPED:
+        table, sides = shipped_labels(name), {}
+        for split, group in zip(table["split"], table["group"]): sides.setdefault(group, set()).add(split.startswith("test"))
+        assert (max(map(len, sides.values())) == 1) == (name != "BrainTumor")
+
+
+def test_both_repartitions_of_brain_tumor_mri_have_the_same_images_kinds_and_groups():
+    a, b = ({row[0]: row[1:] for row in zip(*(shipped_labels(n)[c] for c in ("image", "kind", "group", "plane")))} for n in ("BrainTumor", "BrainTumorLeakFree"))
+    assert a.keys() == b.keys() and {k: v[0] for k, v in a.items()} == {k: v[0] for k, v in b.items()}
+    def members(rows):
+        found = {}
+        for image, row in rows.items(): found.setdefault(row[1], set()).add(image)
+        return sorted(map(sorted, found.values()))
+    assert members(a) == members(b)
+
+
+def labelled(discs, rows=None):
+    "Writes labels.csv of the benchmark Discs: its images, each its own patient."
+    names = [n for split in list_names(discs / "Discs").values() for n in split]
+    rows = rows or ["image,kind,patient", *(f"{n},{'bright' if 'abnormal' in n else 'none'},{i // 2}" for i, n in enumerate(names)), "unused.png,none,99"]
+    (discs / "Discs/labels.csv").write_text("\n".join(rows) + "\n")
+    return names
+
+
+def test_labels_become_part_of_the_benchmark_and_change_no_hash(discs):
+    plain = load_benchmark(discs, "Discs", 32, progress=False)
+    names = labelled(discs)
+    told = load_benchmark(discs, "Discs", 32, progress=False)
+    assert plain.labels_table == {} and told.hash == plain.hash and torch.equal(told.test, plain.test)
+    assert list(told.labels_table) == ["image", "kind", "patient"] and told.labels_table["image"] == [*names, "unused.png"]
+    assert told.column("patient", names[:3]) == ["0", "0", "1"]
+    with pytest.raises(ValueError, match="Discs have no column 'sex': they have image, kind, patient"): told.column("sex", names)
+    columns = known_columns(told)
+    assert len(columns["group"]) == len(told.test_names) and columns["group"][:3] == ["0", "0", "1"] and set(columns["kind"]) == {"none", "bright"}
+    assert known_columns(plain) == {}
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda rows: ["name,kind,patient", *rows[1:]], "lacks the column image"), (lambda rows: rows[:-3] + rows[-1:], "lacks 2 of .* images, such as"), (lambda rows: [*rows, rows[1]], "lists .* twice: give each image one row"),
+    (lambda rows: [*rows, "x.png"], "is no table that can be read"), (lambda rows: [], "is no table that can be read")])
+def test_labels_that_do_not_fit_are_refused_in_one_sentence(discs, change, says):
+    labelled(discs)
+    path = discs / "Discs/labels.csv"
+    path.write_text("".join(f"{row}\n" for row in change(path.read_text().splitlines())))
+    with pytest.raises(ValueError, match=f"labels.csv {says}") as error: load_benchmark(discs, "Discs", 32, progress=False)
+    assert "\n" not in str(error.value)
+
+
+def test_unlabeled_images_are_drawn_by_kind_or_by_name():
+    normal, abnormal, kinds = [f"n{i}" for i in range(9)], ["a-gl.png", "b-me.png", "c-gl.png", "d.png"], ["glioma", "meningioma", "glioma", "gliosis"]
+    for match, wanted in (("glioma", [0, 2]), ("gli*", [0, 2, 3]), ("*-gl*", [0, 2]), ("", [0, 1, 2, 3])):
+        assert draw_unlabeled(normal, abnormal, len(wanted), 1.0, match=match, kinds=kinds)[1] == wanted
+    with pytest.raises(ValueError, match="match is 'x', but no .*: their kinds are glioma, gliosis, meningioma"): draw_unlabeled(normal, abnormal, 1, 1.0, match="x", kinds=kinds)
+    with pytest.raises(ValueError, match="match is 'x', but no unlabeled abnormal image has such a kind or file name.$"): draw_unlabeled(normal, abnormal, 1, 1.0, match="x")
+
+
+def test_a_run_draws_by_kind(discs, capsys):
+    labelled(discs)
+    b = ddad.load_benchmark(discs, "Discs", 32, progress=False)
+    n = len(b.names["unlabeled_abnormal"])
+    assert torch.equal(b.unlabeled(n, 1.0, match="bright"), b.unlabeled_abnormal)
+    with pytest.raises(ValueError, match="their kinds are bright"): b.unlabeled(n, 1.0, match="dark")
+
+
+def test_what_the_package_knows_stands_for_a_missing_table(tmp_path):
+    make_discs(tmp_path, "NIH")
+    assert ddad.load_benchmark(tmp_path, "NIH", 32, progress=False).labels_table == {}, "a folder of the same name with other images"
+    known = labels_of(tmp_path, "NIH", shipped_repartition("NIH")["test_normal"])
+    assert list(known) == ["image", "kind", "group"] and len(known["image"]) == sum(CARDS["NIH"].counts)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+def test_another_repartition_needs_the_images_of_the_first_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "BrainTumor/images").mkdir(parents=True)
+    root = benchmark_root("BrainTumorLeakFree", tmp_path)
+    folder = root / "BrainTumorLeakFree"
+    assert root != tmp_path and list_names(folder) == shipped_repartition("BrainTumorLeakFree") and os.path.samefile(folder / "images", tmp_path / "BrainTumor/images")
+    assert benchmark_root("BrainTumorLeakFree", tmp_path) == root and benchmark_root("BrainTumor", tmp_path) == tmp_path
+    assert sorted(p.name for p in root.iterdir()) == ["BrainTumorLeakFree"]
+    (tmp_path / "BrainTumorLeakFree").mkdir()
+    (tmp_path / "BrainTumorLeakFree/data.json").write_text(json.dumps({}))
+    assert benchmark_root("BrainTumorLeakFree", tmp_path) == tmp_path, "a folder of the user's own goes first"
+
+
+def test_committed_scores_find_their_groups_and_kinds():
+    run = next(r for r in results.read_runs("figures/runs") if r.name == "LGG_AE-U_seed0")
+    assert len(set(run.groups)) == 30 and set(run.kinds) == {"lower-grade glioma", "no FLAIR lesion on this slice"}
+    assert results.independent(run.labels, run.groups) == "30 groups" and results.groups_of("Mine", run.scores) is None
+    told = run.scores | {"group": ["1"] * len(run.labels)}
+    assert set(results.groups_of("Mine", told)) == {"1"}
+    low, high = (results.over_seeds([run], "inter")[k] for k in ("low", "high"))
+    from ddad.method import metrics
+    assert (low, high) == pytest.approx(metrics.bootstrap_interval(metrics.auc, run.scores["inter"], run.labels, run.groups))
+    assert np.ptp([low, high]) > np.ptp(metrics.bootstrap_interval(metrics.auc, run.scores["inter"], run.labels))
+
+
+def test_a_command_checks_another_repartition_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "BrainTumor/images").mkdir(parents=True)
+    assert main(["check", "BrainTumorLeakFree", "--root", str(tmp_path)]) == 1
+    assert "missing" in capsys.readouterr().out
+    assert set(SPLITS) == set(shipped_labels("BrainTumorLeakFree")["split"])
