@@ -45,6 +45,7 @@ class Request:
     benchmarks: tuple[str, ...]  # computed from raw images
     experiments: tuple[str, ...]  # keys of the grid
     methods: tuple[str, ...]  # names in ddad.rivals, or all
+    crossover: tuple[str, ...]  # names such as BrainTumor_AE_seed0
     keep: bool  # leave alone what has results
     asked_pages: bool  # draw only the pages whose experiments are asked for
     settings: dict  # of every run, before the grid and the presets
@@ -66,6 +67,7 @@ class Request:
             benchmarks=_listed(config["benchmarks"]),
             experiments=tuple(grid) if experiments == ("all",) else experiments,
             methods=_listed(config["methods"], ";"),
+            crossover=_listed(config["crossover"]),
             keep=str(config["keep"]).lower() == "true",
             asked_pages=config["pages"] == "asked",
             settings={name: read(str(value)) for name, value in (config["settings"] or {}).items()},
@@ -289,11 +291,15 @@ def parameters(
     if rule == "epochs": return _stage("r_dual", plan.runs[name], store, out=out)
     return json.dumps(asdict(plan.runs[name]) | {"store": str(store), "out": out})
 
-def crossover_parameters(plan: Plan, benchmark: str, backbone: str, seed: int) -> str:  # JSON
+def crossover_parameters(
+    plan: Plan,
+    name: str,  # such as BrainTumor_AE_seed0
+) -> str:  # JSON
     "The parameters of the crossover's notebook."
-    name = f"crossover/{benchmark}_{backbone}_seed{seed}"
-    places = {"out": str(plan.request.figures / name), "store": str(plan.request.store / name)}
-    return json.dumps({"benchmark": benchmark, "backbone": backbone, "seed": seed} | places)
+    benchmark, backbone, seed = name.rsplit("_", 2)
+    out, store = (str(root / "crossover" / name) for root in (plan.request.figures, plan.request.store))
+    places = {"out": out, "store": store}
+    return json.dumps({"benchmark": benchmark, "backbone": backbone, "seed": int(seed.removeprefix("seed"))} | places)
 
 def trained_before(
     plan: Plan,
