@@ -133,7 +133,7 @@ def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
 
 # the plan, in Python
 
-CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
+CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "crossover": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
           "grid": {"main": {}, "backbones": {"backbone": ["AE", "MemAE"]}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}},
           "store": "runs", "committed": "nowhere"}
 

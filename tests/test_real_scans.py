@@ -8,6 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ddad.core.storage import read_csv
+from ddad.datasets.check import check_benchmark
+from ddad.datasets.registry import shipped_labels
 from ddad.method import scores
 from ddad.method.data import load_benchmark
 from ddad.core.training import Machine
@@ -53,6 +56,24 @@ def test_networks_learn_scans_and_a_planted_lesion_raises_their_score(brains, tm
 
 def test_committed_scores_name_the_test_images(brains):
     for record in Path(__file__).parents[1].glob("figures/runs/BrainTumor*/record.json"):
-        from ddad.core.storage import read_csv
-        assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names
-        assert json.loads(record.read_text())["data_hash"] == brains.hash
+        about = json.loads(record.read_text())
+        if about["config"]["benchmark"] != "BrainTumor": continue
+        assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names and about["data_hash"] == brains.hash
+
+
+def test_the_check_finds_the_copies_of_brain_tumor_mri():
+    report = check_benchmark(ROOT, "BrainTumor", False)
+    rows = {row["split"]: row for row in report.rows()}
+    assert rows["test.0"]["copies across train and test"] >= 560 and not report.mixed.any()
+    known = dict(zip(shipped_labels("BrainTumor")["image"], shipped_labels("BrainTumor")["group"]))
+    assert {frozenset(np.flatnonzero(report.groups == g)) for g in set(report.groups)} == {frozenset(i for i, n in enumerate(report.names) if known[n] == g) for g in set(known.values())}
+
+
+@pytest.mark.parametrize("name", ["LGG", "NIH"])
+def test_the_check_joins_no_two_patients(name):
+    if not (ROOT / name / "labels.csv").is_file(): pytest.skip(f"needs {name} with its labels.csv")
+    report = check_benchmark(ROOT, name, False)
+    patients = dict(zip(*(read_csv(ROOT / name / "labels.csv", text=True)[c] for c in ("image", "patient"))))
+    owners = {}
+    for n, g in zip(report.names, report.groups): owners.setdefault(g, set()).add(patients[n])
+    assert max(map(len, owners.values())) == 1 and report.bar.by == "patients" and report.bar.tells and not report.across.any()

@@ -154,8 +154,8 @@ def method_bars(
     ax.axvline(0.5, color="0.7", linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
     there = dict.fromkeys(family for *_, family in methods.values())
-    ax.legend(handles=[_mark(f, FAMILIES[f]) for f in FAMILIES if f in there], fontsize=_SMALL, frameon=False,
-              loc="upper center", bbox_to_anchor=(0.4, -0.9 / len(methods)), ncols=len(there))
+    marks = [_mark(f, FAMILIES[f]) for f in FAMILIES if f in there]
+    ax.figure.legend(handles=marks, fontsize=_SMALL, frameon=False, loc="outside lower center", ncols=2)
     return ax
 
 def _mark(label: str, color: str, **options):

@@ -19,12 +19,12 @@ __all__ = ['METHODS', 'method_named', 'methods_for']
 
 # %% ../../nbs/rivals/06_methods.ipynb #0a3c96e5
 _CLASSES = (
-    Brightness, Darkness, BrightestPart, DarkestPart, Histograms, Thumbnails, Silhouettes,
     AEL2, AEL1, AESSIM, VAE, ContextAE, DenoisingAE, ConstrainedAE, AEGrad, PCAReconstruction,
     OneClassSVMBaseline, IsolationForestBaseline, LOFBaseline, GaussianBaseline, DeepSVDD,
     NormalAgainstUnlabeled, PositiveUnlabeled,
     GANomaly, FAnoGAN, D2UE,
-    FPI, PII, NSA, CutPaste, AnatPaste)
+    FPI, PII, NSA, CutPaste, AnatPaste,
+    Brightness, Darkness, BrightestPart, DarkestPart, Histograms, Thumbnails, Silhouettes)
 
 METHODS: dict[str, type[Baseline]] = {cls.name: cls for cls in _CLASSES}
 
