@@ -57,7 +57,7 @@ def test_trivial_scores_are_what_they_say(discs):
         scores = first.score(discs.test)
         assert scores.shape == (24,) and np.isfinite(scores).all() and (scores == again.score(discs.test)).all() and first.maps(discs.test) is None
         if name in expected: assert first.parameters == 0 and np.allclose(scores, expected.pop(name))
-        else: assert metrics.auc(first.score(torch.cat([discs.normal, everything])), np.repeat([0, 1], [len(discs.normal), len(everything)])) > 0.7, "it knows what it was taught"
+        else: assert metrics.auc(first.score(torch.cat([discs.normal, everything])), np.repeat([0, 1], [len(discs.normal), len(everything)])) > 0.6, "it knows what it was taught"
     assert not expected
     with pytest.raises(ValueError, match="learns from unlabeled images too"): METHODS["Thumbnail, D_n against D_u"]().fit(discs.normal)
 

@@ -50,7 +50,7 @@ def test_it_plans_everything_without_data(tmp_path):
 
 
 def test_committed_results_are_no_outputs_of_training(tmp_path):
-    for part in ("runs", "checks", "baselines"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
+    for part in ("runs", "checks", "baselines", "crossover"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
     done = snakemake("all -n", tmp_path, settings={}, benchmarks="")
     assert done.returncode == 0 and "page_backbones" in done.stdout
     assert not any(f"rule {name}:" in done.stdout for name in ("train", "refine", "score"))
@@ -97,7 +97,7 @@ def test_a_failing_notebook_names_the_cell_and_is_kept(tmp_path):
 
 
 def test_the_pages_follow_from_the_committed_scores(tmp_path):
-    for part in ("runs", "checks", "baselines"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
+    for part in ("runs", "checks", "baselines", "crossover"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
     done = snakemake("all", tmp_path, settings={}, benchmarks="")
     assert done.returncode == 0, done.stderr
     committed = sorted(p.name for p in (REPO / "figures").glob("*.md"))
