@@ -96,6 +96,9 @@ class Request:
             for name in self.methods:
                 if name not in methods:
                     raise ValueError(f"There is no method {name!r}: choose among {'; '.join(methods)} or all.")
+        for name in self.crossover:
+            if not re.fullmatch(r".+_(AE|AE-U|MemAE)_seed\d+", name):
+                raise ValueError(f"There is no crossover {name!r}: give a name such as BrainTumor_AE_seed0.")
         return self
 
     def runs_of(
