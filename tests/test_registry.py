@@ -135,3 +135,36 @@ def test_a_command_checks_another_repartition_by_name(tmp_path, monkeypatch, cap
     assert main(["check", "BrainTumorLeakFree", "--root", str(tmp_path)]) == 1
     assert "missing" in capsys.readouterr().out
     assert set(SPLITS) == set(shipped_labels("BrainTumorLeakFree")["split"])
+
+
+def test_a_table_in_another_encoding_and_an_image_without_a_row_cost_one_sentence(discs):
+    labelled(discs)
+    told = load_benchmark(discs, "Discs", 32, progress=False)
+    with pytest.raises(ValueError, match="labels of Discs have no row for 'gone.png': name"): told.column("kind", ["gone.png"])
+    (discs / "Discs/labels.csv").write_bytes("image,kind\na.png,Gefäß\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="labels.csv is not UTF-8: save"): load_benchmark(discs, "Discs", 32, progress=False)
+
+
+def test_a_run_takes_its_groups_from_the_column_that_the_card_names(discs):
+    images = [n for names in list_names(discs / "Discs").values() for n in names]
+    (discs / "Discs/labels.csv").write_text("image,patient,group\n" + "".join(f"{n},p{i // 2},all\n" for i, n in enumerate(images)))
+    os.symlink(discs / "Discs", discs / "Kermany")
+    found = {name: known_columns(load_benchmark(discs, name, 32, progress=False))["group"] for name in ("Discs", "Kermany")}
+    assert set(found["Discs"]) == {"0"} and found["Kermany"] == [str(i // 2) for i in range(24)]
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "Med-AD/BrainTumor/images").mkdir(parents=True)
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(OSError, match="BrainTumorLeakFree needs a link.*ddad-data repartition"): benchmark_root("BrainTumorLeakFree", tmp_path / "Med-AD")
+
+
+def test_a_name_with_folders_ships_nothing():
+    assert not card("../repartitions/NIH").shipped and shipped_labels("../repartitions/NIH") == {}
+
+
+def test_the_explorer_names_a_benchmark_and_its_source():
+    from ddad.study.explore import _about
+    assert CARDS["NIH"].source in _about("NIH") and CARDS["NIH"].title in _about("NIH")
+    assert "its pictures may not be published" in _about("ODIR") and "&lt;i&gt;" in _about("<i>")

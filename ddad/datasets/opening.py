@@ -41,9 +41,10 @@ def _parted_anew(name: str, images: Path) -> Path:
     key = hashlib.sha256(repr((str(images), lists)).encode()).hexdigest()[:16]
     root = cache_folder() / f"repartition-{key}"
     if (root / name / "data.json").is_file(): return root
-    root.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=root))
+    part = None
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=root))
         write_json(part / "data.json", as_repartition(lists))
         os.symlink(images, part / "images", target_is_directory=True)
         part.chmod(0o755)
@@ -52,7 +53,8 @@ def _parted_anew(name: str, images: Path) -> Path:
         if (root / name / "data.json").is_file(): return root  # another process was quicker
         raise OSError(f"{name} needs a link from {root} to {images}, which cannot be made ({e.strerror}): "
                       f"make the folder {name} beside the images with ddad-data repartition.") from None
-    finally: shutil.rmtree(part, ignore_errors=True)
+    finally:
+        if part: shutil.rmtree(part, ignore_errors=True)
     return root
 
 # %% ../../nbs/datasets/11_opening.ipynb #5a595af3

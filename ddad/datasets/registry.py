@@ -42,7 +42,7 @@ class Card:
     @property
     def shipped(self) -> bool:
         "Whether its repartition comes with the package."
-        return _table(self.name).is_file()
+        return self.name in CARDS and _table(self.name).is_file()
 
 # %% ../../nbs/datasets/07_registry.ipynb #6390cde7
 PHANTOM = "Phantom"

@@ -230,11 +230,13 @@ class Benchmark:
         name: str,  # of a column of `labels_table`
         images: Sequence[str],  # file names
     ) -> list[str]:
-        "What the table says of each of these images. Raises `ValueError` for a column that it lacks."
+        "What the table says of each of these images. Raises `ValueError` for a column or an image that it lacks."
         if name not in self.labels_table:
             known = ", ".join(self.labels_table) or "none"
             raise ValueError(f"The labels of {self.name} have no column {name!r}: they have {known}.")
         values = dict(zip(self.labels_table["image"], self.labels_table[name]))
+        lost = [image for image in images if image not in values]
+        if lost: raise ValueError(f"The labels of {self.name} have no row for {lost[0]!r}: name images of the table.")
         return [values[image] for image in images]
 
     def unlabeled(
@@ -256,9 +258,15 @@ def read_labels(
     folder: Path,  # of a benchmark
     used: Sequence[str],  # the images that need a row
 ) -> dict[str, list[str]]:  # the columns of its `labels.csv` by name, all text; empty where it has none
-    "Raises `ValueError` for a table without the column image, an image that stands there twice or is used but missing."
+    """What is known of a benchmark's images.
+
+    Raises `ValueError` for a file that is no table in UTF-8, one without the column image, and an image that stands
+    there twice or is used but missing.
+    """
     path = folder / "labels.csv"
     if not path.is_file(): return {}
+    try: path.read_text(encoding="utf-8")
+    except UnicodeDecodeError: raise ValueError(f"{path} is not UTF-8: save the table as CSV in UTF-8.") from None
     table = read_csv(path, text=True)
     if "image" not in table: raise ValueError(f"{path} lacks the column image: give each row the name of its image.")
     counts = Counter(table["image"])

@@ -19,7 +19,7 @@ __all__ = ['PRESETS', 'Config', 'stage_settings']
 
 # %% ../../nbs/study/00_config.ipynb #48060b3f
 PRESETS = {name: {"n_unlabeled": card.n_unlabeled} for name, card in CARDS.items() if card.counts}
-PRESETS[PHANTOM] = dict(n_unlabeled=500, epochs=60, refine_epochs=15)
+PRESETS[PHANTOM] = {"n_unlabeled": CARDS[PHANTOM].n_unlabeled, "epochs": 60, "refine_epochs": 15}
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
 _NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch",

@@ -14,7 +14,7 @@ from threading import Timer
 import torch
 
 from ..core.extras import needed
-from ..datasets.registry import PHANTOM
+from ..datasets.registry import PHANTOM, card
 from .charts import DecisionTable, Histogram, Part, RocCurve, Scatter, row
 from .gallery import Detail, Gallery
 from .markup import score_name, style
@@ -45,11 +45,12 @@ class Explorer(Part):
         options = sorted((p.name, str(p)) for p in found)
         self.run = widgets.Dropdown(options=options, description="Run", value=None)
         self.score = widgets.ToggleButtons(description="Score", style={"button_width": "auto"})
-        self.message = widgets.HTML()
+        self.message, self.source = widgets.HTML(), widgets.HTML()
         self.histogram, self.roc, self.table = Histogram(self.show_threshold), RocCurve(), DecisionTable()
         self.gallery, self.detail = Gallery(self.select), Detail()
         self.scatter = Scatter(self.gallery.brush)
-        super().__init__(widgets.HTML(style()), row(self.run, self.score), self.message, look="ddad")
+        super().__init__(widgets.HTML(style()), row(self.run, self.score), self.source, self.message,
+                         look="ddad")
         self._body = (row(self.histogram, self.roc, self.table, kind="cards"),
                       row(self.gallery, self.detail, self.scatter, kind="wide"))
         self.listen(self.run, self.show_run)
@@ -101,6 +102,7 @@ class Explorer(Part):
             self.score.options = [(score_name(s), s) for s in names]
             self.score.value = best
         self.gallery.show_run()
+        self.source.value = _about(self.pictures.config.benchmark)
         if self.decisions.kinds is not None: self.gallery.show_kinds(sorted(set(self.decisions.kinds.tolist())))
         self.detail.show_run(self.pictures, self.view)
         self.scatter.show_run(self.decisions, names[0], best)
@@ -164,6 +166,14 @@ class Explorer(Part):
             pictures.known_normal(progress)
             self.detail.show_table()
         except InterruptedError: pass
+
+def _about(benchmark: str) -> str:
+    "A benchmark's title, and where its pictures come from or that they may not be published."
+    about = card(benchmark)
+    known = [text for text in (about.title, about.modality) if text]
+    source = about.source or f"{about.citation}; its pictures may not be published"
+    if source != about.title: known.append(source)
+    return f'<p class="note">{html.escape(". ".join(known))}</p>'
 
 def _runs(run: str | Path | None, root: Path) -> list[Path]:
     "The folders that can be chosen, the one that was named first."

@@ -15,9 +15,10 @@ import torch
 from ..core.record import Stages, about_training, commit, environment, now
 from ..core.storage import alone, read_json, write_json
 from ..core.training import about_checkpoint, pick_device, pick_precision
-from ..method.data import Benchmark, Benchmark, draw_unlabeled, read_repartition
+from ..method.data import Benchmark, draw_unlabeled, read_repartition
 from ..method.recipe import MODULES, train_modules, train_refiners
 from ..datasets.opening import benchmark_root, labels_of
+from ..datasets.registry import card
 from .config import Config
 
 # %% auto #0
@@ -52,9 +53,9 @@ def known_columns(
     data: Benchmark,
 ) -> dict[str, list[str]]:  # the columns kind and group, those that are known; (N_test,) each
     "What is known of the test images beside their class; a patient or group becomes a number that tells nothing else."
-    known, found = data.labels_table, {}
-    if "kind" in known: found["kind"] = data.column("kind", data.test_names)
-    column = next((c for c in ("group", "patient") if c in known), None)
+    known, about, found = data.labels_table, card(data.name), {}
+    if about.kind in known: found["kind"] = data.column(about.kind, data.test_names)
+    column = next((c for c in (about.group, "group", "patient") if c in known), None)
     if column:
         members = data.column(column, data.test_names)
         numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(members))}
