@@ -101,6 +101,17 @@ def test_what_is_missing_is_listed_and_the_rest_goes_on_later(owners, tmp_path, 
     assert list_names(tmp_path / "Med-AD/NIH") == lists
 
 
+def test_other_folders_of_the_owner_do_not_count_nor_does_the_benchmark_itself(owners, tmp_path, capsys):
+    source, _, rows = owners("ODIR")
+    (source / "ODIR-5K/Training Images").mkdir(parents=True)
+    for n in rows["image"]: Image.fromarray(picture(7, 500, 3)).save(source / "ODIR-5K/Training Images" / n)
+    command = ["prepare", "ODIR", "--source", str(source), "--root", str(source), "--workers", "1"]
+    assert main(command) == 0 and main(command) == 0 and "0 images made, 10 there already" in capsys.readouterr().out
+    with Image.open(source / "ODIR/images" / rows["image"][0]) as im: made = np.asarray(im.convert("L"), float)
+    wanted = np.asarray(Image.fromarray(picture(0, 300, 3)).convert("L").resize((128, 128), Image.Resampling.BILINEAR), float)
+    assert abs(made - wanted).mean() < 6
+
+
 def test_the_same_file_twice_does_no_harm_but_two_of_a_name_do(owners, tmp_path, capsys):
     source, lists, rows = owners("Kermany")
     shutil.copytree(source / "chest_xray", source / "chest_xray_again")

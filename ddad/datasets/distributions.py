@@ -51,6 +51,7 @@ class Distribution:
     quality: int = 0  # of JPEG; 0: PNG
     patient: str = ""  # a pattern that finds the patient in a name
     masks: bool = False  # `<name>_mask` lies beside each image
+    inside: str = ""  # the folder that alone counts, where others hold images of the same names
     note: str = ""  # where pixels differ from those of the committed results
 
 DISTRIBUTIONS = {
@@ -65,7 +66,8 @@ DISTRIBUTIONS = {
         "kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif, TCGA_CS_4941_19960909_1_mask.tif ...", _flair,
         patient=r"^TCGA_.*(?=_\d+$)", masks=True),
     "ODIR": Distribution(
-        "preprocessed_images/0_left.jpg ... and full_df.csv, as in ODIR-5K on Kaggle", _colour, 86, patient=r"^\d+"),
+        "preprocessed_images/0_left.jpg ... and full_df.csv, as in ODIR-5K on Kaggle", _colour, 86, patient=r"^\d+",
+        inside="preprocessed_images"),
     "BrainTumor": Distribution(
         "Brain Tumor MRI Dataset/{Training,Testing}/{glioma,meningioma,notumor,pituitary}/Tr-gl_0010.jpg ...", _colour,
         100, note="how the paper's images came to 128 x 128 is not known, so pixels may differ a little"),
@@ -76,11 +78,13 @@ _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 def _equal(a: Path, b: Path) -> bool: return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
 
-def _find(source: Path, stems: set[str]) -> dict[str, Path]:
-    "The file of each of these stems. Raises `ValueError` for two files of a name that differ."
+def _find(source: Path, stems: set[str], inside: str, target: Path) -> dict[str, Path]:
+    "The file of each of these stems, none of `target`'s. Raises `ValueError` for two files of a name that differ."
     found = {}
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(f for f in folders if f != "__MACOSX" and not f.startswith("."))
+    for folder, folders, files in os.walk(source.resolve()):
+        left_out = {"__MACOSX", *(f for f in folders if Path(folder, f) == target.resolve())}
+        folders[:] = sorted(f for f in folders if f not in left_out and not f.startswith("."))
+        if inside and inside not in Path(folder).parts: continue
         for file in sorted(files):
             stem, kind = os.path.splitext(file)
             if stem not in stems or kind.lower() not in _KINDS: continue
@@ -152,7 +156,7 @@ def prepare_distribution(
         raise FileNotFoundError(f"There is no folder {source}: give the one with {distribution.tree}.")
     if (folder / "data.json").is_file() and read_json(folder / "data.json", "delete it") != as_repartition(lists):
         raise ValueError(f"{folder / 'data.json'} is another repartition than the package's: choose another --root.")
-    found = _find(source, set(names))
+    found = _find(source, set(names), distribution.inside, folder)
     there = {s for s, n in names.items() if (folder / "images" / n).is_file()}
     if not found and len(there) < len(names):
         raise ValueError(f"{source} has none of the {len(names)} images of {name}: it should have {distribution.tree}.")
