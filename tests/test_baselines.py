@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from ddad.method import metrics
 from ddad.method.data import load_benchmark
@@ -15,10 +16,10 @@ from ddad.rivals import reconstruction
 from ddad.rivals.adversarial import linear_cka
 from ddad.rivals.interface import Baseline
 from ddad.rivals.methods import METHODS, method_named, methods_for
-from ddad.rivals.selfsupervised import FPI, NSA, PII, AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
+from ddad.rivals.selfsupervised import CHANGED, FPI, NSA, PII, AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
 
 REPO = Path(__file__).parents[1]
-QUICK = {"AE": 15, "AE, L1": 15, "AE, SSIM": 8, "VAE": 15, "Context-encoding AE": 12, "Denoising AE": 4, "Constrained AE": 12, "AE-Grad": 12, "Deep SVDD": 10, "D_n against D_u": 15, "nnPU": 15, "FPI": 3, "PII": 3, "NSA": 2, "CutPaste": 1, "GANomaly": 20, "f-AnoGAN": 3, "D2UE": 3}
+QUICK = {"AE": 15, "AE, L1": 15, "AE, SSIM": 8, "VAE": 15, "Context-encoding AE": 12, "Denoising AE": 4, "Constrained AE": 12, "AE-Grad": 12, "Deep SVDD": 10, "D_n against D_u": 15, "nnPU": 15, "nnPU, rate too low": 15, "nnPU, rate too high": 15, "FPI": 3, "PII": 3, "NSA": 2, "CutPaste": 1, "GANomaly": 20, "f-AnoGAN": 3, "D2UE": 3}
 UNSURE = {"FPI", "PII", "NSA", "CutPaste", "f-AnoGAN", "D2UE"}  # too few epochs here to be held to a planted square
 
 
@@ -101,6 +102,69 @@ def test_synthetic_anomalies_are_local_and_in_range(change):
     before = x.copy()
     shares = [(change(x, rng) != x).mean() for _ in range(50)]
     assert np.array_equal(x, before) and 0 < np.mean(shares) < 0.5 and max(np.abs(change(x, rng)).max() for _ in range(20)) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("cls", [FPI, PII, NSA])
+def test_a_pixel_that_does_not_change_is_no_anomaly(cls):
+    x, rng = np.random.default_rng(1).uniform(-1, 1, (64, 64)), np.random.default_rng(0)
+    for _ in range(20):
+        pasted, target = cls(progress=False).paste(x, x, rng) if cls is FPI else cls(progress=False).paste(x, np.roll(x, 9), rng)
+        assert not target[np.abs(pasted - x) / 2 <= CHANGED].any()
+    half = x.copy()
+    half[:, 32:] = np.roll(x, 9)[:, 32:]
+    pairs = [cls(progress=False).paste(x, half, rng) for _ in range(20)]
+    assert any(target.any() for _, target in pairs), "and what changes is one"
+
+
+def test_pii_takes_the_stronger_gradient():
+    flat, steep = np.zeros((32, 32)), np.tile(np.linspace(-1, 1, 32), (32, 1))
+    method, box = PII(progress=False), (slice(4, 28), slice(4, 28))
+    assert np.allclose(method.blend(flat, steep, box, 0.3), method.blend(flat, 0.3 * steep, box, 1.0)), "of a flat image and a ramp, the ramp's"
+    x, other = np.random.default_rng(0).uniform(-0.2, 0.2, (2, 32, 32))
+    laplacian = lambda f: f[:-2, 1:-1] + f[2:, 1:-1] + f[1:-1, :-2] + f[1:-1, 2:] - 4 * f[1:-1, 1:-1]
+    weighted = [[share * np.diff(image[box], axis=axis) for share, image in ((0.6, x), (0.4, other))] for axis in (0, 1)]
+    down, across = (np.where(abs(a) > abs(b), a, b) for a, b in weighted)
+    wanted = np.diff(down, axis=0)[:, 1:-1] + np.diff(across, axis=1)[1:-1]
+    assert np.allclose(laplacian(method.blend(x, other, box, 0.4)[box]), wanted)
+
+
+def test_nsa_leaves_the_background_alone():
+    dark, rng = np.full((64, 64), -1.0), np.random.default_rng(0)
+    brain = dark.copy()
+    brain[16:48, 16:48] = np.random.default_rng(1).uniform(0, 1, (32, 32))
+    assert all((NSA(progress=False).paste(dark, brain, rng)[0] == dark).all() for _ in range(10)), "no patch onto background"
+    assert all((NSA(progress=False).paste(brain, dark, rng)[0] == brain).all() for _ in range(10)), "no patch of background"
+    assert np.mean([(NSA(progress=False).paste(brain, brain[::-1], rng)[0] != brain).any() for _ in range(10)]) > 0.8
+
+
+def test_structural_similarity_is_taken_of_gray_levels_from_0_to_1():
+    rng = np.random.default_rng(0)
+    a, b = (ndimage.gaussian_filter(rng.uniform(0, 1, (64, 64)), 1) for _ in range(2))
+    blur = lambda f: ndimage.gaussian_filter(f, 1.5, radius=5)
+    var_a, var_b, cov = blur(a * a) - blur(a) ** 2, blur(b * b) - blur(b) ** 2, blur(a * b) - blur(a) * blur(b)
+    c1, c2 = 0.01 ** 2, 0.03 ** 2  # of a range of 1
+    expected = (2 * blur(a) * blur(b) + c1) * (2 * cov + c2) / ((blur(a) ** 2 + blur(b) ** 2 + c1) * (var_a + var_b + c2))
+    found = reconstruction._ssim_map(*(torch.from_numpy(2 * t - 1).float()[None, None] for t in (a, b)))[0, 0].numpy()
+    assert np.allclose(found[8:-8, 8:-8], expected[8:-8, 8:-8], atol=1e-3)
+
+
+def test_nnpu_is_told_the_rate_of_the_run_or_a_wrong_one():
+    normal, unlabeled = torch.randn(2, 64)
+    risks = {}
+    for rate in (0.1, 0.6):
+        for name in ("nnPU", "nnPU, rate too low", "nnPU, rate too high"):
+            method = METHODS[name](device="cpu", anomaly_rate=rate)
+            prior = 1 - {"nnPU": rate, "nnPU, rate too low": rate / 2, "nnPU, rate too high": (1 + rate) / 2}[name]
+            negative = torch.sigmoid(-unlabeled).mean() - prior * torch.sigmoid(-normal).mean()
+            expected = prior * torch.sigmoid(normal).mean() + negative if negative >= 0 else -negative
+            assert method.knows_rate and method.risk(normal, unlabeled) == pytest.approx(float(expected), rel=1e-6)
+            risks[name, rate] = float(expected)
+    assert len(set(risks.values())) == 6
+
+
+def test_a_method_with_a_smaller_budget_than_published_says_so():
+    marked = {name for name, cls in METHODS.items() if cls.handicap}
+    assert {"f-AnoGAN", "CutPaste", "AnatPaste"} <= marked and "nnPU" not in marked
 
 
 def drawn_chest(seed, side=64):

@@ -15,7 +15,7 @@ from ddad.study import graph, notebooks, results
 from ddad.study.config import Config
 from ddad.study.graph import Request, make_plan
 from ddad.study.notebooks import claim_gpu
-from ddad.study.reproduce import Progress, Step, main, read_events
+from ddad.study.reproduce import Progress, Step, gpu_places, main, read_events, snakemake_command
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -104,7 +104,7 @@ def test_the_pages_follow_from_the_committed_scores(tmp_path):
     assert committed == sorted(p.name for p in (tmp_path / "figures").glob("*.md"))
     for name in committed: assert (tmp_path / "figures" / name).read_text() == (REPO / "figures" / name).read_text(), f"{name}: run `make figures` and commit what it changes"
     index = (tmp_path / "figures/index.html").read_text()
-    assert "needs RSNA; see Data" in index and all(f"runs/{p.name}/" in index for p in (REPO / "figures/runs").iterdir())
+    assert "needs data" in index and index.index('id="answers"') < index.index('id="claims"') and all(f"runs/{p.name}/" in index for p in (REPO / "figures/runs").iterdir())
     links = {link for link in re.findall(r'(?:href|src)="([^"#]+)"', index) if "://" not in link}
     assert links and [link for link in links if not (tmp_path / "figures" / link).exists()] == []
     assert "flex-wrap" in index, "the navigation stays on the page"
@@ -114,6 +114,20 @@ def test_an_estimate_comes_from_records():
     runs = results.read_runs(REPO / "figures/runs")
     assert all(rate > 0 for rate in results.training_rates(runs).values())
     assert results.estimate(Config.of("RSNA"), "udm", {("network", "AE"): 1e-3}, images=3851) == pytest.approx(1e-3 * (3851 + 4000) * 250 * 3)
+
+
+def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(notebooks.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(notebooks.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("DDAD_JOBS_PER_GPU", "2")
+    locks, seen = [], []
+    for _ in range(4):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        locks.append(claim_gpu())
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["0", "1", "0", "1"], "one job on each GPU, then a second"
+    for lock in locks: lock.release()
+    assert gpu_places(3) == 6 and "gpu=6" in snakemake_command({"jobs_per_gpu": 3}) and "--resources" not in snakemake_command({})
 
 
 def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
@@ -133,7 +147,7 @@ def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
 
 # the plan, in Python
 
-CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "crossover": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
+CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "method_seeds": 1, "method_draw": {}, "crossover": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
           "grid": {"main": {}, "backbones": {"backbone": ["AE", "MemAE"]}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}},
           "store": "runs", "committed": "nowhere"}
 

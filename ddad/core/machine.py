@@ -126,11 +126,22 @@ def _wait_for(futures: list[Future], pool: ThreadPoolExecutor, stop: threading.E
     for e in sorted(failed, key=lambda e: isinstance(e, Stopped)): raise e  # those that were stopped come last
 
 # %% ../../nbs/core/04_machine.ipynb #9e2b11ad
+def _in_stream(job: Callable) -> Callable:
+    "The job in a CUDA stream of its own, after what was asked of the GPU before."
+    before = torch.cuda.current_stream()
+    def run(**options):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(before)
+        with torch.cuda.stream(stream): result = job(**options)
+        stream.synchronize()
+        return result
+    return run
+
 @dataclass(frozen=True)
 class Machine:
     "Where networks are trained and how many side by side: how fast, not what comes out."
     device: str = "auto"  # auto, cpu, cuda or mps
-    workers: int | None = None  # networks side by side on a CPU; None: one a core
+    workers: int | None = None  # networks side by side; None: one a core on a CPU, one in all on a GPU
     compile: bool = False  # torch.compile each network
     progress: bool | None = None  # show a bar; None: on a terminal
 
@@ -140,6 +151,8 @@ class Machine:
         epochs: int,  # of each
         desc: str = "training",  # what the bar is called
     ) -> dict:  # what each job gave
-        "Runs the jobs side by side on a CPU, one after the other on a GPU."
-        workers = self.workers if pick_device(self.device).type == "cpu" else 1
+        "Runs the jobs side by side, each on a core of a CPU or in a stream of a GPU."
+        kind, workers = pick_device(self.device).type, self.workers
+        if kind != "cpu": workers = workers or 1
+        if kind == "cuda" and workers > 1: jobs = {name: _in_stream(job) for name, job in jobs.items()}
         return run_jobs(jobs, dict.fromkeys(jobs, epochs), workers, desc, self.progress)

@@ -17,9 +17,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
-__all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'vote_weights', 'class_histograms',
-           'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'evaluate', 'results_table',
-           'single_network', 'to_markdown']
+__all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'seed_bootstrap', 'vote_weights',
+           'class_histograms', 'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'evaluate',
+           'results_table', 'single_network', 'to_markdown']
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +159,32 @@ def paired_bootstrap(
     low, high = _interval(draws, len(set(_places(groups, y))), level)
     p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (n + 1))
     return {"difference": float(metric(b, y) - metric(a, y)), "low": low, "high": high, "p": float(p)}
+
+# %% ../../nbs/method/06_metrics.ipynb #02288fe1
+def seed_bootstrap(
+    metric: Callable,  # a function of (scores, labels)
+    pairs: list[tuple],  # one a seed: scores a and b, each (N,), or (M, N) for M scores whose mean metric counts
+    labels,  # (N,)
+    groups=None,  # as in `bootstrap_interval`
+    n: int = 3000,  # draws, as many of each seed
+    level: float = 0.95,  # of the interval
+    seed: int = 0,  # of the draws
+) -> dict[str, float]:  # difference (b - a), its interval low and high
+    """The difference of a metric between two methods over training seeds and groups of test images.
+
+    A draw takes a seed, then groups. Raises what `bootstrap_interval` raises.
+    """
+    _check_draws(n, level)
+    differences, draws = [], []
+    for i, (a, b) in enumerate(pairs):
+        columns = [_check(s, labels)[0] for s in (*np.atleast_2d(a), *np.atleast_2d(b))]
+        y, of_a = _check(columns[0], labels)[1], len(np.atleast_2d(a))
+        values = np.array(_draws(metric, columns, y, groups, max(1, n // len(pairs)), seed + i))
+        draws.append(values[of_a:].mean(0) - values[:of_a].mean(0))
+        observed = [metric(s, y) for s in columns]
+        differences.append(np.mean(observed[of_a:]) - np.mean(observed[:of_a]))
+    low, high = _interval(np.concatenate(draws), len(set(_places(groups, y))), level)
+    return {"difference": float(np.mean(differences)), "low": low, "high": high}
 
 # %% ../../nbs/method/06_metrics.ipynb #085fcdd7
 def vote_weights(

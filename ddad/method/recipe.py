@@ -21,10 +21,11 @@ from .networks import BACKBONES, ASRNet, make_network
 from .refine import INPUTS, VARIANTS, refiner_job
 
 # %% auto #0
-__all__ = ['MODULES', 'NETWORK', 'REFINEMENT', 'Folder', 'Recipe', 'module_key', 'refiner_key', 'needed_modules', 'train_modules',
-           'train_refiners', 'Trained', 'train_ddad']
+__all__ = ['NUMERICS', 'MODULES', 'NETWORK', 'REFINEMENT', 'Folder', 'Recipe', 'module_key', 'refiner_key', 'needed_modules',
+           'train_modules', 'train_refiners', 'Trained', 'train_ddad']
 
 # %% ../../nbs/method/07_recipe.ipynb #a7fb4d8f
+NUMERICS = 1  # raised whenever arithmetic or seeds change, so that results of before are told apart
 MODULES = ("udm", "ndm")
 NETWORK = ("image_size", "latent", "width", "epochs", "batch_size", "lr", "precision")  # what a module depends on
 REFINEMENT = ("k", "refine_epochs", "refine_batch_size", "refine_lr", "refine_weight_decay")  # and an ASR-Net, besides

@@ -29,7 +29,10 @@ class Baseline:
     "A method of anomaly detection: `fit` it on normal images, then ask for `score` and, where it has them, for `maps`."
     name = paper = settings = ""  # what it is called, where it was published, what it keeps of the published settings
     group, uses_unlabeled = "reconstruction", False
+    knows_rate = False  # whether it is told the anomaly rate of the unlabeled images, as `anomaly_rate`
     benchmarks: tuple[str, ...] = ()  # those that it can be run on; none: any
+    version = 1  # raised when what it computes changes: older results are then told apart
+    handicap = ""  # why it may do worse here than it could; empty: no reason that we know of
     epochs, batch_size, lr, weight_decay = 250, 64, 5e-4, 0.0
 
     def __init__(

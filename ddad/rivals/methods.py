@@ -12,7 +12,7 @@ from .reconstruction import AEL1, AEL2, AESSIM, VAE, AEGrad, ConstrainedAE, Cont
 from .reconstruction import PCAReconstruction
 from .selfsupervised import FPI, NSA, PII, AnatPaste, CutPaste
 from .trivial import BrightestPart, Brightness, Darkness, DarkestPart, Histograms, Silhouettes, Thumbnails
-from .unlabeled import NormalAgainstUnlabeled, PositiveUnlabeled
+from .unlabeled import NormalAgainstUnlabeled, PositiveUnlabeled, TooFewAbnormal, TooManyAbnormal
 
 # %% auto #0
 __all__ = ['METHODS', 'method_named', 'methods_for']
@@ -21,7 +21,7 @@ __all__ = ['METHODS', 'method_named', 'methods_for']
 _CLASSES = (
     AEL2, AEL1, AESSIM, VAE, ContextAE, DenoisingAE, ConstrainedAE, AEGrad, PCAReconstruction,
     OneClassSVMBaseline, IsolationForestBaseline, LOFBaseline, GaussianBaseline, DeepSVDD,
-    NormalAgainstUnlabeled, PositiveUnlabeled,
+    NormalAgainstUnlabeled, PositiveUnlabeled, TooFewAbnormal, TooManyAbnormal,
     GANomaly, FAnoGAN, D2UE,
     FPI, PII, NSA, CutPaste, AnatPaste,
     Brightness, Darkness, BrightestPart, DarkestPart, Histograms, Thumbnails, Silhouettes)

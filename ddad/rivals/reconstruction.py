@@ -93,11 +93,12 @@ def _ssim_map(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     ssim = needed("monai.metrics.regression", "rivals").compute_ssim_and_cs
     a, b = (F.pad(t.float(), (5, 5, 5, 5), mode="reflect") for t in (a, b))
     with torch.autocast(a.device.type, enabled=False):  # in bfloat16 a variance may turn negative
-        return ssim(a, b, 2, (11, 11), (1.5, 1.5), data_range=2.0)[0]
+        return ssim((a + 1) / 2, (b + 1) / 2, 2, (11, 11), (1.5, 1.5), data_range=1.0)[0]
 
 class AESSIM(Reconstruction):
     "Dissimilarity of structure, for training and map."
-    name, settings = "AE, SSIM", "window 11, 1 - SSIM for training and map"
+    name, settings = "AE, SSIM", "window 11, gray levels from 0 to 1, 1 - SSIM for training and map"
+    version = 2  # 1 took SSIM of gray levels from -1 to 1
     paper = "Bergmann et al., VISAPP 2019"
     def loss(self, net, given, x): return 1 - _ssim_map(net(given).float(), x).mean()
     def error(self, x, recon): return 1 - _ssim_map(recon, x)

@@ -5,6 +5,8 @@
 # %% ../../nbs/rivals/03_unlabeled.ipynb #5a9b03f4
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,7 +16,7 @@ from ..core.training import batch_order
 from .interface import Baseline, coder
 
 # %% auto #0
-__all__ = ['NormalAgainstUnlabeled', 'PositiveUnlabeled']
+__all__ = ['NormalAgainstUnlabeled', 'PositiveUnlabeled', 'TooFewAbnormal', 'TooManyAbnormal']
 
 # %% ../../nbs/rivals/03_unlabeled.ipynb #a577592f
 class _Classifier(nn.Module):
@@ -55,12 +57,40 @@ class NormalAgainstUnlabeled(Baseline):
 class PositiveUnlabeled(NormalAgainstUnlabeled):
     "Tells normal images from abnormal ones, knowing what share of the unlabeled images is which."
     name, paper = "nnPU", "Kiryo et al., NeurIPS 2017"
-    settings = ("non-negative risk with the sigmoid loss, beta 0, gamma 1; the share of normal images among the "
-                "unlabeled ones is given, as the paper's setting states it")
-    anomaly_rate = 0.6
+    settings = ("non-negative risk with the sigmoid loss, beta 0, gamma 1; it is told the true anomaly rate of the "
+                "unlabeled images, which DDAD need not know")
+    knows_rate = True
+
+    def __init__(
+        self,
+        *args,
+        anomaly_rate: float = 0.6,  # of the unlabeled images
+        **options,
+    ):
+        super().__init__(*args, **options)
+        self.rate = self.believed(anomaly_rate)
+
+    def believed(
+        self,
+        anomaly_rate: float,  # the true one
+    ) -> float:
+        "The anomaly rate that its prior is made of."
+        return anomaly_rate
+
+    def _key(self, part, images): return json.dumps([super()._key(part, images), self.rate])
 
     def risk(self, normal, unlabeled):
-        prior = 1 - self.anomaly_rate
+        prior = 1 - self.rate
         known = prior * torch.sigmoid(normal).mean()
         rest = torch.sigmoid(-unlabeled).mean() - prior * torch.sigmoid(-normal).mean()
         return known + rest if rest >= 0 else -rest
+
+class TooFewAbnormal(PositiveUnlabeled):
+    "The same with a prior that is wrong: half of the true anomaly rate."
+    name, settings = "nnPU, rate too low", "as nnPU, told half of the true anomaly rate"
+    def believed(self, anomaly_rate): return anomaly_rate / 2
+
+class TooManyAbnormal(PositiveUnlabeled):
+    "The same with a prior that is wrong: half-way from the true anomaly rate to 1."
+    name, settings = "nnPU, rate too high", "as nnPU, told a rate half-way from the true one to 1"
+    def believed(self, anomaly_rate): return (1 + anomaly_rate) / 2

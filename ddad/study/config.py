@@ -44,7 +44,7 @@ class Config(Recipe):
     match: str = ""  # only unlabeled abnormal images whose name matches this pattern; empty: all
     device: str = "auto"
     compile: bool = False
-    workers: int = 0  # networks side by side on a CPU; 0: one a core
+    workers: int = 0  # networks side by side; 0: one a core on a CPU, one in all on a GPU
     test_curve: int = 0  # R_dual's AUC on the test set every so many epochs, for display alone; 0: never
 
     @classmethod

@@ -19,8 +19,8 @@ from .config import PRESETS, Config, stage_settings
 from .results import BENCHMARKS, Run, estimate, expand, read_runs, training_rates
 
 # %% auto #0
-__all__ = ['PAGES', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan', 'make_plan',
-           'parameters', 'crossover_parameters', 'trained_before', 'main_tables', 'any_of']
+__all__ = ['PAGES', 'READS', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan',
+           'make_plan', 'rival_name', 'parameters', 'crossover_parameters', 'trained_before', 'main_tables', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
 def rival_methods() -> dict[str, type]:
@@ -36,6 +36,12 @@ def known_benchmarks(
     found = sorted(path.parent.name for path in root.glob("*/data.json"))
     return list(dict.fromkeys([*BENCHMARKS, *PRESETS, *found]))
 
+def _settings(given: dict | str | None) -> dict:
+    "Settings by name; from a command line their values are text, or all of it is."
+    read = needed("yaml", "paper").safe_load
+    given = read(given) if isinstance(given, str) else given
+    return {name: read(str(value)) for name, value in (given or {}).items()}
+
 def _listed(value, separator: str = ",") -> tuple[str, ...]:
     return tuple(part.strip() for part in str(value or "").split(separator) if part.strip())
 
@@ -45,6 +51,8 @@ class Request:
     benchmarks: tuple[str, ...]  # computed from raw images
     experiments: tuple[str, ...]  # keys of the grid
     methods: tuple[str, ...]  # names in ddad.rivals, or all
+    method_seeds: int  # of each: 0, 1, ...
+    method_draw: dict  # how their D_u differs from the benchmark's usual one
     crossover: tuple[str, ...]  # names such as BrainTumor_AE_seed0
     keep: bool  # leave alone what has results
     asked_pages: bool  # draw only the pages whose experiments are asked for
@@ -61,16 +69,17 @@ class Request:
         config: dict,  # of config.yaml, with values from a command line as text
     ) -> Request:
         "The request of a configuration."
-        read = needed("yaml", "paper").safe_load
         grid, experiments = config["grid"], _listed(config["experiments"])
         return cls(
             benchmarks=_listed(config["benchmarks"]),
             experiments=tuple(grid) if experiments == ("all",) else experiments,
             methods=_listed(config["methods"], ";"),
+            method_seeds=int(config["method_seeds"]),
+            method_draw=_settings(config["method_draw"]),
             crossover=_listed(config["crossover"]),
             keep=str(config["keep"]).lower() == "true",
             asked_pages=config["pages"] == "asked",
-            settings={name: read(str(value)) for name, value in (config["settings"] or {}).items()},
+            settings=_settings(config["settings"]),
             grid=grid,
             only=config["only"],
             store=Path(config["store"]),
@@ -112,13 +121,16 @@ class Request:
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a17
 PAGES = {  # the pages, and the experiments whose runs each one shows; all: every experiment
-    "benchmarks": ["main"], "backbones": ["backbones", "seeds"], "comparison": ["seeds"],
+    "claims": "all", "coverage": "all", "crosswalk": "all", "benchmarks": ["main"],
+    "backbones": ["backbones", "seeds"], "comparison": ["seeds"],
     "anomaly_rate": ["rates", "main"], "histograms": ["main"], "maps": ["main"], "members": ["members"],
     "latent": ["latent"], "training": ["main"], "curves": ["main"], "inputs": ["inputs"], "unseen": ["unseen"],
     "kinds": ["main", "backbones"],
     "stability": ["stable"], "localisation": "all", "leaks": ["backbones", "seeds"], "sanity": [],
     "baselines": ["main", "backbones"], "compute": "all",
 }
+READS = {page: [*PAGES[page], "backbones"] for page in ("curves", "histograms", "maps", "training")}
+READS |= {"benchmarks": "all", "unseen": ["unseen", "unseen_kermany", "unseen_odir"]}  # where it is more than that
 OF_RIVALS = ("sanity", "baselines")  # pages that say nothing without other methods
 
 # seconds that a step usually takes; trainings have estimates of their own
@@ -130,7 +142,7 @@ class Plan:
     "What the graph computes for a request, by the names of folders."
     request: Request
     runs: dict[str, Config]
-    rivals: dict[str, tuple[str, str]]  # benchmark and method
+    rivals: dict[str, tuple[str, str, int]]  # benchmark, method and seed
     finished: tuple[Run, ...]  # those with results
 
     @cached_property
@@ -166,19 +178,20 @@ class Plan:
         folder = self.request.figures / "baselines"
         return sorted({folder / name / "record.json" for name in self.rivals} | set(folder.glob("*/record.json")))
 
-    def _shown(self, page: str) -> list[str]:
-        return list(self.request.grid) if PAGES[page] == "all" else PAGES[page]
+    def _shown(self, page: str, of: dict = PAGES) -> list[str]:
+        asked = of.get(page, PAGES[page])
+        return [e for e in self.request.grid if asked == "all" or e in asked]
 
-    def _shown_runs(self, page: str, benchmarks: Iterable[str], request: Request) -> set[str]:
-        "The runs that a page is drawn from, planned or there."
-        names = {name for b in benchmarks for name in request.runs_of(self._shown(page), b)}
+    def _runs_of(self, experiments: list[str], benchmarks: Iterable[str], request: Request) -> set[str]:
+        "The runs of some experiments, planned or there."
+        names = {name for b in benchmarks for name in request.runs_of(experiments, b)}
         return names & {*self.runs, *(run.name for run in self.finished)}
 
     def _is_asked(self, page: str) -> bool:
         if page in OF_RIVALS and not self.rival_records: return False
-        asked = set(self.request.experiments).issuperset(self._shown(page))
+        asked = set(self.request.experiments).issuperset(PAGES[page] if PAGES[page] != "all" else self.request.grid)
         usual = replace(self.request, settings={})  # pages look for runs of the usual settings
-        return asked and (page == "sanity" or bool(self._shown_runs(page, BENCHMARKS, usual)))
+        return asked and (page == "sanity" or bool(self._runs_of(self._shown(page), BENCHMARKS, usual)))
 
     @cached_property
     def pages(self) -> list[str]:
@@ -191,11 +204,12 @@ class Plan:
     ) -> list[str]:
         "The files of results that a page is drawn from."
         benchmarks = dict.fromkeys([*BENCHMARKS, *self.request.benchmarks])
-        names = self._shown_runs(page, benchmarks, self.request)
+        names = self._runs_of(self._shown(page, READS), benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
         if page == "leaks": files += [*self.checks, *sorted(self.request.figures.glob("crossover/*/record.json"))]
-        if page in (*OF_RIVALS, "leaks", "kinds"): files += self.rival_records
+        if page in (*OF_RIVALS, "leaks", "kinds", "claims", "coverage"): files += self.rival_records
+        if page == "crosswalk": files = [self.request.figures / "coverage.md"]
         return sorted(map(str, files))
 
     def page_parameters(self, **more) -> str:
@@ -251,13 +265,24 @@ def make_plan(
     for benchmark in request.benchmarks: runs |= request.runs_of(request.experiments, benchmark)
     rivals = {}
     for benchmark, method in _asked_rivals(request):
-        rivals[f"{benchmark}_{re.sub('[^A-Za-z0-9]+', '-', method)}_seed0"] = benchmark, method
+        for seed in range(request.method_seeds):
+            rivals[rival_name(benchmark, method, seed, request.method_draw)] = benchmark, method, seed
     if request.keep:
         scored = {run.name: set(run.scores) for run in finished}
         runs = {name: c for name, c in runs.items() if not {"inter", *c.refiners} <= scored.get(name, set())}
         folder = request.figures / "baselines"
         rivals = {name: rival for name, rival in rivals.items() if not (folder / name / "record.json").is_file()}
     return Plan(request, runs, rivals, tuple(finished))
+
+def rival_name(
+    benchmark: str,
+    method: str,
+    seed: int,
+    draw: dict,  # how its D_u differs from the benchmark's usual one
+) -> str:
+    "The folder of another method's results."
+    plain = Config.of(benchmark, seed=seed, **draw).name.split("_")
+    return "_".join([plain[0], re.sub("[^A-Za-z0-9]+", "-", method), *plain[2:]])
 
 def _asked_rivals(request: Request) -> list[tuple[str, str]]:
     "Benchmark and method; where all are asked for, only those that fit the benchmark."
@@ -288,9 +313,10 @@ def parameters(
         return _stage(score, config, store, score=score)
     out = str(figures / ("baselines" if rule == "rival" else "runs") / name)
     if rule == "rival":
-        benchmark, method = plan.rivals[name]
-        weights = str(store / "baselines" / name)
-        return json.dumps({"benchmark": benchmark, "method": method, "out": out, "store": weights})
+        benchmark, method, seed = plan.rivals[name]
+        draw = {"draw": plan.request.method_draw} if plan.request.method_draw else {}
+        asked = {"benchmark": benchmark, "method": method, "seed": seed, **draw}
+        return json.dumps(asked | {"out": out, "store": str(store / "baselines" / name)})
     if rule == "epochs": return _stage("r_dual", plan.runs[name], store, out=out)
     return json.dumps(asdict(plan.runs[name]) | {"store": str(store), "out": out})
 

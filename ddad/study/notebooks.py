@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ..core.extras import needed
 from ..core.storage import alone, written
+from .freshness import stamp
 
 # %% auto #0
 __all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'main_notebook']
@@ -29,7 +31,7 @@ __all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_pa
 def clean_notebook(path: Path) -> None:
     "Takes progress bars, timings and this machine's folders out of an executed notebook."
     nb = json.loads(path.read_text(encoding="utf-8"))
-    nb["metadata"] = {k: v for k, v in nb["metadata"].items() if k == "kernelspec"}
+    nb["metadata"] = {k: v for k, v in nb["metadata"].items() if k in ("kernelspec", "ddad")}
     for cell in nb["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
         if cell["cell_type"] == "code":
@@ -52,6 +54,7 @@ def execute(
     page: str | Path,  # where the executed copy goes
     parameters: dict,  # values by name, for the cell tagged `parameters`
     progress: bool = True,  # hand on what the notebook writes to stderr
+    results: Sequence[str] = (),  # the files that a page of results is made from; then it says what they were
 ) -> Path:  # the page
     """Runs `notebook` through papermill with `parameters` and cleans the executed copy.
 
@@ -71,10 +74,17 @@ def execute(
     for name, value in MALLOC.items(): os.environ.setdefault(name, value)
     unfinished = page.with_name(f"{page.stem}.unfinished.ipynb")
     with alone(page):
+        made_from = stamp(notebook, results) if results else {}
         failed = _run_cells(notebook, unfinished, parameters, progress)
+        if made_from and not failed: _keep_stamp(unfinished, made_from)
         if unfinished.is_file(): unfinished.replace(page)
     if failed: raise NotebookFailed(f"{failed}\nThe executed notebook is kept for reading: {page}")
     return page
+
+def _keep_stamp(page: Path, made_from: dict[str, str]) -> None:
+    nb = json.loads(page.read_text(encoding="utf-8"))
+    nb["metadata"]["ddad"] = made_from
+    page.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 def _run_cells(notebook: str | Path, unfinished: Path, parameters: dict, progress: bool) -> str:
     "Executes the notebook; what failed, in one sentence, or nothing."
@@ -115,14 +125,16 @@ def notebook_path(
 
 # %% ../../nbs/study/02_notebooks.ipynb #d0b7a6e4
 def claim_gpu() -> FileLock | None:
-    """Where there are several GPUs, waits for a free one; this process and its notebooks then see no other.
+    """Where there are several GPUs, waits for a free place on one; this process and its notebooks then see no other.
 
-    Gives the lock, which holds the GPU until the process ends.
+    A GPU has as many places as the variable DDAD_JOBS_PER_GPU says, or one. Gives the lock, which holds the place until
+    the process ends.
     """
     if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.device_count() < 2: return None
+    places = int(os.environ.get("DDAD_JOBS_PER_GPU") or 1)
     while True:
-        for i in range(torch.cuda.device_count()):
-            lock = FileLock(Path(tempfile.gettempdir()) / f"ddad-gpu-{i}.lock")
+        for place, i in product(range(places), range(torch.cuda.device_count())):  # first one job on each GPU
+            lock = FileLock(Path(tempfile.gettempdir()) / f"ddad-gpu-{i}-{place}.lock")
             try: lock.acquire(timeout=0)
             except Timeout: continue
             os.environ["CUDA_VISIBLE_DEVICES"] = str(i)
@@ -144,11 +156,12 @@ def main_notebook(argv: Sequence[str] | None = None) -> None:
     p.add_argument("notebook", help="the notebook, such as nbs/paper/run.ipynb")
     p.add_argument("page", help="where the executed notebook goes")
     p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as a JSON object")
+    p.add_argument("results", nargs="*", help="files that the page is made from; it then says what they were")
     a = p.parse_args(argv)
     try:
         parameters = _parameters(a.parameters)
         gpu = claim_gpu()  # held until this process ends
-        execute(a.notebook, a.page, parameters)
+        execute(a.notebook, a.page, parameters, results=a.results)
     except KeyboardInterrupt: sys.exit("ddad-notebook: Broken off; the same command goes on.")
     except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
 

@@ -26,8 +26,8 @@ from .report import report
 from .run import check_data
 
 # %% auto #0
-__all__ = ['KINDS', 'Step', 'read_events', 'duration', 'plan_table', 'Progress', 'Broken', 'snakemake_command', 'planned_steps',
-           'run_steps', 'compare', 'reproduce', 'main']
+__all__ = ['KINDS', 'Step', 'read_events', 'duration', 'plan_table', 'Progress', 'Broken', 'snakemake_command', 'gpu_places',
+           'planned_steps', 'run_steps', 'compare', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b14
 KINDS = {"check": "look for leaks", "train": "train networks", "refine": "train an ASR-Net", "score": "score a run",
@@ -132,8 +132,14 @@ def snakemake_command(
 ) -> list[str]:
     "The words of snakemake's command line."
     values = [f"{name}={value}" for name, value in config.items()]
+    places = ["--resources", f"gpu={gpu_places(config['jobs_per_gpu'])}"] if config.get("jobs_per_gpu") else []
     return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile", "--profile", "nbs/paper/profiles/local",
-            *more, "--config", *values]
+            *places, *more, "--config", *values]
+
+def gpu_places(jobs_per_gpu: int) -> int:
+    "How many jobs the GPUs of this machine take at a time; one where there is none."
+    import torch
+    return max(1, torch.cuda.device_count() * jobs_per_gpu)
 
 def planned_steps(
     plan: Plan,
@@ -244,6 +250,7 @@ def _arguments() -> argparse.ArgumentParser:
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
     p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
+    p.add_argument("--jobs-per-gpu", type=int, help="jobs side by side on each GPU (default: 1)")
     p.add_argument("--keep", action="store_true", help="compute only what has no results yet")
     p.add_argument("--into", default="reproduced", help="folder of the results (default: reproduced)")
     p.add_argument("--store", help="folder of the weights (default: runs)")
@@ -255,7 +262,8 @@ def _arguments() -> argparse.ArgumentParser:
 def _config(a: argparse.Namespace) -> dict:
     "What the command line changes of config.yaml."
     asked = {"benchmarks": a.benchmark, "experiments": a.experiments, "data": a.data, "methods": a.methods,
-             "settings": a.settings, "store": a.store, "keep": a.keep or None, "figures": a.into}
+             "settings": a.settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
+             "keep": a.keep or None, "figures": a.into}
     changed = {name: value for name, value in asked.items() if value is not None}
     return changed if a.into == "figures" else changed | {"pages": "asked"}
 

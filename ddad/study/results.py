@@ -15,12 +15,14 @@ import numpy as np
 
 from ..core.storage import read_csv, read_json, reason
 from ..method import metrics
-from ..datasets.registry import CARDS, PHANTOM, shipped_labels
+from ..method.recipe import NUMERICS
+from ..datasets.registry import CARDS, card, shipped_labels
 from .config import Config
 
 # %% auto #0
-__all__ = ['BENCHMARKS', 'expand', 'groups_of', 'kinds_of', 'independent', 'Run', 'read_runs', 'select', 'training_rates',
-           'estimate', 'over_seeds', 'over_setting', 'cell', 'signed', 'needs']
+__all__ = ['BENCHMARKS', 'SMALLER_POOL', 'expand', 'sweep_size', 'groups_of', 'kinds_of', 'independent', 'Result', 'Run',
+           'read_runs', 'Rival', 'read_rivals', 'select', 'training_rates', 'estimate', 'over_seeds', 'over_setting',
+           'cell', 'signed']
 
 # %% ../../nbs/study/04_results.ipynb #10d9bae0
 BENCHMARKS = tuple(CARDS)
@@ -38,9 +40,22 @@ def expand(
             raise ValueError(f"There is no experiment {experiment!r}: choose among {', '.join(grid)} or all.")
         axes = {k: v if isinstance(v, list) else [v] for k, v in (grid[experiment] or {}).items()}
         for values in product(*axes.values()):
-            config = Config.of(benchmark, **{**dict(zip(axes, values)), **(settings or {})})
+            config = Config.of(benchmark, **_sized(dict(zip(axes, values)) | (settings or {}), benchmark))
             runs[config.name] = _merge(runs.get(config.name, config), config)
     return runs
+
+SMALLER_POOL = "smaller pool"  # as a value of n_unlabeled
+
+def sweep_size(
+    benchmark: str,
+) -> int:
+    "The size of D_u that every anomaly rate can have: that of the smaller pool; the usual one where pools are unknown."
+    counts = card(benchmark).counts
+    return min(counts[1:3]) if counts else Config.of(benchmark).n_unlabeled
+
+def _sized(values: dict, benchmark: str) -> dict:
+    asked = values.get("n_unlabeled") == SMALLER_POOL
+    return values | {"n_unlabeled": sweep_size(benchmark)} if asked else values
 
 def _merge(a: Config, b: Config) -> Config:
     return Config.of(**{**vars(a), "refined": ",".join(dict.fromkeys(a.refiners + b.refiners))})
@@ -77,8 +92,8 @@ def independent(
     return f"{len(set(np.asarray(groups).tolist()))} groups"
 
 @dataclass(frozen=True)
-class Run:
-    "A finished run: its `folder`, `record` and `config`; its scores are read when they are first asked for."
+class Result:
+    "Something finished: its `folder` and `record`; its scores are read when they are first asked for."
     folder: Path
     record: dict
 
@@ -86,7 +101,10 @@ class Run:
     def name(self) -> str: return self.folder.name
 
     @property
-    def config(self) -> dict: return self.record["config"]
+    def benchmark(self) -> str: return self.record["benchmark"]
+
+    @property
+    def seed(self) -> int: return self.record["seed"]
 
     @cached_property
     def scores(self) -> dict[str, list]: return read_csv(self.folder / "scores.csv")
@@ -95,33 +113,80 @@ class Run:
     def labels(self) -> np.ndarray: return np.array(self.scores["label"])
 
     @cached_property
-    def groups(self) -> np.ndarray | None: return groups_of(self.config["benchmark"], self.scores)
+    def groups(self) -> np.ndarray | None: return groups_of(self.benchmark, self.scores)
 
     @cached_property
-    def kinds(self) -> np.ndarray | None: return kinds_of(self.config["benchmark"], self.scores)
+    def kinds(self) -> np.ndarray | None: return kinds_of(self.benchmark, self.scores)
 
     def columns(
         self,
-        score: str,  # a column of scores.csv, or rec_single: those of the networks alone
+        score: str,  # a column of scores.csv
     ) -> list[list[float]]:
-        "The columns of `scores.csv` that make up a score; none that the run does not have."
-        if score == "rec_single": return [v for name, v in self.scores.items() if name.startswith("rec_")]
+        "The columns of `scores.csv` that make up a score; none that it does not have."
         return [self.scores[score]] if score in self.scores else []
 
     def value(
         self,
         score: str,  # as for `columns`; rec_single is the mean over the networks alone
         metric: Callable = metrics.auc,  # of scores and labels
-    ) -> float:  # NaN for a score that the run does not have
+    ) -> float:  # NaN for a score that it does not have
         "The metric of one score."
         values = [metric(column, self.labels) for column in self.columns(score)]
         return float(np.mean(values)) if values else float("nan")
+
+class Run(Result):
+    "A finished run of DDAD."
+    @property
+    def config(self) -> dict: return self.record["config"]
+
+    @property
+    def current(self) -> bool:
+        "Whether the package still computes as it did then; a record of before there were versions is of the first."
+        return self.record.get("numerics", 1) == NUMERICS
+
+    @property
+    def benchmark(self) -> str: return self.config["benchmark"]
+
+    @property
+    def seed(self) -> int: return self.config["seed"]
+
+    def columns(
+        self,
+        score: str,  # a column of scores.csv, or rec_single: those of the networks alone
+    ) -> list[list[float]]:
+        "As for any result."
+        if score == "rec_single": return [v for name, v in self.scores.items() if name.startswith("rec_")]
+        return super().columns(score)
 
 def read_runs(
     folder: str | Path,  # of runs, such as figures/runs
 ) -> list[Run]:
     "All finished runs in `folder`, by name. Raises `ValueError` naming a record that cannot be read."
     return [_read_run(path) for path in sorted(Path(folder).glob("*/record.json"))]
+
+class Rival(Result):
+    "Another method on the same images; its scores are the column `score`."
+    @property
+    def method(self) -> str: return self.record["method"]
+
+    @property
+    def draw(self) -> dict:
+        "How its D_u differs from the benchmark's usual one: settings of `Config` by name."
+        return self.record.get("draw", {})
+
+    @property
+    def current(self) -> bool:
+        "Whether the method still computes what it computed then; its version is raised when that changes."
+        from ddad.rivals.methods import METHODS
+        known = METHODS.get(self.method)
+        return known is not None and self.record.get("version", 1) == known.version
+
+def read_rivals(
+    folder: str | Path,  # of other methods' results, such as figures/baselines
+) -> list[Rival]:
+    "All finished ones in `folder`, by name. Raises `ValueError` naming a record that cannot be read."
+    remedy = "restore it, or delete that folder and compute it again"
+    return [Rival(path.parent, read_json(path, remedy)) for path in sorted(Path(folder).glob("*/record.json"))]
 
 def _read_run(path: Path) -> Run:
     remedy = "restore it, or delete that run's folder and compute it again"
@@ -143,7 +208,7 @@ def select(
         usual = vars(Config.of(run.config["benchmark"]))
         wanted = {name: usual[name] for name in _CHOOSES} | settings
         return all(v is None or run.config.get(name, usual[name]) == v for name, v in wanted.items())
-    return sorted(filter(fits, runs), key=lambda r: r.config["seed"])
+    return sorted(filter(fits, runs), key=lambda r: r.seed)
 
 
 # %% ../../nbs/study/04_results.ipynb #cc603f19
@@ -181,7 +246,7 @@ def estimate(
 
 # %% ../../nbs/study/04_results.ipynb #b847f6a4
 def over_seeds(
-    runs: Sequence[Run],
+    runs: Sequence[Result],
     score: str,  # as for `Run.columns`
     metric: Callable = metrics.auc,
 ) -> dict | None:
@@ -232,14 +297,4 @@ def signed(
     "A difference with its sign; nothing for None and NaN, which is what a missing value leaves."
     if difference is None or np.isnan(difference): return ""
     return f"{difference:+.{digits}f}"
-
-
-# %% ../../nbs/study/04_results.ipynb #3fd82d0e
-def needs(
-    benchmark: str,
-    runs: Iterable[Run],
-) -> str:
-    "What an empty place in a table says."
-    if any(r.config["benchmark"] == benchmark for r in runs): return "not run yet"
-    return f"needs {benchmark}; see Data" if benchmark != PHANTOM else "not run yet"
 

@@ -16,7 +16,7 @@ from ..core.record import Stages, about_training, commit, environment, now
 from ..core.storage import alone, read_json, write_json
 from ..core.training import about_checkpoint, pick_device, pick_precision
 from ..method.data import Benchmark, draw_unlabeled, read_repartition
-from ..method.recipe import MODULES, train_modules, train_refiners
+from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from ..datasets.opening import benchmark_root, labels_of
 from ..datasets.registry import card
 from .config import Config
@@ -179,6 +179,7 @@ def write_record(
     record = {
         "config": asdict(config),
         "precision": pick_precision(config.precision, device),
+        "numerics": NUMERICS,
         "commit": commit(),
         "data_hash": data.hash,
         "images": {k: len(v) for k, v in data.names.items()},
