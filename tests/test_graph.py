@@ -96,6 +96,7 @@ def test_a_failing_notebook_names_the_cell_and_is_kept(tmp_path):
     assert list(tmp_path.glob("store/modules/*/train.ipynb"))
 
 
+@pytest.mark.slow  # tests/test_fresh.py tells in a second whether a page is stale
 def test_the_pages_follow_from_the_committed_scores(tmp_path):
     for part in ("runs", "checks", "baselines", "crossover"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
     done = snakemake("all", tmp_path, settings={}, benchmarks="")

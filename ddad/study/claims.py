@@ -22,7 +22,7 @@ from .results import BENCHMARKS, Result, Rival, Run, select, sweep_size
 
 # %% auto #0
 __all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'CLAIMS', 'SEEDS', 'EDGE', 'Claim',
-           'verdict', 'effect', 'Evidence', 'split_kinds', 'forest']
+           'verdict', 'difference', 'effect', 'Evidence', 'split_kinds', 'forest']
 
 # %% ../../nbs/study/08_claims.ipynb #450dc7f8
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ def verdict(
 
 # %% ../../nbs/study/08_claims.ipynb #65261348
 def _matched(ours: Iterable[Result], theirs: Sequence[Result]) -> list[tuple[Result, Result]]:
-    "Both sides, seed by seed; a single result of the other side goes with every seed."
+    "Both sides, seed by seed; a single result of another method goes with every seed of the other side."
+    ours = list(ours)
+    if len(theirs) == 1 and isinstance(theirs[0], Rival): return [(r, theirs[0]) for r in ours]
+    if len(ours) == 1 and isinstance(ours[0], Rival): return [(ours[0], r) for r in theirs]
     of = {r.seed: r for r in theirs}
-    if len(of) == 1 and isinstance(theirs[0], Rival): return [(r, theirs[0]) for r in ours]
     return [(r, of[r.seed]) for r in ours if r.seed in of]
 
 def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
@@ -71,18 +73,14 @@ def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(there)}
     return columns[:, [place[name] for name in images]]
 
-def effect(
-    claim: Claim,
-    ours: Iterable[Run],  # of one benchmark and backbone, a seed each
+def difference(
+    ours: Iterable[Result],  # of one benchmark, a seed each
     score: str,  # a column of scores.csv
     theirs: Sequence[Result],
     against: str,  # a column of theirs
-    *,
-    called: str = "",  # what the table calls `against`; empty: the score's own name
-    setting: str = "",
     kinds: Sequence[str] = (),  # abnormal test images of these kinds alone; none: all
-) -> dict | None:  # a row of claims.csv; None where no seed has both
-    "The difference in AUC of one score to another, with its interval over seeds and groups, and the verdict."
+) -> dict | None:  # effect, low, high, seeds, groups; None where no seed has both
+    "By how much the AUC of one score exceeds another's, with the interval over seeds and groups."
     pairs = [(a, b) for a, b in _matched(ours, theirs) if a.columns(score) and b.columns(against)]
     if not pairs: return None
     first = pairs[0][0]
@@ -92,13 +90,26 @@ def effect(
         metrics.auc,
         [(_aligned(b, against, images)[:, chosen], _aligned(a, score, images)[:, chosen]) for a, b in pairs],
         labels[chosen], None if groups is None else groups[chosen])
-    low, high, seeds = found["low"], found["high"], len(pairs)
-    return {
-        "claim": claim.name, "benchmark": first.benchmark, "backbone": first.config["backbone"],
-        "score": score_name(score), "against": called or score_name(against), "setting": setting,
-        "effect": found["difference"], "low": low, "high": high, "seeds": seeds,
-        "groups": int(chosen.sum()) if groups is None else len(set(groups[chosen].tolist())),
-        "verdict": verdict(low, high, seeds)}
+    return {"effect": found["difference"], "low": found["low"], "high": found["high"], "seeds": len(pairs),
+            "groups": int(chosen.sum()) if groups is None else len(set(groups[chosen].tolist()))}
+
+def effect(
+    claim: Claim,
+    ours: Sequence[Run],  # of one benchmark and backbone, a seed each
+    score: str,  # a column of scores.csv
+    theirs: Sequence[Result],
+    against: str,  # a column of theirs
+    *,
+    called: str = "",  # what the table calls `against`; empty: the score's own name
+    setting: str = "",
+    kinds: Sequence[str] = (),  # as for `difference`
+) -> dict | None:  # a row of claims.csv; None where no seed has both
+    "A difference with what it was taken on and its verdict."
+    found = difference(ours, score, theirs, against, kinds)
+    if found is None: return None
+    about = {"claim": claim.name, "benchmark": ours[0].benchmark, "backbone": ours[0].config["backbone"],
+             "score": score_name(score), "against": called or score_name(against), "setting": setting}
+    return about | found | {"verdict": verdict(found["low"], found["high"], found["seeds"])}
 
 # %% ../../nbs/study/08_claims.ipynb #a341656c
 class Evidence:

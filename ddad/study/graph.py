@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.extras import needed
 from ..method.recipe import MODULES, needed_modules
 from .config import PRESETS, Config, stage_settings
-from .results import BENCHMARKS, Run, estimate, expand, read_runs, training_rates
+from .results import BENCHMARKS, Run, estimate, expand, read_rivals, read_runs, training_rates
 
 # %% auto #0
 __all__ = ['PAGES', 'READS', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan',
@@ -271,7 +271,8 @@ def make_plan(
         scored = {run.name: set(run.scores) for run in finished}
         runs = {name: c for name, c in runs.items() if not {"inter", *c.refiners} <= scored.get(name, set())}
         folder = request.figures / "baselines"
-        rivals = {name: rival for name, rival in rivals.items() if not (folder / name / "record.json").is_file()}
+        there = {r.name for r in read_rivals(folder) if r.current}
+        rivals = {name: rival for name, rival in rivals.items() if name not in there}
     return Plan(request, runs, rivals, tuple(finished))
 
 def rival_name(

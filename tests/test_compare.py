@@ -1,0 +1,104 @@
+"A user's own method beside ours: the command, its table, and what it says of bad input."
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ddad.core.storage import read_csv, write_csv
+from ddad.method import metrics
+from ddad.study.compare import benchmarks_at_hand, main
+from ddad.study.results import read_runs, select
+
+REPO = Path(__file__).parents[1]
+TEN_LINES = """
+    import torch
+
+    class NearestNormal:
+        def fit(self, normal, unlabeled):
+            self.normal = normal.flatten(1).float()
+            return self
+
+        def score(self, images):
+            return torch.cdist(images.flatten(1).float(), self.normal).min(1).values.numpy()
+
+    class NoScore:
+        def fit(self, normal, unlabeled): pass
+
+    class TooFew(NearestNormal):
+        def score(self, images): return super().score(images)[1:]
+
+    class NotFinite(NearestNormal):
+        def score(self, images): return super().score(images) * float("nan")
+
+    class Breaks(NearestNormal):
+        def fit(self, normal, unlabeled): raise RuntimeError("out of ideas")
+"""
+
+
+def compare(folder, *words):
+    command = [sys.executable, "-c", "from ddad.study.compare import main; main()", *map(str, words), "--results", str(REPO / "figures")]
+    return subprocess.run(command, cwd=folder, env=os.environ | {"DDAD_DATA": str(folder / "nowhere")}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(textwrap.dedent(TEN_LINES))
+    return tmp_path
+
+
+def test_ten_lines_are_compared_and_not_computed_twice(folder):
+    done = compare(folder, "mine:NearestNormal")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 and "Phantom: AUC 0." in done.stdout and not done.stderr
+    table, record = (folder / "compare/compare.md").read_text(), json.loads((folder / "compare/Phantom/record.json").read_text())
+    for name in ("**NearestNormal**", "DDAD, A_inter (AE)", "nnPU", "Mean intensity"): assert f"| {name} |" in table
+    scores = read_csv(folder / "compare/Phantom/scores.csv")
+    assert f"{metrics.auc(scores['score'], scores['label']):.3f}" in next(line for line in table.splitlines() if "NearestNormal" in line)
+    again = compare(folder, "mine:NearestNormal")
+    assert again.stdout == done.stdout and json.loads((folder / "compare/Phantom/record.json").read_text()) == record
+    (folder / "mine.py").write_text(textwrap.dedent(TEN_LINES) + "# changed\n")
+    compare(folder, "mine:NearestNormal")
+    assert json.loads((folder / "compare/Phantom/record.json").read_text())["source"] != record["source"]
+
+
+def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
+    run = select(read_runs(REPO / "figures/runs"), benchmark="NIH", backbone="AE-U")[0]
+    write_csv(tmp_path / "inter.csv", {"image": run.scores["image"][::-1], "score": run.scores["inter"][::-1]})
+    with pytest.raises(SystemExit) as stop: main(["--scores", str(tmp_path / "inter.csv"), "--results", str(REPO / "figures"), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith("NIH: AUC ")
+    rows = read_csv(tmp_path / "out/compare.csv", text=True)
+    found = {m: {k: rows[k][i] for k in rows} for i, m in enumerate(rows["method"])}
+    own = found["**inter**"]
+    assert set(rows["benchmark"]) == {"NIH ChestX-ray14, a part"} and own["AUC [95 %]"].startswith(f"{run.value('inter'):.3f} ")
+    twin = found["DDAD, A_inter (AE-U)"]
+    if twin["seeds"] == "1": assert twin["yours minus it [95 %]"] == "+0.000 [+0.000, +0.000]" and own["AP [95 %]"] == twin["AP [95 %]"]
+    assert rows["rank"] == [str(i) for i in range(1, len(found) + 1)] and len(found) > 10
+
+
+@pytest.mark.parametrize("words, says", [
+    (["mine"], "'mine' names no class: write it as my_module:MyMethod."), (["theirs:Method"], "There is no module 'theirs' here"), (["mine:Missing"], "mine has no class 'Missing'"),
+    (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew"], "for 400 images: give one number an image"), (["mine:NotFinite"], "400 of 400 scores are not finite"),
+    (["mine:NearestNormal", "--benchmark", "NIH"], "DDAD_DATA"), (["--scores", "no.csv"], "no.csv"), (["--scores", "names.csv"], "names.csv has no column 'score'"),
+    (["--scores", "few.csv", "--benchmark", "Phantom"], "of 400 test images of Phantom have no score"), (["--scores", "few.csv"], "No benchmark was compared"), (["--scores", "text.csv"], "text.csv has a score that is no number")])
+def test_bad_input_is_one_sentence(words, says, folder):
+    (folder / "names.csv").write_text("image\na.png\n")
+    (folder / "few.csv").write_text("image,score\na.png,1\n")
+    (folder / "text.csv").write_text("image,score\na.png,high\n")
+    done = compare(folder, *words)
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.md").exists()
+
+
+def test_what_breaks_in_the_users_code_is_shown_and_the_rest_goes_on(folder, root):
+    done = compare(folder, "mine:Breaks")
+    assert done.returncode == 1 and "mine.py" in done.stderr and "Phantom: Breaks failed: out of ideas" in done.stderr
+    nothing = subprocess.run([sys.executable, "-c", "from ddad.study.compare import main; main()"], capture_output=True, text=True)
+    assert nothing.returncode == 2 and "give a class, my_module:MyMethod, or --scores FILE" in nothing.stderr
+
+
+def test_the_benchmarks_at_hand_are_those_with_images(tmp_path):
+    assert benchmarks_at_hand(str(tmp_path)) == ["Phantom"]
