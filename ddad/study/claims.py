@@ -237,7 +237,7 @@ def forest(
     labels = list(dict.fromkeys((r["claim"], _label(r)) for r in rows))
     benchmarks = list(dict.fromkeys(r["benchmark"] for r in rows))
     fig, axes = plt.subplots(1, len(benchmarks), sharey=True, sharex=True, squeeze=False, layout="constrained",
-                             figsize=(3.4 + 1.2 * len(benchmarks), 0.9 + 0.17 * len(labels)))
+                             figsize=(3.6 + 1.2 * len(benchmarks), 0.9 + 0.17 * len(labels)))
     for ax, benchmark in zip(axes[0], benchmarks):
         for row in (r for r in rows if r["benchmark"] == benchmark):
             y = labels.index((row["claim"], _label(row)))
@@ -250,7 +250,7 @@ def forest(
         ax.spines[["top", "right"]].set_visible(False)
         for y in (i - 0.5 for i in range(1, len(labels)) if labels[i][0] != labels[i - 1][0]):
             ax.axhline(y, color="0.85", lw=0.6)
-    axes[0, 0].set_yticks(range(len(labels)), [text for _, text in labels], fontsize=7)
+    axes[0, 0].set_yticks(range(len(labels)), [text for _, text in labels], fontsize=6.5)
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     fig.supxlabel("difference of test AUC; right of the line speaks for the claim", fontsize=8)
     marks = [plt.Line2D([], [], linestyle="", ms=5, label=name, **look) for name, look in _MARKS.items()]
