@@ -7,13 +7,15 @@ RUN ?= figures/runs/Phantom_AE_seed0
 ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
 READERS = start|own_data
+# shown on real scans: they keep their outputs where the scans (DDAD_DATA) or a run's networks (DDAD_WEIGHTS) are not at hand
+KEPT = $(if $(DDAD_WEIGHTS),,nbs/method/00_method.ipynb) $(if $(DDAD_DATA),,nbs/guides/start.ipynb)
 REPRODUCE = $(BIN)/ddad-reproduce
 ASKED = --benchmark '$(BENCHMARK)' --experiments '$(EXPERIMENTS)' $(if $(DATA),--data '$(DATA)')
 STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce results figures plan explore test browser test-slow notebooks benchmark lab clean
+.PHONY: help install reproduce results figures plan explore test browser test-slow notebooks book benchmark lab clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,8 +57,11 @@ test-slow: $(INSTALLED)  ## run the tests that take minutes
 
 notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it
 	$(BIN)/nbdev_export
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False $(CHAPTERS)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False $(filter-out $(KEPT),$(wildcard $(CHAPTERS)))
 	$(BIN)/nbdev_clean
+
+book: $(INSTALLED)  ## build the book, a site of the notebooks as they are, into _book/html; needs no network
+	@$(BIN)/python book _book
 
 benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (DATA=... BENCHMARK=...)
 	$(BIN)/python benchmarks/speed.py $(if $(DATA),--data '$(DATA)') --benchmark $(BENCHMARK) $(ARGS)
@@ -64,5 +69,5 @@ benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (D
 lab: $(INSTALLED)  ## open the notebooks
 	$(BIN)/jupyter lab nbs
 
-clean:  ## remove .venv, runs/ and reproduced/
-	rm -rf .venv runs reproduced
+clean:  ## remove .venv, runs/, reproduced/ and _book/
+	rm -rf .venv runs reproduced _book

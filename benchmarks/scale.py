@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/scale.py                     # 10 minutes on two cores, 1 GB of disk for the time
     .venv/bin/python benchmarks/scale.py --sizes 1000 3000
+    .venv/bin/python benchmarks/scale.py --draw              # the picture alone, from scale.json
 
 Each size is measured in a process of its own. Half of the images are known normal, a quarter unlabeled, a quarter test images; each is a picture of 256 x 256 pixels. Memory is the process's peak above what it has after its imports.
 Writes benchmarks/scale.json, benchmarks/scale.md and figures/scale.png.
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from PIL import Image
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ddad.core.record import Stages, _processor, _resident, commit
 from ddad.core.storage import write_json, written
@@ -81,19 +83,26 @@ def measure(root):
     return found
 
 
+COLORS = dict(zip(STAGES, ("#7f7f7f", "#c5a880", "#8e44ad", plots.SCORE_COLORS["r_dual"], plots.SCORE_COLORS["inter"])))
+
+
+@plots.styled
 def draw(sizes):
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    fig, axes = plots.panels(1, 2, plots.PAGE, 2.6)
+    n = np.array([s["images"] for s in sizes])
     for name, label in STAGES.items():
-        n = np.array([s["images"] for s in sizes])
         seconds, mb = (np.array([s["stages"][name][what] for s in sizes]) / unit for what, unit in (("seconds", 1), ("bytes", 1e6)))
-        line, = axes[0].plot(n, seconds, "o-", markersize=4, label=label)
-        axes[1].plot(n, mb, "o-", markersize=4, color=line.get_color())
-    at = np.array([0, max(n)])
-    for per, label in ((3, "bound"), (BOUND["refine"], "bound of ASR-Net")): axes[1].plot(at, (per * PIXELS * at + CONSTANT) / 1e6, "--", color="0.5" if per == 3 else "0.2", linewidth=1, label=label)
-    for ax, what in zip(axes, ("seconds", "peak memory, MB")):
-        ax.set(xlabel="images", ylabel=what, xlim=(0, None), ylim=(0, None))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(fontsize=7, frameon=False)
+        for ax, values in zip(axes, (seconds, mb)): ax.plot(n, values, "o-", color=COLORS[name])
+    for stage, gray in (("score", "0.6"), ("refine", "0.2")): axes[1].plot(n, (BOUND[stage] * PIXELS * n + CONSTANT) / 1e6, ":", color=gray)
+    for ax, what in zip(axes, ("seconds", "peak memory (MB)")):
+        ax.set(xlabel="images", ylabel=what, xscale="log", yscale="log")
+        ax.xaxis.set_major_locator(FixedLocator(n))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.yaxis.set_major_formatter("{x:,g}")
+    marks = [plt.Line2D([], [], marker="o", color=COLORS[name], label=label) for name, label in STAGES.items()]
+    marks += [plt.Line2D([], [], linestyle=":", color=gray, label=label) for gray, label in (("0.6", "bound of memory"), ("0.2", "bound of memory, ASR-Net"))]
+    plots.legend_below(fig, marks, 3)
     plots.save(fig, HERE.parent / "figures/scale")
 
 
@@ -115,7 +124,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000, 30_000])
     p.add_argument("--measure", help=argparse.SUPPRESS)
+    p.add_argument("--draw", action="store_true", help="only redraw the picture of what was measured")
     a = p.parse_args()
+    if a.draw: return draw(json.loads((HERE / "scale.json").read_text())["sizes"])
     if a.measure: return print(json.dumps(measure(Path(a.measure))))
     record = {"sizes": [], "cores": os.cpu_count(), "processor": _processor(), "commit": commit(), "torch": torch.__version__, "bound": BOUND, "constant": CONSTANT}
     for n in a.sizes:

@@ -8,7 +8,7 @@ from PIL import Image
 SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12, "test_abnormal": 12}
 
 
-FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_readers", "test_detector")  # the longest, so that no process is left with one of them at the end
+FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_readers", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,7 @@
 "Every method learns something on discs, gives the same twice, and goes on after a break."
 import csv
+import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,7 +16,7 @@ from ddad.method import metrics
 from ddad.method.data import load_benchmark
 from ddad.rivals import reconstruction
 from ddad.rivals.adversarial import linear_cka
-from ddad.rivals.interface import Baseline
+from ddad.rivals.interface import Baseline, result_here
 from ddad.rivals.methods import METHODS, method_named, methods_for
 from ddad.rivals.selfsupervised import CHANGED, FPI, NSA, PII, AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
 
@@ -246,3 +248,50 @@ def test_cka_sees_no_turn_and_no_scale():
     a, b = torch.randn(2, 50, 8, generator=g)
     turn = torch.linalg.qr(torch.randn(8, 8, generator=g))[0]
     assert linear_cka(a, 5 * a @ turn + 3) == pytest.approx(1, abs=1e-4) and linear_cka(a, b) < 0.5
+
+
+CHAPTERS = sorted(REPO.glob("nbs/rivals/*.ipynb"))
+
+
+def cards():
+    "The cards by the names in their headings: the text, and the code cells up to the next card."
+    found, cells = {}, []
+    for path in CHAPTERS:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            text = "".join(cell["source"])
+            heading = re.search(r"^### (.+)$", text, re.M) if cell["cell_type"] == "markdown" else None
+            if heading and heading[1].split(" / ")[0] in METHODS: found[heading[1]] = text, (cells := [])
+            elif cell["cell_type"] == "code": cells.append(cell)
+    return found
+
+
+def test_every_method_has_one_card_of_the_same_form():
+    names = [name for heading in cards() for name in heading.split(" / ")]
+    assert sorted(names) == sorted(METHODS)
+    for heading, (text, cells) in cards().items():
+        parts = [text.find(part) for part in ("**Idea.**", "$$", "**Published in**", "**Kept.**", "**Changed.**")]
+        assert -1 not in parts and parts == sorted(parts), heading
+        code = "\n".join("".join(c["source"]) for c in cells)
+        pictures = [o for c in cells for o in c["outputs"] if "image/png" in o.get("data", {})]
+        for cls in (METHODS[name] for name in heading.split(" / ")):
+            assert cls.paper in text and f"class {cls.__name__}(" in code, heading
+            assert re.search(rf"result(s|_here)\([^)]*\b{cls.__name__}\b|for cls in \([^)]*\b{cls.__name__}\b[^)]*\)+$", code, re.M), heading
+            assert ("†" in text) == bool(cls.handicap) and (cls.version == 1 or f"Version {cls.version}" in text), heading
+            assert pictures or cls.group == "trivial", heading
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_chapter_stays_small(path): assert path.stat().st_size < 400_000
+
+
+def test_a_result_is_that_of_the_present_version(tmp_path):
+    def record(name, benchmark, auc, **more):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps({"method": "FPI", "benchmark": benchmark, "results": {"auc": auc}} | more))
+    for i, auc in enumerate((0.6, 0.7, 0.8)): record(f"a{i}", "B", auc, version=2)
+    record("old", "B", 0.1)
+    record("drawn", "B", 0.2, version=2, draw={"draw": "stratified"})
+    record("other", "A", 0.9, method="PII")
+    record("older", "A", 0.5)
+    assert result_here(FPI, tmp_path) == "**Result here.** Test AUC: A 0.500 (1 seed, before version 2), B 0.700 ± 0.100 (3 seeds)."
+    assert result_here(AnatPaste, tmp_path).startswith("**Result here.** No run is committed. † ") and AnatPaste.handicap in result_here(AnatPaste, tmp_path)

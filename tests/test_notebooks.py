@@ -50,3 +50,12 @@ def test_an_installed_package_carries_its_notebooks(tmp_path, monkeypatch):
     package = tmp_path / "site-packages/ddad/__init__.py"
     monkeypatch.setattr(notebooks, "find_spec", lambda name: type("Spec", (), {"origin": str(package)}))
     assert notebooks.notebook_path("run") == package.parent / "notebooks/run.ipynb"
+
+
+def test_a_step_of_the_method_is_ten_lines_and_shows_real_scans():
+    cells = json.loads((REPO / "nbs/method/00_method.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    shown = [c for c in code if not c.startswith("#| hide")]
+    assert len(shown) >= 6 and all(len([line for line in c.splitlines() if line]) <= 10 for c in shown)
+    assert sum("assert" in c for c in code) >= 6, "each step is checked against the package"
+    assert "leak-free repartition" in json.dumps(cells), "committed outputs show real scans, not the phantom"

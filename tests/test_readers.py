@@ -8,7 +8,7 @@ from ddad.study.notebooks import execute
 GUIDES = Path(__file__).parents[1] / "nbs/guides"
 
 
-FEW = {"start": dict(n=100, epochs=1, refine_epochs=1), "own_data": dict(n=50, epochs=1)}
+FEW = {"start": dict(n=100, epochs=1), "own_data": dict(n=50, epochs=1)}
 
 
 @pytest.mark.parametrize("name, parameters", FEW.items())

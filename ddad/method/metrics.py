@@ -291,7 +291,7 @@ def evaluate(
     seed: int = 0,  # of the draws
     groups=None,  # (N,), as in `bootstrap_interval`
 ) -> dict[str, float]:  # auc, auc_low, auc_high, the same of ap, chi2 and chi2_official
-    "All figures of one score. Raises `ValueError` as `auc` does."
+    "All metrics of one score. Raises `ValueError` as `auc` does."
     row = {}
     for name, metric in {"auc": auc, "ap": average_precision}.items():
         row[name] = metric(scores, labels)
@@ -304,7 +304,7 @@ def results_table(
     n: int = 1000,  # as in `evaluate`
     seed: int = 0,
     groups=None,
-) -> list[dict]:  # each with its name as `score`, then the figures of `evaluate`
+) -> list[dict]:  # each with its name as `score`, then the metrics of `evaluate`
     "One row a score, in the order given."
     return [{"score": name, **evaluate(s, labels, n, seed, groups)} for name, s in scores.items()]
 

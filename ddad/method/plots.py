@@ -8,44 +8,84 @@ from __future__ import annotations
 import io
 import os
 import re
+from functools import wraps
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ..core.storage import written
-from .metrics import auc, average_precision, chi2_distance, class_histograms
+from .metrics import auc, average_precision, class_histograms
 from .scores import score_name
 
 # %% auto #0
-__all__ = ['NORMAL', 'ABNORMAL', 'FAMILIES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve',
-           'method_bars', 'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_grid', 'save']
+__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_COLORS', 'COLUMN', 'PAGE', 'DPI', 'STYLE', 'FAMILIES', 'styled', 'panels', 'legend_below',
+           'save', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve', 'method_bars',
+           'pair_rows', 'pair_marks', 'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_range',
+           'map_grid']
 
 # %% ../../nbs/method/08_plots.ipynb #9999e82f
 NORMAL, ABNORMAL = "#2b6cb0", "#dd5a2b"
-_SCORE_COLORS = {
+SCORE_COLORS = {  # neither blue nor red-orange: these two are classes
     "rec": "#7f7f7f",
-    "intra": "#56b4e9",
-    "inter": "#009e73",
+    "intra": "#c8960c",
+    "inter": "#00896b",
     "inter_top": "#8fbc8f",
     "r_intra": "#cc79a7",
     "r_dual": "#111827",
-    "r_inter": "#d55e00",
-    "r_image": "#0072b2",
-    "r_image_dual": "#8c564b",
+    "r_inter": "#7aa61e",
+    "r_image": "#8c564b",
+    "r_image_dual": "#c5a880",
 }
-_MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM is the one that sees normal images alone
-_SPARE_COLORS = ("#d4a017", "#009e73", "#56b4e9", "#cc79a7", "#8c564b")  # for names that are none of ours
-_SMALL, _MEDIUM = 8, 9  # points
+_MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM sees normal images alone, the UDM both kinds
+_SPARE_COLORS = ("#c8960c", "#00896b", "#cc79a7", "#8c564b", "#7f7f7f")  # for names that are none of ours
+_HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")  # of maps; no black, as scans have
+
+# %% ../../nbs/method/08_plots.ipynb #5ce1a002
+COLUMN, PAGE = 3.5, 7.2  # inches: the widths of the paper's column and page
+DPI = 150  # of a PNG
+_SMALL, _MEDIUM = 7, 8  # points
+_THIN, _TICK = 0.6, 2.5  # points
+STYLE = {
+    "font.size": _MEDIUM, "axes.labelsize": _MEDIUM, "axes.titlesize": _MEDIUM, "figure.titlesize": _MEDIUM,
+    "xtick.labelsize": _SMALL, "ytick.labelsize": _SMALL, "legend.fontsize": _SMALL, "legend.title_fontsize": _SMALL,
+    "axes.linewidth": _THIN, "xtick.major.width": _THIN, "ytick.major.width": _THIN,
+    "xtick.major.size": _TICK, "ytick.major.size": _TICK, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 1.5,
+    "lines.linewidth": 1.2, "lines.markersize": 3.5,
+    "axes.prop_cycle": plt.cycler(color=_SPARE_COLORS),
+}
+
+# %% ../../nbs/method/08_plots.ipynb #5ce1a003
+def styled(draw):
+    "A function that draws under `STYLE`, whatever the caller's settings are."
+    @wraps(draw)
+    def under_style(*args, **options):
+        with plt.rc_context(STYLE): return draw(*args, **options)
+    return under_style
+
+@styled
+def panels(
+    rows: int = 1,
+    cols: int = 1,
+    width: float = COLUMN,  # inches: `COLUMN` or `PAGE`
+    height: float = 2.2,
+    **options,  # as of `plt.subplots`
+):  # figure and axes
+    "A figure of the paper's width."
+    return plt.subplots(rows, cols, figsize=(width, height), layout="constrained", **options)
 
 # %% ../../nbs/method/08_plots.ipynb #ac12af95
 def _pretty(name: str) -> str: return score_name(name, math=True)
 
 def _tidy(ax, xlabel: str = "", ylabel: str = "", title: str = ""):
-    "Labels in readable sizes, and no frame above or to the right."
+    "Labels in readable sizes, and no frame above or to the right, on axes that others have made too."
     ax.set_xlabel(xlabel, fontsize=_MEDIUM)
     ax.set_ylabel(ylabel, fontsize=_MEDIUM)
     ax.set_title(title, fontsize=_MEDIUM)
@@ -53,138 +93,247 @@ def _tidy(ax, xlabel: str = "", ylabel: str = "", title: str = ""):
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
-def _own(ax, width: float = 3.4, height: float = 2.8):
-    "The axes given, or new ones in a figure of `width` x `height` inches."
-    return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
+def _own(ax, height: float = 2.2):
+    "The axes given, or new ones in a figure of a column's width."
+    return ax if ax is not None else panels(height=height)[1]
+
+def _beside(ax, **options):
+    "The legend right of the axes, where it can cover nothing."
+    place = dict(loc="center left", bbox_to_anchor=(1.02, 0.5), borderaxespad=0)
+    ax.legend(fontsize=_SMALL, title_fontsize=_SMALL, frameon=False, **place, **options)
+    return ax
+
+@styled
+def legend_below(
+    fig: Figure,
+    handles,  # what `Figure.legend` takes
+    ncols: int = 4,
+) -> None:
+    "A legend of a whole figure."
+    fig.legend(handles=handles, loc="outside lower center", ncols=ncols, columnspacing=1)
+
+# %% ../../nbs/method/08_plots.ipynb #d25ce65c
+def save(
+    fig: Figure,
+    path: str | os.PathLike,  # the name; an ending .png or .pdf is dropped
+    vector: bool = True,  # a PDF beside the PNG
+) -> tuple[Path, ...]:  # the files that were written, the PNG first
+    "Writes a figure as PNG (150 dpi, with a palette) and as PDF."
+    base = Path(re.sub(r"\.(png|pdf)$", "", os.fspath(path)))
+    fig.set_dpi(DPI)  # at another one letters have other widths
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # the layout moves a little with each drawing: settled here, both files agree
+    png, pdf = (base.with_name(f"{base.name}.{suffix}") for suffix in ("png", "pdf"))
+    _write_png(fig, png)
+    if not vector: return (png,)
+    smooth = {image: image.get_interpolation() for image in fig.findobj(AxesImage)}
+    for image in smooth: image.set_interpolation("none")  # its own pixels, scaled by whoever shows the file
+    with written(pdf) as part, plt.rc_context({"pdf.fonttype": 42}):  # 42: text stays text
+        fig.savefig(part, format="pdf", dpi=DPI, metadata={"Creator": None, "Producer": None, "CreationDate": None})
+    for image, way in smooth.items(): image.set_interpolation(way)
+    return png, pdf
+
+def _write_png(fig: Figure, path: Path) -> None:
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format="png", dpi=DPI)
+    colors = dict(colors=256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    picture = Image.open(drawn).convert("RGB").quantize(**colors)
+    with written(path) as part: picture.save(part, format="PNG", optimize=True, dpi=(DPI, DPI))
 
 # %% ../../nbs/method/08_plots.ipynb #cb3bbc7d
+@styled
 def score_histograms(
     scores: dict,  # name to (N,)
     labels,  # (N,), 0 normal and 1 abnormal
-    bins: int = 100,
+    bins: int = 30,
+    title: str = "",  # of a figure of its own
     axes=None,  # one a score; None: a figure of its own
 ):  # the axes
-    "One panel a score: the histograms of both classes and their chi2 distance. Raises `ValueError` as `auc` does."
-    axes = _panels(len(scores)) if axes is None else np.ravel(axes)
+    "One panel a score: the histograms of both classes, and the AUC. Raises `ValueError` as `auc` does."
+    axes = _histogram_axes(len(scores), title) if axes is None else np.ravel(axes)
     edges = np.linspace(0, 1, bins + 1)
     for ax, (name, s) in zip(axes, scores.items()):
         for density, color, label in zip(class_histograms(s, labels, bins), (NORMAL, ABNORMAL), ("normal", "abnormal")):
-            ax.stairs(density, edges, fill=True, color=color, alpha=0.55, linewidth=0, label=label)
-        _tidy(ax, "score, scaled", "density", rf"{_pretty(name)}   $\chi^2$ = {chi2_distance(s, labels, bins):.1f}")
+            ax.stairs(density, edges, fill=True, color=color, alpha=0.25, linewidth=0)
+            ax.stairs(density, edges, color=color, linewidth=1, label=label)
+        _tidy(ax, "score, scaled", "density", f"{_pretty(name)}, AUC {auc(s, labels):.3f}")
         ax.set_xlim(0, 1)
-    axes[0].set_ylim(top=1.25 * axes[0].get_ylim()[1])  # room for the legend above the bars
-    axes[0].legend(fontsize=_SMALL, frameon=False, loc="upper right", ncols=2, handlelength=1, columnspacing=1)
+    axes[0].set_ylim(top=1.3 * axes[0].get_ylim()[1])  # room for the legend above the bars
+    options = dict(loc="upper right", ncols=2, handlelength=1, columnspacing=1, borderaxespad=0)
+    axes[0].legend(fontsize=_SMALL, frameon=False, **options)
     return axes
 
-def _panels(n: int, ncols: int = 3):
-    rows, cols = -(-n // ncols), min(n, ncols)
-    axes = plt.subplots(rows, cols, figsize=(2.4 * cols, 1.9 * rows), squeeze=False, layout="constrained")[1].ravel()
+def _histogram_axes(n: int, title: str):
+    rows, cols = -(-n // 3), min(n, 3)
+    fig, axes = panels(rows, cols, PAGE if n > 1 else COLUMN, 1.75 * rows, squeeze=False)
+    axes = axes.ravel()
+    if title: fig.suptitle(title)
     for ax in axes[n:]: ax.remove()
     return axes[:n]
 
 # %% ../../nbs/method/08_plots.ipynb #17ac4981
+@styled
 def roc_curves(
     scores: dict,  # name to (N,)
     labels,  # (N,), 0 normal and 1 abnormal
     ax=None,  # None: a figure of its own
 ):  # the axes
     "One ROC curve a score, its AUC in the legend. Raises `ValueError` as `auc` does."
-    ax = _tidy(_own(ax, 3.4, 3.4), "false positive rate", "true positive rate")
+    ax = _tidy(_own(ax, 2.6), "false positive rate", "true positive rate")
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     for name, s in scores.items():
         value, (x, y, _) = auc(s, labels), roc_curve(labels, s)
         ax.plot(x, y, label=f"{_pretty(name)}  {value:.3f}", **_line(name))
-    return _square(ax, "AUC", "lower right")
+    return _square(ax, "AUC")
 
+@styled
 def precision_recall_curves(
     scores: dict,  # name to (N,)
     labels,  # (N,), 0 normal and 1 abnormal
     ax=None,  # None: a figure of its own
 ):  # the axes
     "One precision-recall curve a score, its average precision in the legend; the dashed line is chance."
-    ax = _tidy(_own(ax, 3.4, 3.4), "recall", "precision")
+    ax = _tidy(_own(ax, 2.6), "recall", "precision")
     ax.axhline(np.mean(np.asarray(labels, dtype=float)), color="0.7", linewidth=0.8, linestyle="--")
     for name, s in scores.items():
         value, (precision, recall, _) = average_precision(s, labels), precision_recall_curve(labels, s)
         ax.plot(recall, precision, drawstyle="steps-post", label=f"{_pretty(name)}  {value:.3f}", **_line(name))
-    return _square(ax, "AP", "lower left")
+    return _square(ax, "AP")
 
 def _line(name: str) -> dict:
     "A network alone is thin and grey: it stands beside the ensemble's curve, not in competition with it."
     if name.startswith("rec_"): return {"color": "0.65", "linewidth": 0.8}
-    return {"color": _SCORE_COLORS.get(name), "linewidth": 2 if name == "r_dual" else 1.3}
+    return {"color": SCORE_COLORS.get(name), "linewidth": 1.8 if name == "r_dual" else 1.2}
 
-def _square(ax, title: str, place: str):
+def _square(ax, title: str):
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    ax.legend(title=title, fontsize=_SMALL, title_fontsize=_SMALL, frameon=False, loc=place)
-    return ax
+    return _beside(ax, title=title, alignment="left")
 
 # %% ../../nbs/method/08_plots.ipynb #fccaf8e3
+@styled
 def setting_curve(
-    series: dict,  # name to (setting, value) pairs
+    series: dict,  # name to (setting, value) tuples, or (setting, value, low, high) to draw a band
     xlabel: str,
     ylabel: str = "AUC",
-    levels: dict | None = None,  # name to value: horizontal lines
-    published: dict | None = None,  # label to (setting, value) pairs of others: dashed lines
-    ax=None,  # None: a figure of its own
-):  # the axes
-    "One line a score over the values of a setting."
-    ax = _tidy(_own(ax, 3.8, 2.8), xlabel, ylabel)
-    for name, points in series.items():
-        ax.plot(*zip(*sorted(points)), marker="o", markersize=3.5, label=_pretty(name), **_line(name))
-    for name, value in (levels or {}).items():
-        ax.axhline(value, label=f"{_pretty(name)}  {value:.3f}", linestyle="-.", **(_line(name) | {"linewidth": 1}))
-    for label, points in (published or {}).items():
-        ax.plot(*zip(*sorted(points)), marker="s", markersize=3, color="0.55", linestyle="--", linewidth=1, label=label)
-    ax.legend(fontsize=_SMALL, frameon=False)
-    return ax
-
-FAMILIES = {"trivial": "0.55", "one-class": NORMAL, "with unlabeled images": ABNORMAL, "DDAD": "black"}
-
-def method_bars(
-    methods: dict[str, tuple[float, float, float, str]],  # name to AUC, its interval low and high, a key of `FAMILIES`
+    levels: dict | None = None,  # name to value, or (value, low, high): horizontal lines
+    looks: dict | None = None,  # name to options of its line, such as {"linestyle": "--"}
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "A row a method: its AUC and the interval."
-    ax = _tidy(_own(ax, 5, 0.2 * len(methods) + 0.9), "test AUC", "", title)
-    for i, (value, low, high, family) in enumerate(methods.values()):
-        edges = [[value - low], [high - value]]
-        ax.errorbar(value, i, xerr=edges, fmt="o", color=FAMILIES[family], markersize=4, linewidth=1)
-    ax.axvline(0.5, color="0.7", linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
-    there = dict.fromkeys(family for *_, family in methods.values())
-    marks = [_mark(f, FAMILIES[f]) for f in FAMILIES if f in there]
-    ax.figure.legend(handles=marks, fontsize=_SMALL, frameon=False, loc="outside lower center", ncols=2)
-    return ax
+    "One line a score over the values of a setting; the legend stands beside it."
+    ax, looks = _tidy(_own(ax), xlabel, ylabel, title), looks or {}
+    for name, points in series.items():
+        x, value, *band = zip(*sorted(points))
+        line, = ax.plot(x, value, label=_pretty(name), **{"marker": "o"} | _line(name) | looks.get(name, {}))
+        if band: ax.fill_between(x, *band, color=line.get_color(), alpha=0.15, linewidth=0)
+    for name, level in (levels or {}).items():
+        value, *band = np.atleast_1d(level)
+        line = ax.axhline(value, label=_pretty(name), linestyle="--", **_line(name))
+        if band: ax.axhspan(*band, color=line.get_color(), alpha=0.12, linewidth=0)
+    return _beside(ax)
 
-def _mark(label: str, color: str, **options):
-    return plt.Line2D([], [], marker="o", linestyle="", color=color, label=label, **options)
+# %% ../../nbs/method/08_plots.ipynb #5ce1a006
+FAMILIES = {
+    "trivial": {"marker": "s", "color": "0.55"},
+    "one-class": {"marker": "o", "color": NORMAL},
+    "with unlabeled images": {"marker": "^", "color": _MODULE_COLORS["udm"]},
+    "DDAD": {"marker": "D", "color": "black"},
+}
 
-# %% ../../nbs/method/08_plots.ipynb #45ddc88d
-def training_curves(
-    history: dict,  # name to losses, one an epoch; `udm_1`, `udm_2`, ... are networks of one module
+@styled
+def method_bars(
+    methods: dict[str, tuple[float, float, float, str]],  # name to AUC, low, high, and a key of `FAMILIES` or a score
+    title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    """The loss of each network, coloured by its module.
+    "A row a method: its AUC and the interval. A score, such as `inter`, instead of a family is one of DDAD's."
+    ax = _tidy(_own(ax, 0.145 * len(methods) + 1.0), "test AUC, 95 % interval", "", title)
+    ax.set_yticks(range(len(methods)), methods, fontsize=_SMALL)
+    for i, (label, (value, low, high, family)) in enumerate(zip(ax.get_yticklabels(), methods.values())):
+        look = FAMILIES.get(family) or FAMILIES["DDAD"] | {"color": SCORE_COLORS[family]}
+        ax.errorbar(value, i, xerr=[[value - low], [high - value]], linewidth=1, **look)
+        if look["marker"] == FAMILIES["DDAD"]["marker"]: label.set_fontweight("bold")
+    ax.axvline(0.5, color="0.6", linewidth=0.8, linestyle=":")
+    ax.grid(axis="y", color="0.93", linewidth=_THIN)
+    ax.set_axisbelow(True)
+    ax.set_ylim(-0.7, len(methods) - 0.3)
+    there = {family if family in FAMILIES else "DDAD" for *_, family in methods.values()}
+    marks = [plt.Line2D([], [], linestyle="", label=name, **look) for name, look in FAMILIES.items() if name in there]
+    marks.append(plt.Line2D([], [], color="0.6", linewidth=0.8, linestyle=":", label="chance"))
+    legend_below(ax.figure, marks, 3)
+    return ax
 
-    The loss axis is logarithmic where every loss is above 0 (AE-U's are not). Raises `ValueError` for an empty history.
+# %% ../../nbs/method/08_plots.ipynb #5ce1a008
+@styled
+def pair_rows(
+    pairs: dict[str, tuple[float, float, str]],  # name to two values, and a key of `FAMILIES` or a score
+    xlabel: str,
+    title: str = "",
+    ax=None,  # None: a figure of its own
+):  # the axes
+    "A row a name, from top to bottom: the first value filled, the second open."
+    ax = _tidy(_own(ax, 0.145 * len(pairs) + 0.8), xlabel, "", title)
+    for i, (first, second, family) in enumerate(pairs.values()):
+        look = FAMILIES.get(family) or FAMILIES["DDAD"] | {"color": SCORE_COLORS[family]}
+        ax.plot([first, second], [i, i], color=look["color"], linewidth=1, zorder=1)
+        ax.plot(first, i, **look)
+        ax.plot(second, i, markerfacecolor="white", **look)
+    ax.axvline(0.5, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    ax.set_yticks(range(len(pairs)), pairs, fontsize=_SMALL)
+    ax.set_ylim(len(pairs) - 0.3, -0.7)
+    return ax
+
+def pair_marks(
+    first: str,
+    second: str,
+) -> list:  # for `legend_below`
+    "What filled and open marks are."
+    look = dict(marker="o", linestyle="", color="0.3", markersize=STYLE["lines.markersize"])
+    return [plt.Line2D([], [], label=first, **look), plt.Line2D([], [], label=second, markerfacecolor="white", **look)]
+
+# %% ../../nbs/method/08_plots.ipynb #45ddc88d
+@styled
+def training_curves(
+    history: dict,  # name to losses, one an epoch; `udm_1`, `udm_2`, ... are networks of one module
+    title: str = "",  # of a figure of its own
+    axes=None,  # one for the modules, one for the ASR-Nets, as far as there are; None: a figure of its own
+):  # the axes
+    """The loss of each network, coloured by its module; ASR-Nets (`r_dual`, ...) in a panel of their own.
+
+    A loss axis is logarithmic where losses span a decade and all are above 0 (AE-U's are not).
+    Raises `ValueError` for an empty history.
     """
     if not history: raise ValueError("The history has no losses to draw: it must name at least one network.")
-    ax = _tidy(_own(ax), "epoch", "training loss")
+    refiners = {name: losses for name, losses in history.items() if name.startswith("r_")}
+    parts = [part for part in ({n: v for n, v in history.items() if n not in refiners}, refiners) if part]
+    if axes is None:
+        fig, axes = panels(1, len(parts), PAGE if len(parts) > 1 else COLUMN, 2.1, squeeze=False)
+        if title: fig.suptitle(title)
+    axes = np.ravel(axes)
+    for ax, part in zip(axes, parts, strict=True): _losses(ax, part, "ASR-Net" if part is refiners else "networks")
+    return axes
+
+def _losses(ax, history: dict, title: str):
+    _tidy(ax, "epoch", "training loss", title)
     modules = [re.sub(r"_\d+$", "", name) for name in history]
-    others = [m for m in dict.fromkeys(modules) if m not in _MODULE_COLORS]
-    colors = dict(zip(others, _SPARE_COLORS * len(modules))) | _MODULE_COLORS
+    known = _MODULE_COLORS | SCORE_COLORS
+    others = [m for m in dict.fromkeys(modules) if m not in known]
+    colors = dict(zip(others, _SPARE_COLORS * len(modules))) | known
     for i, (module, losses) in enumerate(zip(modules, history.values())):
         label = _module_name(module) if modules.index(module) == i else "_"  # one entry of the legend a module
-        ax.plot(np.arange(1, len(losses) + 1), losses, color=colors[module], linewidth=1, label=label)
-    if all(np.min(losses) > 0 for losses in history.values() if len(losses)): ax.set_yscale("log")
-    ax.legend(fontsize=_SMALL, frameon=False)
-    return ax
+        ax.plot(np.arange(1, len(losses) + 1), losses, color=colors[module], linewidth=0.9, label=label)
+    every = np.concatenate([np.ravel(losses) for losses in history.values()])
+    if every.size and every.min() > 0 and every.max() > 10 * every.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+    return _beside(ax)
 
 def _module_name(module: str) -> str: return module.upper() if module in _MODULE_COLORS else _pretty(module)
 
 # %% ../../nbs/method/08_plots.ipynb #ff3cbecc
+@styled
 def epoch_curve(
     points,  # (epoch, auc) pairs
     final: float | None = None,  # the AUC that is reported, that of the last epoch: a line
@@ -194,21 +343,22 @@ def epoch_curve(
     ylabel = f"test AUC of {_pretty('r_dual')}"
     ax = _tidy(_own(ax), "epoch of ASR-Net", ylabel, "display only, nothing is selected by it")
     epochs, values = zip(*sorted(points))
-    ax.plot(epochs, values, color=_SCORE_COLORS["r_dual"], linewidth=1, marker="o", markersize=2.5)
-    if final is not None:
-        ax.axhline(final, color="0.5", linewidth=1, linestyle="--", label=f"last epoch, as reported: {final:.3f}")
-        ax.legend(fontsize=_SMALL, frameon=False)
-    return ax
+    ax.plot(epochs, values, color=SCORE_COLORS["r_dual"], linewidth=1, marker="o", markersize=2.5)
+    if final is None: return ax
+    ax.axhline(final, color="0.5", linewidth=1, linestyle="--", label=f"last epoch,\nas reported:\n{final:.3f}")
+    return _beside(ax)
 
 # %% ../../nbs/method/08_plots.ipynb #cdd34cd4
-def _show(ax, image) -> None:
-    "A grayscale image (1, H, W) or (H, W), uint8 or in [-1, 1], without ticks."
+def _show(ax, image, **options) -> None:
+    "A grayscale image (1, H, W) or (H, W), uint8 or in [-1, 1], or one in colour (H, W, 3), without ticks."
     image = np.asarray(image)
     low, high = (0, 255) if image.dtype == np.uint8 else (-1, 1)
-    ax.imshow(image.reshape(image.shape[-2:]), cmap="gray", vmin=low, vmax=high)
+    if image.shape[-1] != 3: image = image.reshape(image.shape[-2:])
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, **options)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
+@styled
 def image_grid(
     images,  # grayscale, (N, 1, H, W) or (N, H, W), uint8 or in [-1, 1]
     titles=None,  # one an image
@@ -219,7 +369,7 @@ def image_grid(
     n = len(images)
     if axes is None:
         rows, cols, height = -(-n // ncols), min(n, ncols), 0.9 if titles is None else 1.1
-        axes = plt.subplots(rows, cols, figsize=(0.9 * cols, height * rows), squeeze=False, layout="constrained")[1]
+        axes = panels(rows, cols, 0.9 * cols, height * rows, squeeze=False)[1]
     axes = np.ravel(axes)
     for ax in axes[n:]: ax.set_axis_off()
     for i, (ax, image) in enumerate(zip(axes, images)):
@@ -243,21 +393,31 @@ def choose_examples(
     return np.concatenate(chosen)
 
 # %% ../../nbs/method/08_plots.ipynb #d0a2e48b
+def map_range(
+    maps,  # of one score, any shape
+    percentiles: tuple[float, float] = (80, 99.5),
+) -> tuple[float, float]:
+    "Where the colours of maps start and end: below the first the image is seen alone."
+    low, high = np.percentile(np.asarray(maps), percentiles).tolist()
+    return low, high if high > low else low + 1.0  # a constant map is drawn as such
+
+@styled
 def map_grid(
     images,  # (n, 1, H, W), uint8 or in [-1, 1]
     maps: dict,  # name to (n, 1, H, W), not negative
-    titles=None,  # one an image; None: "normal" and "abnormal"
+    titles=None,  # one an image; None: the classes
     labels=None,  # (n,); None: all normal
     masks=None,  # (n, 1, H, W) bool, drawn as outlines
-    percentile: float = 99.5,  # of a row's values, where its colour scale ends
 ):  # the axes (1 + maps, n), normal columns first
     "A row of images, then a row a map as an overlay, with a colour bar."
     labels = np.zeros(len(images), dtype=int) if labels is None else np.asarray(labels).astype(int)
     order = np.argsort(labels, kind="stable")
     axes, bars = _map_axes(np.bincount(labels, minlength=2), 1 + len(maps))
-    _image_row(axes[0], images, order, labels, titles)
+    for ax, i in zip(axes[0], order): _show(ax, images[i])
+    axes[0, 0].set_ylabel("image", fontsize=_MEDIUM)
+    _column_titles(axes[0], labels[order], None if titles is None else [titles[i] for i in order])
     for row, bar, (name, m) in zip(axes[1:], bars, maps.items()):
-        _map_row(row, bar, images, np.asarray(m), order, name, percentile)
+        _map_row(row, bar, images, np.asarray(m), order, name)
     for row in axes if masks is not None else []:
         for ax, i in zip(row, order): _outline(ax, np.asarray(masks[i])[0])
     return axes
@@ -270,50 +430,35 @@ def _map_axes(counts, rows: int):
     "Axes (rows, n) with a gap between the classes, and a narrow one for the colour bar of each row but the first."
     (left, right), gap = counts, [0.15] if all(counts) else []
     widths = [1] * left + gap + [1] * right + [0.08]
-    fig = plt.figure(figsize=(0.95 * sum(widths) + 0.7, 0.95 * rows + 0.25), layout="constrained")
+    side = min(0.85, (PAGE - 0.7) / sum(widths))  # inches, of an image
+    fig = plt.figure(figsize=(side * sum(widths) + 0.7, (side + 0.02) * rows + 0.25), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     grid = fig.add_gridspec(rows, len(widths), width_ratios=widths)
     columns = [i for i, w in enumerate(widths) if w == 1]
     axes = np.array([[fig.add_subplot(grid[r, c]) for c in columns] for r in range(rows)])
     return axes, [fig.add_subplot(grid[r, -1]) for r in range(1, rows)]
 
-def _image_row(row, images, order, labels, titles) -> None:
-    for ax, i in zip(row, order):
-        _show(ax, images[i])
-        title = titles[i] if titles is not None else ("normal", "abnormal")[labels[i]]
-        ax.set_title(title, fontsize=_SMALL, pad=2, color=(NORMAL, ABNORMAL)[labels[i]])
-    row[0].set_ylabel("image", fontsize=_MEDIUM)
+def _column_titles(row, labels, titles) -> None:
+    "One an image, or the class once, over the first of its images."
+    for i, (ax, label) in enumerate(zip(row, labels)):
+        color, first = (NORMAL, ABNORMAL)[label], i == 0 or label != labels[i - 1]
+        if titles is not None: ax.set_title(titles[i], fontsize=_SMALL, pad=2, color=color)
+        elif first: ax.set_title(("normal", "abnormal")[label], fontsize=_MEDIUM, pad=2, color=color, loc="left")
 
-def _map_row(row, bar, images, maps, order, name: str, percentile: float) -> None:
-    top = float(np.percentile(maps, percentile)) or 1.0  # a map of zeros is drawn as such
-    for ax, i in zip(row, order):
-        _show(ax, images[i])
-        strength = np.clip(maps[i, 0] / top, 0, 1)
-        shown = ax.imshow(maps[i, 0], cmap="inferno", vmin=0, vmax=top, alpha=0.1 + 0.75 * strength)
+def _map_row(row, bar, images, maps, order, name: str) -> None:
+    low, high = map_range(maps)
+    for ax, i in zip(row, order): _show(ax, _overlay(images[i], (maps[i, 0] - low) / (high - low)))
     row[0].set_ylabel(_pretty(name), fontsize=_MEDIUM)
-    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(shown.norm, "inferno"), cax=bar, ticks=[0, top])
-    ticks.ax.set_yticklabels(["0", f"{top:.2g}"], fontsize=_SMALL)
+    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(low, high), _HEAT), cax=bar, ticks=[low, high])
+    ticks.outline.set_visible(False)
+    ticks.ax.tick_params(length=0, pad=2)
+    ends = ticks.ax.set_yticklabels([f"{low:.2g}", f"{high:.2g}"], fontsize=_SMALL)
+    for text, place in zip(ends, ("bottom", "top")): text.set_verticalalignment(place)
 
-# %% ../../nbs/method/08_plots.ipynb #d25ce65c
-def save(
-    fig: Figure,
-    path: str | os.PathLike,  # the name; an ending .png or .pdf is dropped
-    vector: bool = True,  # a PDF beside the PNG: for charts, not for images and maps
-) -> tuple[Path, ...]:  # the files that were written, the PNG first
-    "Writes a figure as PNG (150 dpi, with a palette) and as PDF."
-    base = Path(re.sub(r"\.(png|pdf)$", "", os.fspath(path)))
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # the layout moves a little with each drawing: settled here, both files agree
-    png, pdf = (base.with_name(f"{base.name}.{suffix}") for suffix in ("png", "pdf"))
-    _write_png(fig, png)
-    if not vector: return (png,)
-    with written(pdf) as part, plt.rc_context({"pdf.fonttype": 42}):  # 42: text stays text
-        fig.savefig(part, format="pdf", dpi=150, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    return png, pdf
-
-def _write_png(fig: Figure, path: Path) -> None:
-    drawn = io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=150)
-    colors = dict(colors=256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    picture = Image.open(drawn).convert("RGB").quantize(**colors)
-    with written(path) as part: picture.save(part, format="PNG", optimize=True, dpi=(150, 150))
+def _overlay(image, strength):
+    "The image (1, H, W) in gray, and over it the strength (H, W) of a map: (H, W, 3) in [0, 1]."
+    image = np.asarray(image)
+    gray = image / 255 if image.dtype == np.uint8 else (image + 1) / 2
+    gray, strength = gray.clip(0, 1).reshape(*strength.shape, 1), strength.clip(0, 1)
+    opacity = np.minimum(1, 2 * strength)[..., None]
+    return (1 - opacity) * gray + opacity * _HEAT(strength)[..., :3]

@@ -44,24 +44,28 @@ class Classical(Baseline):
     @property
     def parameters(self): return self.model[0].components_.size + self.model[0].mean_.size
 
+# %% ../../nbs/rivals/02_classical.ipynb #f8971419
 class OneClassSVMBaseline(Classical):
     "A boundary around the normal images."
     name, paper = "One-class SVM", "Schoelkopf et al., Neural Computation 2001"
     settings = "scikit-learn's defaults (RBF kernel, nu 0.5)"
     def estimator(self): return OneClassSVM()
 
+# %% ../../nbs/rivals/02_classical.ipynb #ccd2b20c
 class IsolationForestBaseline(Classical):
     "How few random cuts it takes to part an image from the others."
     name, paper = "Isolation forest", "Liu et al., ICDM 2008"
     settings = "scikit-learn's defaults (100 trees of 256 images)"
     def estimator(self): return IsolationForest(random_state=self.seed)
 
+# %% ../../nbs/rivals/02_classical.ipynb #b9ac5788
 class LOFBaseline(Classical):
     "How much emptier the surroundings of an image are than those of its neighbours."
     name, paper = "Local outlier factor", "Breunig et al., SIGMOD 2000"
     settings = "scikit-learn's defaults (20 neighbours), novelty"
     def estimator(self): return LocalOutlierFactor(novelty=True)
 
+# %% ../../nbs/rivals/02_classical.ipynb #c181f184
 class GaussianBaseline(Classical):
     "The distance from the mean, in units of the spread."
     name, paper = "Gaussian density", "Mahalanobis distance"

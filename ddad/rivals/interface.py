@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from ..core.extras import needed
 from ..core.images import to_float
+from ..core.storage import read_json
 from ..core.training import Schedule, fit, float32_exact, pick_device, pick_precision, run_jobs, seeded
 from ..method.networks import AE
 from ..method.scores import image_scores
 
 # %% auto #0
-__all__ = ['Baseline', 'coder', 'unet']
+__all__ = ['Baseline', 'coder', 'unet', 'result_here', 'panels']
 
 # %% ../../nbs/rivals/00_interface.ipynb #fbf68971
 class Baseline:
@@ -115,3 +118,50 @@ def unet() -> nn.Module:
     "A small U-Net from one channel to one, of MONAI: (N, 1, H, W) to (N, 1, H, W)."
     nets = needed("monai.networks.nets", "rivals")
     return nets.BasicUNet(2, 1, 1, features=(16, 32, 64, 128, 256, 16), norm="batch")
+
+# %% ../../nbs/rivals/00_interface.ipynb #08399d22
+def result_here(
+    method: type[Baseline],
+    folder: str | Path = "../../figures/baselines",  # of results, a folder each; as seen from a chapter
+) -> str:  # one line of Markdown
+    "The AUC of a method on each benchmark, from committed records: mean and standard deviation over seeds."
+    found = [read_json(path) for path in sorted(Path(folder).glob("*/record.json"))]
+    here = {}
+    for r in found:
+        if r["method"] == method.name and not r.get("draw"): here.setdefault(r["benchmark"], []).append(r)
+    cells = ", ".join(_auc_cell(method, benchmark, records) for benchmark, records in sorted(here.items()))
+    mark = f" † {method.handicap}." if method.handicap else ""
+    return f"**Result here.** {'Test AUC: ' + cells if cells else 'No run is committed'}.{mark}"
+
+def _auc_cell(method: type[Baseline], benchmark: str, records: list[dict]) -> str:
+    "Those of the present version; the older ones, marked, where there are no others."
+    current = [r for r in records if r.get("version", 1) == method.version]
+    values = [r["results"]["auc"] for r in current or records]
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    notes = [f"{len(values)} seed{'s' if len(values) > 1 else ''}"] if method.group != "trivial" else []
+    if not current: notes.append(f"before version {method.version}")
+    return f"{benchmark} {np.mean(values):.3f}{spread}" + (f" ({', '.join(notes)})" if notes else "")
+
+# %% ../../nbs/rivals/00_interface.ipynb #e9b44ac1
+def panels(
+    images: dict[str, np.ndarray],  # title to gray levels in [-1, 1], (H, W) or (1, H, W)
+    maps: dict[str, np.ndarray] | None = None,  # title to a map of the same size, not negative; drawn after the images
+    masks: dict[str, np.ndarray] | None = None,  # title to what is outlined there, bool
+    ncols: int = 6,  # panels a row
+) -> Image.Image:  # in few colours, so that a notebook stays small
+    "The picture of a card: images, then maps, each in colours of its own from 0 to its largest value."
+    import matplotlib.pyplot as plt
+
+    from ddad.method.plots import image_grid
+    maps, masks = maps or {}, masks or {}
+    shown = {title: np.asarray(part).squeeze() for title, part in (images | maps).items()}
+    axes = image_grid(list(shown.values()), list(shown), ncols)
+    for ax, (title, part) in zip(axes, shown.items()):
+        if title in maps: ax.imshow(part, cmap="inferno", vmin=0, vmax=part.max() or 1)
+        if title in masks: ax.contour(np.asarray(masks[title]).squeeze(), [0.5], colors="#3ddc84", linewidths=0.8)
+    fig, drawn = axes[0].figure, io.BytesIO()
+    fig.set_size_inches(1.15 * min(ncols, len(shown)), 1.35 * -(-len(shown) // ncols))
+    fig.savefig(drawn, dpi=80)
+    plt.close(fig)
+    few = dict(colors=64, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    return Image.open(drawn).convert("RGB").quantize(**few)

@@ -81,6 +81,7 @@ class AEL2(Reconstruction):
     name, settings = "AE", "as in the paper"
     paper = "Cai et al., Medical Image Analysis 2023 (the backbone alone, A_rec)"
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #113bd24d
 class AEL1(Reconstruction):
     "Absolute error, for training and map."
     name, settings = "AE, L1", "L1 for training and map"
@@ -88,6 +89,7 @@ class AEL1(Reconstruction):
     def loss(self, net, given, x): return F.l1_loss(net(given).float(), x)
     def error(self, x, recon): return (x - recon).abs()
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #45479664
 def _ssim_map(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     "Structural similarity of images in [-1, 1], window 11, in the images' size: (N, 1, H, W)."
     ssim = needed("monai.metrics.regression", "rivals").compute_ssim_and_cs
@@ -118,6 +120,7 @@ def _elbo(net: _VAE, given: torch.Tensor, x: torch.Tensor, noise: torch.Tensor) 
     recon = net.decode(mean + noise * (0.5 * logvar).exp()).float()
     return 0.5 * (x - recon).square().flatten(1).sum(1) + 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #fd253a9a
 class VAE(Reconstruction):
     "A distribution over codes; the map is that of the mean's reconstruction."
     name, settings = "VAE", "evidence lower bound, no weight on its terms; map of the mean's reconstruction"
@@ -127,6 +130,7 @@ class VAE(Reconstruction):
     def spoil(self, x, g): return x, torch.randn(len(x), self.latent, generator=g)
     def loss(self, net, given, noise, x): return _elbo(net, given, x, noise).mean() / x[0].numel()
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #ac6b2a8b
 class ConstrainedAE(Reconstruction):
     "The code of a reconstruction is to be that of its image."
     name, paper = "Constrained AE", "Chen and Konukoglu, MIDL 2018"
@@ -152,6 +156,7 @@ class ContextAE(Reconstruction):
                 image[..., top:top + size, left:left + size] = image.mean()
         return x,
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #4502284d
 class DenoisingAE(Reconstruction):
     "Takes coarse noise away; a U-Net, which sees the image in full detail."
     name, paper = "Denoising AE", "Kascenas et al., MIDL 2022"
@@ -179,6 +184,7 @@ class AEGrad(AEL2):
                 return torch.autograd.grad(error, x)[0].abs()
         return self._apply(gradient, images)
 
+# %% ../../nbs/rivals/01_reconstruction.ipynb #526a4f23
 class PCAReconstruction(Baseline):
     "What the principal components of the normal images leave over."
     name, paper, epochs = "PCA", "linear autoencoder", 0

@@ -16,26 +16,8 @@ from ..core.training import batch_order
 from .interface import Baseline, unet
 
 # %% auto #0
-__all__ = ['CHANGED', 'poisson_blend', 'PatchSegmentation', 'FPI', 'PII', 'NSA', 'cut_paste', 'cut_paste_scar', 'CutPaste',
+__all__ = ['CHANGED', 'PatchSegmentation', 'FPI', 'poisson_blend', 'PII', 'NSA', 'cut_paste', 'cut_paste_scar', 'CutPaste',
            'find_lungs', 'anat_paste', 'AnatPaste']
-
-# %% ../../nbs/rivals/04_selfsupervised.ipynb #7c601421
-def poisson_blend(
-    image: np.ndarray,  # (H, W); its border of one pixel is kept
-    gradient_y: np.ndarray,  # the forward differences that are wanted, (H - 1, W)
-    gradient_x: np.ndarray,  # (H, W - 1)
-) -> np.ndarray:  # (H, W)
-    "`image` with its inside replaced by what has the wanted gradients, as far as the border allows."
-    from scipy.fft import dstn, idstn
-    h, w = image.shape
-    divergence = np.diff(gradient_y, axis=0)[:, 1:-1] + np.diff(gradient_x, axis=1)[1:-1]
-    border = image.copy()
-    border[1:-1, 1:-1] = 0
-    right = divergence - (border[:-2, 1:-1] + border[2:, 1:-1] + border[1:-1, :-2] + border[1:-1, 2:])
-    along_y, along_x = (2 * np.cos(np.pi * np.arange(1, n - 1) / (n - 1)) - 2 for n in (h, w))
-    out = image.copy()
-    out[1:-1, 1:-1] = idstn(dstn(right, type=1) / (along_y[:, None] + along_x), type=1)
-    return out
 
 # %% ../../nbs/rivals/04_selfsupervised.ipynb #0f5d37b8
 class PatchSegmentation(Baseline):
@@ -71,29 +53,21 @@ class PatchSegmentation(Baseline):
 
     def maps(self, images): return self._apply(lambda x: self.net(x).sigmoid(), images)
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #144cb8c5
 def _box(rng: np.random.Generator, side: int, low: float, high: float) -> tuple[slice, slice]:
     "A rectangle with sides of `low` to `high` of the image's, inside it."
     h, w = (int(rng.uniform(low, high) * side) for _ in range(2))
     top, left = rng.integers(0, side - h), rng.integers(0, side - w)
     return slice(top, top + h), slice(left, left + w)
 
-def _interpolated(a: np.ndarray, b: np.ndarray) -> np.ndarray: return a + b
-
-def _stronger(a: np.ndarray, b: np.ndarray) -> np.ndarray: return np.where(np.abs(a) > np.abs(b), a, b)
-
-def _blend(x: np.ndarray, other: np.ndarray, box: tuple[slice, slice], alpha: float, mix=_interpolated) -> np.ndarray:
-    "A box of `x` with its gradients times 1 - `alpha` and those of `other` times `alpha`, put together by `mix`."
-    out, inside = x.copy(), x[box]
-    gradients = (mix((1 - alpha) * np.diff(inside, axis=i), alpha * np.diff(other, axis=i)) for i in (0, 1))
-    out[box] = poisson_blend(inside, *gradients).clip(-1, 1)
-    return out
-
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #b3e4dd90
 CHANGED = 0.01  # the least change that counts as one, of the range of gray levels
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     "Which pixels differ: what looks as before is no anomaly, whatever was pasted there."
     return np.abs(after - before) / 2 > CHANGED
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #f910d2df
 class FPI(PatchSegmentation):
     "One patch, its values interpolated with those of another image; the factor is the answer."
     name, paper = "FPI", "Tan et al., MELBA 2022 (foreign patch interpolation)"
@@ -118,6 +92,37 @@ class FPI(PatchSegmentation):
         pasted = self.blend(x, other, box, alpha)
         return pasted, alpha * _changed(x, pasted)
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #7c601421
+def poisson_blend(
+    image: np.ndarray,  # (H, W); its border of one pixel is kept
+    gradient_y: np.ndarray,  # the forward differences that are wanted, (H - 1, W)
+    gradient_x: np.ndarray,  # (H, W - 1)
+) -> np.ndarray:  # (H, W)
+    "`image` with its inside replaced by what has the wanted gradients, as far as the border allows."
+    from scipy.fft import dstn, idstn
+    h, w = image.shape
+    divergence = np.diff(gradient_y, axis=0)[:, 1:-1] + np.diff(gradient_x, axis=1)[1:-1]
+    border = image.copy()
+    border[1:-1, 1:-1] = 0
+    right = divergence - (border[:-2, 1:-1] + border[2:, 1:-1] + border[1:-1, :-2] + border[1:-1, 2:])
+    along_y, along_x = (2 * np.cos(np.pi * np.arange(1, n - 1) / (n - 1)) - 2 for n in (h, w))
+    out = image.copy()
+    out[1:-1, 1:-1] = idstn(dstn(right, type=1) / (along_y[:, None] + along_x), type=1)
+    return out
+
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #60d3f9e0
+def _interpolated(a: np.ndarray, b: np.ndarray) -> np.ndarray: return a + b
+
+def _stronger(a: np.ndarray, b: np.ndarray) -> np.ndarray: return np.where(np.abs(a) > np.abs(b), a, b)
+
+def _blend(x: np.ndarray, other: np.ndarray, box: tuple[slice, slice], alpha: float, mix=_interpolated) -> np.ndarray:
+    "A box of `x` with its gradients times 1 - `alpha` and those of `other` times `alpha`, put together by `mix`."
+    out, inside = x.copy(), x[box]
+    gradients = (mix((1 - alpha) * np.diff(inside, axis=i), alpha * np.diff(other, axis=i)) for i in (0, 1))
+    out[box] = poisson_blend(inside, *gradients).clip(-1, 1)
+    return out
+
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #1069be05
 class PII(FPI):
     "One patch, its gradients mixed with those of another image."
     name, paper = "PII", "Tan et al., MICCAI 2021 (Poisson image interpolation)"
@@ -126,6 +131,7 @@ class PII(FPI):
     version = 2  # 1 took their sum, and the target of unchanged pixels as well
     def blend(self, x, other, box, alpha): return _blend(x, other[box], box, alpha, _stronger)
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #c4f6776d
 class NSA(PatchSegmentation):
     "Several patches from other places, resized and blended; the answer is how much they change."
     name, paper = "NSA", "Schlueter et al., ECCV 2022 (natural synthetic anomalies)"
@@ -181,6 +187,7 @@ def cut_paste(
     out[y1:y1 + h, x1:x1 + w] = _jitter(patch, rng)
     return out
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #d9da3a8d
 def cut_paste_scar(
     x: np.ndarray,  # an image in [-1, 1], (H, W)
     rng: np.random.Generator,
@@ -208,6 +215,7 @@ class _ResNet(nn.Module):
         self.head = nn.Linear(512, classes)
     def forward(self, x): return self.head(self.features(x))
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #8e8a88ba
 class CutPaste(Baseline):
     "How unusual the features are of a network that learned to find moved patches."
     name, paper = "CutPaste", "Li et al., CVPR 2021 (3-way)"
@@ -269,6 +277,7 @@ def find_lungs(
     lungs = [r for r in np.argsort(sizes)[::-1][:2] if sizes[r] >= 0.015 * x.size]
     return ndimage.binary_dilation(np.isin(regions, lungs), np.ones((3, 3))) if len(lungs) == 2 else nothing
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #6e879baa
 def anat_paste(
     x: np.ndarray,  # an image in [-1, 1], (H, W)
     lungs: np.ndarray,  # where to paste, (H, W) bool
@@ -289,6 +298,7 @@ def anat_paste(
     opacity = gaussian_filter(inside * strength, softness) * lungs
     return (x + opacity * (patch - x)).astype(x.dtype)
 
+# %% ../../nbs/rivals/04_selfsupervised.ipynb #b2e04ed1
 class AnatPaste(CutPaste):
     "CutPaste with patches pasted into the lungs of chest X-rays."
     name, paper = "AnatPaste", "Sato et al., iScience 2023"

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .interface import Baseline
 
 # %% auto #0
-__all__ = ['Intensity', 'Brightness', 'Darkness', 'BrightestPart', 'DarkestPart', 'Line', 'Histograms', 'Thumbnails',
+__all__ = ['Intensity', 'Line', 'Brightness', 'Darkness', 'BrightestPart', 'DarkestPart', 'Histograms', 'Thumbnails',
            'Silhouettes']
 
 # %% ../../nbs/rivals/07_trivial.ipynb #db2f493a
@@ -34,23 +34,6 @@ class Intensity(Baseline):
         return images.mean(1)
 
     def score(self, images): return self.sign * self.brightness(images.flatten(1).double() / 255).numpy()
-
-class Brightness(Intensity):
-    "The mean gray level."
-    name, settings = "Mean intensity", "the higher, the more abnormal"
-
-class Darkness(Intensity):
-    "Minus the mean gray level."
-    name, settings, sign = "Minus mean intensity", "the lower, the more abnormal", -1
-
-class BrightestPart(Intensity):
-    "The 99th percentile of the gray levels."
-    name, settings = "99th percentile", "the higher, the more abnormal"
-    def brightness(self, images): return images.quantile(0.99, dim=1)
-
-class DarkestPart(BrightestPart):
-    "Minus the 99th percentile of the gray levels."
-    name, settings, sign = "Minus 99th percentile", "the lower, the more abnormal", -1
 
 # %% ../../nbs/rivals/07_trivial.ipynb #eea0c45b
 class Line(Baseline):
@@ -79,16 +62,38 @@ class Line(Baseline):
     @property
     def parameters(self): return self.model[-1].coef_.size + 1
 
+# %% ../../nbs/rivals/07_trivial.ipynb #b2ee568b
+class Brightness(Intensity):
+    "The mean gray level."
+    name, settings = "Mean intensity", "the higher, the more abnormal"
+
+class Darkness(Intensity):
+    "Minus the mean gray level."
+    name, settings, sign = "Minus mean intensity", "the lower, the more abnormal", -1
+
+# %% ../../nbs/rivals/07_trivial.ipynb #b3bcbefe
+class BrightestPart(Intensity):
+    "The 99th percentile of the gray levels."
+    name, settings = "99th percentile", "the higher, the more abnormal"
+    def brightness(self, images): return images.quantile(0.99, dim=1)
+
+class DarkestPart(BrightestPart):
+    "Minus the 99th percentile of the gray levels."
+    name, settings, sign = "Minus 99th percentile", "the lower, the more abnormal", -1
+
+# %% ../../nbs/rivals/07_trivial.ipynb #ecf10e4d
 class Histograms(Line):
     "By the histogram of an image."
     name, settings = "Histogram, D_n against D_u", "logistic regression on 32 bins"
     def features(self, images): return torch.stack([torch.histc(x, 32, 0, 1) for x in images]) / images[0].numel()
 
+# %% ../../nbs/rivals/07_trivial.ipynb #c9e11fbb
 class Thumbnails(Line):
     "By a thumbnail of an image."
     name, settings = "Thumbnail, D_n against D_u", "logistic regression on 8 x 8 pixels"
     def features(self, images): return F.adaptive_avg_pool2d(images, 8).flatten(1)
 
+# %% ../../nbs/rivals/07_trivial.ipynb #87fc8ee7
 class Silhouettes(Line):
     "By the silhouette of an image."
     name, settings = "Silhouette, D_n against D_u", "logistic regression on 8 x 8 shares of bright pixels"

@@ -85,6 +85,7 @@ class PositiveUnlabeled(NormalAgainstUnlabeled):
         rest = torch.sigmoid(-unlabeled).mean() - prior * torch.sigmoid(-normal).mean()
         return known + rest if rest >= 0 else -rest
 
+# %% ../../nbs/rivals/03_unlabeled.ipynb #a0df1fc2
 class TooFewAbnormal(PositiveUnlabeled):
     "The same with a prior that is wrong: half of the true anomaly rate."
     name, settings = "nnPU, rate too low", "as nnPU, told half of the true anomaly rate"

@@ -1,0 +1,206 @@
+"""Lays out the sources of the site: notebooks without what nbdev and papermill read, with links into the site."""
+import ast
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from api import API, modules
+
+REPO = Path(__file__).resolve().parents[1]
+
+# What a part of the book is called and holds. The chapters are those of the folder, in the order of their file names;
+# a folder of nbs/ that is not named here becomes a part too.
+PARTS = {
+    "guides": ("Guides", "What a reader does with it, from a first detector to a run of the paper."),
+    "method": ("Method", "The paper: data, networks, maps, scores and their measures, each equation beside its code."),
+    "datasets": ("Datasets", "The benchmarks, the phantom, and whether their test sets leak."),
+    "detect": ("Detect", "The detector behind scikit-learn's interface, for images of your own."),
+    "rivals": ("Rivals", "Other methods on the same images, and scores that learn nothing."),
+    "study": ("Study", "Runs, their records, the graph of all of them, and the explorer."),
+    "paper": ("The paper's tables and figures", "Each page as it was computed from the committed scores."),
+    "core": ("Core", "What all parts stand on: files, images, training, records."),
+}
+INDEX = "nbs/paper/index.ipynb"  # writes a page of links to all pages, which the book itself is
+FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
+
+CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
+LINK = re.compile(r"""(!?)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\(\s*<?([^)\s>]+)>?(\s+"[^"]*")?\s*\)""")
+
+
+def chapters(repo: Path = REPO) -> dict[str, Path]:
+    "Each page's place in the book and its notebook: where figures/ has it executed, that one."
+    found = {}
+    for source in sorted(repo.glob("nbs/**/*.ipynb"), key=lambda path: (path.parent, path.stem != "start", path.name)):
+        page = repo / "figures" / source.name
+        part, executed = source.parent.name, source.parent.name == "paper" and page.is_file()
+        if ".ipynb_checkpoints" in source.parts or source.relative_to(repo).as_posix() == INDEX: continue
+        found[f"{'core' if part == 'nbs' else part}/{source.stem}"] = page if executed else source
+    for page in sorted(repo.glob("figures/*.ipynb")): found.setdefault(f"paper/{page.stem}", page)
+    for run in sorted(repo.glob("figures/runs/*/run.ipynb")): found[f"paper/runs/{run.parent.name}"] = run
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def stage(
+    out: Path,  # a folder that is emptied first
+    repo: Path = REPO,
+    repository: str = "",  # address of its files on the web; "": links to what is not in the book become text
+) -> None:
+    "Writes the sources of the site."
+    shutil.rmtree(out, ignore_errors=True)
+    pages = chapters(repo)
+    links = Links(repo, out, pages, repository)
+    summaries = {}
+    for place, path in pages.items():
+        book = json.loads(path.read_text(encoding="utf-8"))
+        book = prepare(book, place, lambda text: links.rewrite(text, path, place))
+        summaries[place] = summary(book)
+        write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
+    parts = [*PARTS, *sorted({place.split("/")[0] for place in pages} - set(PARTS))]
+    for part in parts:
+        inside = {place.removeprefix(f"{part}/"): s for place, s in summaries.items() if place.startswith(f"{part}/")}
+        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside))
+    write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
+    for part in API: write(out / f"api/{part}.md", modules(part, repo))
+    front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
+    front = links.rewrite(front, repo / "book/index.md", "index")
+    write(out / "index.md", front + "\n" + toctree([f"{part}/index" for part in [*parts, "api"]]))
+
+
+# ---- pages of a part
+
+def summary(book: dict) -> tuple[str, str]:
+    "The title of a notebook, and the quotation below it, which says what it is about."
+    text = "".join(book["cells"][0]["source"])
+    quotation = re.search(r"(?:^> .*\n?)+", text, re.MULTILINE)
+    about = re.sub(r"^> ", "", quotation[0], flags=re.MULTILINE).strip() if quotation else ""
+    return text.splitlines()[0].lstrip("# "), about
+
+
+def toctree(entries: list[str]) -> str: return "\n".join(["```{toctree}", ":hidden:", "", *entries, "```", ""])
+
+
+def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb") -> str:
+    "The page of a part: its chapters, each with what it is about."
+    def name(place, words): return f"{words}: {place.split('/')[-1]}" if "/" in place else words
+    names = {place: name(place, title) for place, (title, _) in inside.items()}
+    lines = [f"- [{names[place]}]({place}{suffix}){': ' * bool(text)}{text}" for place, (_, text) in inside.items()]
+    entries = [f"{names[place]} <{place}>" for place in inside]
+    return "\n".join([f"# {title}", "", about, "", *lines, "", toctree(entries)])
+
+
+# ---- a notebook
+
+def prepare(book: dict, place: str, rewrite) -> dict:
+    "The notebook as the book shows it; `rewrite` sees all Markdown, that of outputs too."
+    heading, cells = "", []
+    for cell in book["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = next(iter(re.findall(r"^#+ +(.*)", source, re.MULTILINE)[::-1]), heading)
+            cell["source"] = rewrite(source)
+        elif cell["cell_type"] == "code":
+            cell["metadata"]["tags"] = tags(cell, place)
+            cell["metadata"]["mystnb"] = {"image": {"alt": re.sub(r"[$\\{}`]", "", heading)}}
+            cell["source"] = re.sub(r"^#\|.*\n?", "", source, flags=re.MULTILINE).strip("\n")
+            for output in cell["outputs"]:
+                shown = output.get("data", {})
+                if "text/markdown" in shown: shown["text/markdown"] = rewrite("".join(shown["text/markdown"]))
+        if "remove-cell" not in cell["metadata"].get("tags", []): cells.append(cell)
+    if place.startswith("paper/"): cells = one_cell_a_result(cells)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    language = {"name": "python", "pygments_lexer": "ipython3"}  # shell lines too
+    return book | {"cells": cells, "metadata": {"kernelspec": kernel, "language_info": language}}
+
+
+def tags(cell: dict, place: str) -> list[str]:
+    "What myst-nb is told to do with a code cell."
+    source, had = "".join(cell["source"]), cell["metadata"].get("tags", [])
+    directives = re.findall(r"^#\|\s*(\w+)", source, re.MULTILINE)
+    if "default_exp" in directives or "hide" in directives or "injected-parameters" in had: return ["remove-cell"]
+    plumbing = only_imports(source) and not place.startswith("paper/")  # there all code is folded
+    if "hide_input" in directives or plumbing: return ["remove-input" if cell["outputs"] else "remove-cell"]
+    return ["export"] * any(d.startswith("export") for d in directives)
+
+
+def one_cell_a_result(cells: list[dict]) -> list[dict]:
+    "An executed page with its code folded: what a result needs joins the cell that gives it."
+    if not any(cell.get("outputs") for cell in cells): return cells
+    kept = []
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            cell["metadata"]["tags"] = ["hide-input"]
+            if kept and kept[-1]["cell_type"] == "code" and not kept[-1]["outputs"]:
+                cell["source"] = kept.pop()["source"] + "\n\n" + cell["source"]
+        kept.append(cell)
+    return kept
+
+
+def only_imports(source: str) -> bool:
+    "Whether a cell only fetches names; a cell of comments alone counts as one."
+    try: tree = ast.parse(re.sub(r"^\s*%.*$", "", source, flags=re.MULTILINE))
+    except SyntaxError: return False
+    plain = lambda node: isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) or plain(node) for node in tree.body)
+
+
+# ---- links
+
+class Links:
+    "Leads the links of a notebook to pages and files of the site."
+
+    def __init__(self, repo: Path, out: Path, pages: dict[str, Path], repository: str):
+        self.repo, self.out, self.repository = repo, out, repository.rstrip("/")
+        self.place = {path: place for place, path in pages.items()}
+        for path, place in [*self.place.items()]:
+            # the source of an executed page
+            if place.startswith("paper/"): self.place[repo / "nbs" / f"{place}.ipynb"] = place
+        runs = [place for place in pages if place.startswith("paper/runs/")]
+        if runs: self.place[repo / "nbs/paper/run.ipynb"] = self.place.get(repo / "nbs/paper/run.ipynb", runs[0])
+
+    def rewrite(self, text: str, path: Path, place: str) -> str:
+        "The Markdown `text` of the notebook `path`, for its page at `place`; code is left alone."
+        code = []
+        def away(match): return code.append(match[0]) or f"\0{len(code) - 1}\0"
+        text = LINK.sub(lambda match: self.link(match, path, place), CODE.sub(away, text))
+        return re.sub("\0(\\d+)\0", lambda match: code[int(match[1])], text)
+
+    def link(self, match: re.Match, path: Path, place: str) -> str:
+        picture, words, target, title = match.groups(default="")
+        words = LINK.sub(lambda inner: self.link(inner, path, place), words)  # a picture that is a link
+        found = self.target(target, path, place)
+        return f"{picture}[{words}]({found}{title})" if found else words
+
+    def target(self, target: str, path: Path, place: str) -> str | None:
+        "Where a link leads in the book; None if nowhere."
+        parts = urlsplit(target)
+        if parts.scheme or parts.netloc or not parts.path: return target
+        file = Path(os.path.normpath(path.parent / unquote(parts.path)))
+        anchor = f"#{parts.fragment}" if parts.fragment else ""
+        page = self.page(file)
+        if page: return relative(f"{page}.ipynb", place) + anchor
+        if not file.is_relative_to(self.repo) or not file.exists(): return None
+        name = file.relative_to(self.repo).as_posix()
+        if file.suffix in FILES:
+            copy = self.out / "files" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            return relative(f"files/{name}", place)
+        return f"{self.repository}/{quote(name)}{anchor}" if self.repository else None
+
+    def page(self, file: Path) -> str | None:
+        "The page of a notebook, or that on which a table or picture of figures/ is: leaks_auc.md is on leaks."
+        if file in self.place: return self.place[file]
+        if file.parent != self.repo / "figures" or file.suffix != ".md": return None
+        owners = [p for p in self.place if p.parent == file.parent and f"{file.stem}_".startswith(f"{p.stem}_")]
+        return self.place[max(owners, key=lambda p: len(p.stem))] if owners else None
+
+
+def relative(target: str, place: str) -> str: return quote(os.path.relpath(target, Path(place).parent))

@@ -1,0 +1,265 @@
+"The book: what is taken off the notebooks and where links lead; then the site, its links followed and five of its pages opened in a browser."
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+sys.path.insert(0, str(REPO / "book"))
+import stage  # noqa: E402
+from test_explore import chromium  # noqa: E402
+
+OPENED = ("index.html", "method/04_scores.html", "guides/start.html", "paper/baselines.html", "api/detect.html", "study/14_explore.html")
+WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html"}, {"guides/start.html", "paper/baselines.html"}
+
+
+# ---- the sources
+
+def code(*lines, tags=(), outputs=()): return {"cell_type": "code", "source": "\n".join(lines), "metadata": {"tags": [*tags]}, "outputs": [*outputs]}
+def words(text): return {"cell_type": "markdown", "source": text, "metadata": {}}
+def notebook(*cells): return {"cells": [*cells], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+OUTPUT = {"output_type": "execute_result", "data": {"text/plain": "1"}, "metadata": {}, "execution_count": 1}
+
+
+@pytest.mark.parametrize("cell, tags", [
+    (code("#| default_exp method.x"), ["remove-cell"]),
+    (code("#| hide", "x = 1", outputs=[OUTPUT]), ["remove-cell"]),
+    (code("x = 1", tags=["injected-parameters"]), ["remove-cell"]),
+    (code("#| hide_input", "x", outputs=[OUTPUT]), ["remove-input"]),
+    (code("#| export", "from a import (", "    b)", "import c", "__all__ = []"), ["remove-cell"]),
+    (code("%matplotlib inline", "import c", outputs=[OUTPUT]), ["remove-input"]),
+    (code("import c", "c.d()"), []),
+    (code("!ddad-run --help"), []),
+    (code("#| export", "#| slow", "def f(): pass"), ["export"]),
+    (code("#|exporti", "def f(): pass"), ["export"]),
+])
+def test_what_a_reader_is_shown(cell, tags):
+    assert stage.tags(cell, "method/x") == tags
+    left = stage.prepare(notebook(words("# X"), cell), "method/x", lambda text: text)["cells"][1:]
+    assert len(left) == ("remove-cell" not in tags) and all("#|" not in c["source"] for c in left)
+
+
+def test_code_joins_the_result_that_needs_it():
+    cells = [words("# X"), code("import a"), code("x = 1"), code("x", outputs=[OUTPUT]), code("y", outputs=[OUTPUT]), code("z = 2"), words("end")]
+    page = stage.prepare(notebook(*cells), "paper/x", lambda text: text)
+    shown = [c for c in page["cells"] if c["cell_type"] == "code"]
+    assert [c["source"] for c in shown] == ["import a\n\nx = 1\n\nx", "y", "z = 2"] and {*shown[0]["metadata"]["tags"]} == {"hide-input"}
+
+
+@pytest.fixture
+def small(tmp_path):
+    "A repository of three notebooks, one in a folder that the book has not heard of."
+    files = {"nbs/method/01_a.ipynb": notebook(words("# A\n\n> What A is.\n> Two lines.")), "nbs/new/00_b.ipynb": notebook(words("# B")),
+             "nbs/paper/c.ipynb": notebook(words("# C")), "figures/c.ipynb": notebook(words("# C, executed"))}
+    for name, book in files.items(): stage.write(tmp_path / name, json.dumps(book))
+    for name in ("README.md", "figures/c_more.md", "figures/c.png", "ddad/x.py"): stage.write(tmp_path / name, "")
+    return tmp_path
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("[b](../new/00_b.ipynb#b)", "[b](../new/00_b.ipynb#b)"),
+    ("[c](../../figures/c.ipynb) [c](../paper/c.ipynb)", "[c](../paper/c.ipynb) [c](../paper/c.ipynb)"),
+    ("[more](../../figures/c_more.md)", "[more](../paper/c.ipynb)"),
+    ("![c](../../figures/c.png \"C\")", "![c](../files/figures/c.png \"C\")"),
+    ("[![c](../../figures/c.png)](../../README.md)", "![c](../files/figures/c.png)"),
+    ("see [`README`](../../README.md), [gone](gone.md).", "see `README`, gone."),
+    ("`[a](gone.md)` [web](https://x.org/y.md) [up](#top)", "`[a](gone.md)` [web](https://x.org/y.md) [up](#top)"),
+])
+def test_links_lead_into_the_book(small, text, expected):
+    path = small / "nbs/method/01_a.ipynb"
+    links = stage.Links(small, small / "out", stage.chapters(small), "")
+    assert links.rewrite(text, path, "method/01_a") == expected
+    assert not (small / "out/files").exists() or (small / "out/files/figures/c.png").is_file()
+
+
+def test_a_configured_repository_shows_what_the_book_does_not(small):
+    links = stage.Links(small, small / "out", stage.chapters(small), "https://host/blob/main/")
+    assert links.rewrite("[r](../../README.md#x)", small / "nbs/method/01_a.ipynb", "method/01_a") == "[r](https://host/blob/main/README.md#x)"
+
+
+def test_a_new_notebook_finds_its_place(small):
+    assert stage.chapters(small) == {"method/01_a": small / "nbs/method/01_a.ipynb", "new/00_b": small / "nbs/new/00_b.ipynb", "paper/c": small / "figures/c.ipynb"}
+    stage.stage(small / "out", small)
+    assert "- [A](01_a.ipynb): What A is.\nTwo lines." in (small / "out/method/index.md").read_text()
+    assert "new/index" in (small / "out/index.md").read_text() and "B <00_b>" in (small / "out/new/index.md").read_text()
+
+
+# ---- the site
+
+class Page(HTMLParser):
+    "What a page has: its anchors, its links, what it loads, its headings."
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links, self.loads, self.tags = set(), [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        attrs = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.ids |= {attrs[name] for name in ("id", "name") if name in attrs}
+        if tag == "a" and "href" in attrs: self.links.append(attrs["href"])
+        loaded = ("src", "href", "data", "poster") if tag != "a" else ()
+        self.loads += [attrs[name] for name in loaded if name in attrs]
+
+    handle_startendtag = handle_starttag
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("book")
+    env = {k: v for k, v in os.environ.items() if k != "DDAD_REPOSITORY"} | {"PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, str(REPO / "book"), str(out)], env=env, capture_output=True, text=True, cwd=out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"The book: {out / 'html/index.html'}"
+    return out / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site): return {path: Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+
+
+def test_every_notebook_has_its_page(site):
+    for path in REPO.glob("nbs/**/*.ipynb"):
+        part = path.relative_to(REPO / "nbs").parent.name or "core"
+        if path.relative_to(REPO).as_posix() != stage.INDEX: assert (site / part / f"{path.stem}.html").is_file(), path
+    for path in REPO.glob("figures/*.ipynb"): assert (site / "paper" / f"{path.stem}.html").is_file(), path
+
+
+def test_every_page_has_one_title(pages):
+    assert len(pages) > 90
+    for path, page in pages.items():
+        title = re.search(r"<title>(.*?)</title>", path.read_text(encoding="utf-8"), re.DOTALL)
+        article = page.tags[page.tags.index("article") if "article" in page.tags else 0:]  # above it is the title for print
+        assert article.count("h1") == 1 and title and title[1].strip(), path
+
+
+def broken(site, pages):
+    found = []
+    for path, page in pages.items():
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc: continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target.is_dir(): target /= "index.html"
+            there = target.is_file() and target.is_relative_to(site)
+            if there and parts.fragment and target in pages: there = unquote(parts.fragment) in pages[target].ids
+            if not there: found.append(f"{path.relative_to(site)}: {link}")
+    return found
+
+
+def test_every_link_leads_somewhere(site, pages):
+    assert sum(len(page.links) for page in pages.values()) > 3000
+    assert broken(site.resolve(), {path.resolve(): page for path, page in pages.items()}) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#x"></a><a href="b.html#y"></a><img src="c.png"><a href="../d"></a><a href="https://x.org"></a>')
+    (tmp_path / "b.html").write_text('<p id="x">')
+    pages = {path: Page(path) for path in tmp_path.glob("*.html")}
+    assert broken(tmp_path, pages) == ["a.html: b.html#y", "a.html: ../d", "a.html: c.png"]
+
+
+def test_no_page_asks_the_web_for_anything(site, pages):
+    outside = re.compile(r"^(https?:)?//")
+    assert [(path, load) for path, page in pages.items() for load in page.loads if outside.match(load)] == []
+    for path in site.rglob("*.css"):
+        asked = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")\s]*)", path.read_text(encoding="utf-8"))
+        assert asked == [], path
+
+
+def test_nothing_of_nbdev_and_no_hidden_code_is_shown(pages):
+    for path in pages:
+        text = re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8"))
+        assert not re.search(r"^#\|\s*(export|hide|default_exp|slow)", text, re.MULTILINE), path
+
+
+def test_the_reference_tells_what_a_function_takes(site):
+    text = re.sub(r"<[^>]+>", "", (site / "api/method.html").read_text(encoding="utf-8"))
+    assert "images (N, 1, H, W) in [-1, 1]" in text and "rec, intra and inter, each (N, 1, H, W)" in text
+    for name in ("detect", "datasets", "rivals", "study"): assert "Parameters" in (site / f"api/{name}.html").read_text(encoding="utf-8")
+
+
+# ---- in a browser
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    "A page that sees this server alone and keeps what went wrong on it; and the server's address."
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server, sync_api.sync_playwright() as p:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = chromium(p, 1280, 900)
+        page.set_default_timeout(60_000)
+        page.wrong = []
+        page.on("pageerror", lambda e: page.wrong.append(str(e)))
+        page.on("console", lambda m: page.wrong.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("requestfailed", lambda r: page.wrong.append(f"failed: {r.url}"))
+        page.on("response", lambda r: page.wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.address = f"http://127.0.0.1:{server.server_port}/"
+        yield page
+        server.shutdown()
+
+
+SIDEWAYS = "[document.documentElement.scrollWidth, document.body.scrollWidth].every(w => w <= innerWidth)"
+PICTURES = """async () => {
+    const all = [...document.querySelectorAll('.bd-article img')];
+    all.forEach(i => i.loading = 'eager');
+    await Promise.all(all.map(i => i.decode().catch(() => {})));
+    return [all.length, all.filter(i => i.naturalWidth == 0 || !i.alt).map(i => i.src)];
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("name", OPENED)
+def test_a_page_opens(browser, name, width):
+    browser.set_viewport_size({"width": width, "height": 900})
+    browser.goto(browser.address + name)
+    if name in WITH_EQUATIONS:
+        browser.wait_for_selector("mjx-container[display=true]")
+        assert browser.locator("mjx-container").count() >= browser.locator(".math").count() > 0
+        assert browser.locator("mjx-merror").count() == 0
+    pictures, lost = browser.evaluate(PICTURES)
+    assert lost == [] and pictures >= (name in WITH_PICTURES)
+    assert browser.evaluate(SIDEWAYS) and browser.wrong == []
+
+
+def test_a_picture_opens_on_a_click(browser):
+    browser.set_viewport_size({"width": 1280, "height": 900})
+    browser.goto(browser.address + "guides/start.html")
+    browser.locator(".cell_output img").first.click()
+    large = browser.locator("dialog.large[open] img")
+    assert large.bounding_box()["width"] > browser.locator(".cell_output img").first.bounding_box()["width"]
+    browser.keyboard.press("Escape")
+    browser.wait_for_selector("dialog.large[open]", state="detached")
+    browser.locator(".cell_output img").first.focus()
+    browser.keyboard.press("Enter")
+    large.click()
+    browser.wait_for_selector("dialog.large[open]", state="detached")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(browser, scheme):
+    browser.emulate_media(color_scheme=scheme)
+    browser.goto(browser.address + "method/04_scores.html")
+    ground, ink = (browser.evaluate(f"getComputedStyle(document.body).{p}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)") for p in ("backgroundColor", "color"))
+    assert (ground > ink) == (scheme == "light") and browser.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def test_search(browser):
+    browser.goto(browser.address + "search.html?q=anomaly+rate")
+    browser.wait_for_function("document.querySelectorAll('#search-results li a').length > 3 && !document.body.innerText.includes('Searching')")
+    found = " ".join(browser.locator("#search-results").all_inner_texts())
+    assert "AUC against the anomaly rate" in found and browser.wrong == []

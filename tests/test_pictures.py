@@ -1,0 +1,123 @@
+"Every picture of the pages can be read at the paper's size: it is drawn here from the committed results."
+import importlib.util
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from ddad.method import metrics, plots
+from legible import faults
+
+REPO = Path(__file__).parents[1]
+PAGES = {"stability": 1, "training": 2, "baselines": 7, "anomaly_rate": 1, "members": 2, "leaks": 2, "histograms": 2, "curves": 7}  # how many pictures each has at least
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    "The committed results, for reading and writing."
+    folder = tmp_path_factory.mktemp("results") / "figures"
+    skip = shutil.ignore_patterns("*.png", "*.pdf", "*.ipynb", "*.html")
+    return shutil.copytree(REPO / "figures", folder, ignore=skip)
+
+
+def draw(page, figures, monkeypatch):
+    "The figures that the page would save, by name: its code up to the last that is drawn."
+    cells = ["".join(c["source"]) for c in json.loads((REPO / f"nbs/paper/{page}.ipynb").read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    last = max(i for i, cell in enumerate(cells) if "plots.save(" in cell)
+    saved = {}
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(metrics, "bootstrap_interval", partial(metrics.bootstrap_interval, n=20))  # 1000 draws take minutes
+    monkeypatch.setattr(plots, "save", lambda fig, path, **options: saved.setdefault(Path(path).name, fig))
+    space = {}
+    for cell in cells[:last + 1]:
+        exec(compile(cell, page, "exec"), space)
+        space["figures"] = Path(figures)
+    return saved
+
+
+def check(name, fig):
+    assert fig.get_figwidth() in (plots.COLUMN, plots.PAGE), f"{name} is {fig.get_figwidth()} inches wide"
+    assert faults(fig) == [], name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_draws_what_can_be_read(page, figures, monkeypatch):
+    saved = draw(page, figures, monkeypatch)
+    assert len(saved) >= PAGES[page], sorted(saved)
+    for name, fig in saved.items(): check(name, fig)
+
+
+def test_the_growth_with_the_number_of_images(monkeypatch):
+    spec = importlib.util.spec_from_file_location("scale", REPO / "benchmarks/scale.py")
+    scale = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scale)
+    saved = {}
+    monkeypatch.setattr(plots, "save", lambda fig, path: saved.setdefault(Path(path).name, fig))
+    scale.draw(json.loads((REPO / "benchmarks/scale.json").read_text(encoding="utf-8"))["sizes"])
+    check("scale", saved["scale"])
+    assert {axis for ax in saved["scale"].axes for axis in (ax.get_xscale(), ax.get_yscale())} == {"log"}
+
+
+def random_maps(rng, n, names=("map 1", "map 2", "map 3", "map 4")):
+    return {name: 0.2 + rng.random((n, 1, 64, 64)) ** 8 for name in names}
+
+
+@pytest.mark.parametrize("normal, abnormal", [(4, 4), (0, 8), (2, 1)])
+def test_maps(normal, abnormal):
+    rng, n = np.random.default_rng(0), normal + abnormal
+    axes = plots.map_grid(rng.integers(0, 256, (n, 1, 64, 64), dtype=np.uint8), random_maps(rng, n), labels=np.arange(n) >= normal)
+    fig = axes[0, 0].figure
+    assert axes.shape == (5, n) and faults(fig) == [] and fig.get_figwidth() <= plots.PAGE + 1e-9
+
+
+def test_where_a_map_is_low_the_scan_is_seen_alone():
+    "A level that all pixels share gives no tint."
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 1, 64, 64), dtype=np.uint8)
+    level = np.full(image.shape, 0.2)
+    level[..., :8, :8] = 0.9
+    axes = plots.map_grid(image, {"map": level})
+    shown = axes[1, 0].images[0].get_array()
+    assert np.allclose(shown[8:], image[0, 0, 8:, :, None] / 255) and not np.allclose(shown[:8, :8], image[0, 0, :8, :8, None] / 255)
+
+
+def test_a_score_is_neither_blue_nor_red_orange_and_each_has_its_own_colour():
+    def rgb(color): return np.array(plt.matplotlib.colors.to_rgb(color))
+    for name, color in plots.SCORE_COLORS.items():
+        others = [plots.NORMAL, plots.ABNORMAL, *(c for n, c in plots.SCORE_COLORS.items() if n != name)]
+        assert min(np.abs(rgb(color) - rgb(other)).max() for other in others) > 0.15, name
+    assert len({look["marker"] for look in plots.FAMILIES.values()}) == len(plots.FAMILIES)
+
+
+def spoil_size(ax): ax.set_xlabel("small", fontsize=6)
+def spoil_edge(ax): ax.text(0.5, 1.5, "over the edge", transform=ax.transAxes)
+def spoil_ticks(ax): ax.set_xticks([0.5, 0.51], ["a long label", "another"])
+def spoil_legend(ax): ax.legend(loc="center")
+
+
+@pytest.mark.parametrize("spoil, says", [(spoil_size, "6 points"), (spoil_edge, "cut off"), (spoil_ticks, "lies on"), (spoil_legend, "covers data")])
+def test_a_fault_is_found(spoil, says):
+    ax = plots.panels()[1]
+    ax.plot([0, 1], [0, 1], label="a line")
+    assert faults(ax.figure) == []
+    spoil(ax)
+    assert any(says in fault for fault in faults(ax.figure))
+
+
+@pytest.mark.parametrize("draw", [lambda ax: ax.scatter([0.5], [0.5], label="x"), lambda ax: ax.bar([0.5], [1], label="x"), lambda ax: ax.fill_between([0, 1], [0, 0], [1, 1], label="x"),
+                                  lambda ax: ax.errorbar([0.5], [0.5], xerr=[[0.5], [0.5]], fmt="o", label="x"), lambda ax: ax.plot([0.5], [0.5], "o", label="x")])
+def test_a_legend_on_any_kind_of_data_is_found(draw):
+    ax = plots.panels()[1]
+    draw(ax)
+    ax.legend(loc="center")
+    assert any("covers data" in fault for fault in faults(ax.figure))
