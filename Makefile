@@ -45,7 +45,7 @@ explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or
 	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
-	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
