@@ -275,7 +275,7 @@ def test_a_saved_detector_is_the_same_again(detector, tmp_path):
     again = DDAD.load(detector.save(tmp_path / "deep/model"))
     assert np.array_equal(again.anomaly_score(X), detector.anomaly_score(X)) and again.threshold_ == detector.threshold_ and np.array_equal(again.p_values(X), detector.p_values(X))
     assert again.get_params() == detector.get_params() and again.about_ == detector.about_
-    assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == ["model.json", "weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
     again.save(tmp_path / "deep/model")  # replaces
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
     one_class = untrained("AE-U", refiners=(), udm=False, fpr=np.float64(0.1), window=(-160, 240), random_state=np.random.RandomState(0))

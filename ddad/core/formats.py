@@ -18,7 +18,7 @@ from .storage import reason
 
 # %% auto #0
 __all__ = ['Window', 'MAX_VALUES', 'PICTURES', 'SUFFIXES', 'check_window', 'frames_of', 'open_dicom', 'read_frame', 'read_slices',
-           'find_images']
+           'identifiers', 'find_images']
 
 # %% ../../nbs/core/02_formats.ipynb #3b1a713c
 Window = str | tuple[float, float]
@@ -205,6 +205,17 @@ def read_slices(
     except Exception as e:  # the readers of three libraries raise whatever a damaged file leads them into
         remedy = "replace the file or leave it out"
         raise ValueError(f"{path} cannot be read as an image ({reason(e)}): {remedy}.") from None
+
+# %% ../../nbs/core/02_formats.ipynb #4030f56f
+def identifiers(
+    path: str | Path,
+) -> tuple[str, str]:  # patient, series; empty where the file does not tell
+    "PatientID and SeriesInstanceUID of a DICOM file."
+    path = Path(path)
+    if _reader(path) is not _dicom: return "", ""
+    import pydicom
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "SeriesInstanceUID"])
+    return str(header.get("PatientID") or ""), str(header.get("SeriesInstanceUID") or "")
 
 # %% ../../nbs/core/02_formats.ipynb #422c523a
 def find_images(

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -46,10 +47,22 @@ def _score_arguments() -> argparse.ArgumentParser:
     p.add_argument("model", help="folder that ddad-fit wrote")
     p.add_argument("images", nargs="+", help=f"files or folders: {_KINDS}")
     p.add_argument("--out", metavar="DIR",
-                   help="write scores.csv (or scores.jsonl) and overlays there (default: lines to stdout)")
+                   help="write scores.csv (or scores.jsonl), record.json and, of volumes and series, volumes.csv "
+                        "there; what stands there already of the same detector, options and content is not scored "
+                        "again (default: lines to stdout)")
     p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
+    p.add_argument("--maps", choices=("none", "npy", "nifti", "dicom"), default="none",
+                   help="write each image's map in its own size: NumPy arrays; NIfTI, with the affine of the file; "
+                        "DICOM, as secondary capture in the study of the file; needs --out (default: none)")
+    p.add_argument("--report", action="store_true",
+                   help="write report.html: the batch beside the held-out normal images, the highest scores with "
+                        "their maps; needs --out")
+    p.add_argument("--labels", nargs="+", metavar="LABELS",
+                   help="a CSV file (columns file and label, 0 or 1; also kind, patient), or a folder of normal and "
+                        "one of abnormal images: prints AUC, AP, sensitivity, specificity with intervals; needs --out")
+    p.add_argument("--card", action="store_true", help="write what --labels finds into the model's card too")
     p.add_argument("--fpr", type=float, metavar="RATE",
                    help="share of normal images that may be called abnormal (default: the model's)")
     p.add_argument("--precision", choices=("float32", "bfloat16"),
@@ -57,11 +70,15 @@ def _score_arguments() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help=_DEVICE)
     return p
 
+# %% ../../nbs/detect/10_commands.ipynb #25503037
 def _prepare(a: argparse.Namespace) -> tuple:
     "The detector and the files; raises `ValueError` and `OSError` for what cannot work."
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
-    if a.overlays != "none" and not a.out: raise ValueError("--overlays needs --out, the folder to write them to.")
+    asked = {"--overlays": a.overlays != "none", "--maps": a.maps != "none", "--report": a.report, "--labels": a.labels}
+    for option in (name for name, given in asked.items() if given and not a.out):
+        raise ValueError(f"{option} needs --out, the folder to write to.")
+    if a.card and not a.labels: raise ValueError("--card needs --labels, which tell how well the detector does.")
     if a.out and Path(a.out).is_file(): raise ValueError(f"--out {a.out} is a file: name a folder.")
     detector = DDAD.load(a.model, a.device)
     changed = {"fpr": a.fpr, "score_precision": a.precision}
@@ -69,47 +86,80 @@ def _prepare(a: argparse.Namespace) -> tuple:
     if hasattr(detector, "calibration_scores_"):
         detector.threshold_  # says now if fpr asks for more held-out images than there are
     elif a.overlays == "abnormal" or a.fpr:
-        raise ValueError(f"{a.model} has no threshold: calibrate and save it from Python, "
+        raise ValueError(f"{a.model} has no threshold: set one with ddad-fit --calibrate {a.model} NORMALS, "
                          "or leave out --fpr and --overlays abnormal.")
     else: print(f"ddad-score: {a.model} has no threshold, so p_value and abnormal stay empty.", file=sys.stderr)
     return detector, find_images(a.images)
 
 def _table(a: argparse.Namespace, detector):
     "Where the scores go with `--out`."
+    from ddad.core.record import commit
     from ddad.detect.resume import Table, digest
     from ddad.detect.saving import detector_files
-    key = {"detector": digest(detector_files(a.model)), "fpr": detector.fpr, "precision": detector.score_precision,
-           "device": a.device, "overlays": a.overlays, "started_in": os.getcwd()}
+    calibration = getattr(detector, "calibration_scores_", None)
+    key = {"model": str(a.model), "weights": digest(detector_files(a.model)[1:]), "score": detector.score_,
+           "threshold": None if calibration is None else detector.threshold_, "fpr": detector.fpr,
+           "held_out": 0 if calibration is None else len(calibration), "precision": detector.score_precision,
+           "device": a.device, "form": a.format, "overlays": a.overlays, "maps": a.maps, "commit": commit()}
     table = Table(Path(a.out), a.format, key)
     table.folder.mkdir(parents=True, exist_ok=True)
     return table
 
+# %% ../../nbs/detect/10_commands.ipynb #3c70c664
 def _score_lines(a: argparse.Namespace, detector, files: list[Path], table) -> int:
-    "Scores what is left of the files, to a table or (None) to stdout; gives the exit status."
+    "Scores the files, to a table or (None) to stdout; gives the exit status."
+    import hashlib
+    import json
     from ddad.detect.report import Options, Report, write_scores
-    options, report, left = Options(a.format, a.overlays), Report(), files
+    options, report, known = Options(a.format, a.overlays, a.maps), Report(), {}
     if table:
-        left, options.first, told = table.left(files)
-        options.place = table.overlays
-        if a.overlays != "none": table.overlays.mkdir(exist_ok=True)
+        known, told = table.known()
         if told: print(f"ddad-score: {told}", file=sys.stderr)
+        options.place, options.known, options.header = table.folder, known, not table.part.exists()
+        options.key = hashlib.sha256(json.dumps(table.key).encode()).hexdigest()
     try:
         with table.opened() if table else nullcontext(sys.stdout) as out:
-            write_scores(detector, left, out, options, report)
+            write_scores(detector, files, out, options, report)
     except KeyboardInterrupt:
-        done = len(files) - len(left) + report.files
-        if not done: raise
+        if not report.files: raise
         kept = f": their lines are kept in {table.part}, and the same command goes on from there" if table else ""
-        return _interrupted("ddad-score", f" after {done} of {len(files)} files{kept}")
-    if table: table.finish()
+        return _interrupted("ddad-score", f" after {report.files} of {len(files)} files{kept}")
+    if table: _finish(a, detector, table, known, report)
+    if report.known:
+        print(f"ddad-score: {report.known} of {len(files)} files had been scored before by this detector with these "
+              "options.", file=sys.stderr)
     if report.bad:
         listed = "\n".join(f"  {b}" for b in report.bad)
         print(f"ddad-score: {len(report.bad)} of {len(files)} files could not be scored:\n{listed}", file=sys.stderr)
     return int(bool(report.bad))
 
+def _finish(a: argparse.Namespace, detector, table, known: dict, report) -> None:
+    "The table in the order of the files, and what is made of it: volumes, evaluation, report."
+    from ddad.core.storage import write_csv, write_json
+    from ddad.detect.report import volumes
+    rows = table.finish(report.order, known)
+    several = volumes(row for _, row in rows)
+    columns = {name: [v[name] for v in several] for name in (several[0] if several else ())}
+    if several: write_csv(table.folder / "volumes.csv", columns)
+    else: (table.folder / "volumes.csv").unlink(missing_ok=True)
+    found = None
+    if a.labels:
+        from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
+        files = [path for path, _ in rows]
+        found = evaluation([row for _, row in rows], files, read_labels(a.labels, files))
+        write_json(table.folder / "evaluation.json", found)
+        print(evaluation_table(found), end="")
+        if a.card: detector.add_evaluation(found, a.model)
+    if a.report:
+        from ddad.detect.batch import write_report
+        print(write_report(table.folder / "report.html", detector, rows, report.bad, found))
+
 def _score(a: argparse.Namespace) -> int:
     from ddad.core.storage import alone
     detector, files = _prepare(a)
+    if a.labels:
+        from ddad.detect.evaluate import read_labels
+        read_labels(a.labels, files)  # says what is wrong with them before anything is scored
     if not a.out: return _score_lines(a, detector, files, None)
     table = _table(a, detector)
     with alone(table.final):
@@ -138,7 +188,12 @@ def _add_files(p: argparse.ArgumentParser) -> None:
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",
                    help="files or folders of unlabeled images, normal and abnormal mixed (default: none, one-class)")
-    p.add_argument("-o", "--out", metavar="MODEL", required=True, help="folder to save the detector to")
+    p.add_argument("-o", "--out", metavar="MODEL", help="folder to save the detector to")
+    p.add_argument("--calibrate", metavar="MODEL",
+                   help="train nothing: set the threshold of this detector anew on all of the normal images, which it "
+                        "must not have been trained on, such as those of another scanner; written to --out, or "
+                        "back to MODEL")
+    p.add_argument("--licence", metavar="TEXT", help="of the weights and images, for the model's card")
     p.add_argument("--window", nargs="+", default=["auto"], metavar="W",
                    help="intensities that become black and white: auto (as the file says, else its range), minmax, "
                         "or two numbers (default: auto)")
@@ -189,35 +244,61 @@ def _fit_arguments() -> argparse.ArgumentParser:
     for add in (_add_files, _add_networks, _add_decision): add(p)
     return p
 
-def _fit(params: dict, unfinished: Path) -> int:
+def _fit(params: dict, unfinished: Path) -> None:
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
-    normal, unlabeled, out, window = (params.pop(name) for name in ("normal", "unlabeled", "out", "window"))
+    normal, unlabeled, out, window, licence = (
+        params.pop(name) for name in ("normal", "unlabeled", "out", "window", "licence"))
     out, start = Path(out), time.perf_counter()
     if out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
     if unfinished.exists() and not unfinished.is_dir():
         raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
     window = window[0] if len(window) == 1 else tuple(window)
     detector = DDAD(**params, window=window, checkpoints=str(unfinished), verbose=True)
-    detector.fit(find_images(normal), unlabeled=find_images(unlabeled) if unlabeled else None).save(out)
+    detector.fit(find_images(normal), unlabeled=find_images(unlabeled) if unlabeled else None)
+    if licence: detector.about_["licence"] = licence
+    detector.save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
     images, minutes = detector.about_["images"], (time.perf_counter() - start) / 60
     print(f"{out}: {detector.backbone}, {detector.score_}, trained on {images['normal']} normal and "
           f"{images['unlabeled']} unlabeled images in {minutes:.1f} min.")
-    if images["held_out"]:
+    _tell_threshold(detector, out)
+
+def _calibrate(a: argparse.Namespace) -> None:
+    "Another threshold for a detector that is there."
+    from ddad.core.formats import find_images
+    from ddad.detect.estimator import DDAD
+    if a.unlabeled: raise ValueError("--calibrate trains nothing, so it takes no --unlabeled.")
+    out = Path(a.out or a.calibrate)
+    if a.out and out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
+    detector = DDAD.load(a.calibrate, a.device).set_params(fpr=a.fpr).calibrate(find_images(a.normal))
+    if a.licence: detector.about_["licence"] = a.licence
+    detector.save(out)
+    print(f"{out}: the networks of {a.calibrate}, calibrated anew.")
+    _tell_threshold(detector, out)
+
+def _tell_threshold(detector, out: Path) -> None:
+    if hasattr(detector, "calibration_scores_"):
         print(f"Threshold {detector.threshold_:.4g}: a normal image is called abnormal with a probability of at most "
-              f"{detector.fpr:.0%} ({images['held_out']} held-out images).")
+              f"{detector.fpr:.0%} ({len(detector.calibration_scores_)} held-out images).")
     print(f"Next: ddad-score {out} FILES_OR_FOLDER")
-    return 0
+
+def _said(message, *_, **__) -> None: print(f"ddad-fit: {message}", file=sys.stderr)
 
 def main_fit(
     argv: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # the exit status
     "Entry point of `ddad-fit`."
-    params = vars(_fit_arguments().parse_args(argv))
-    out = Path(params["out"])
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    try: return _fit(params, unfinished)
+    parser = _fit_arguments()
+    a = parser.parse_args(argv)
+    if not a.out and not a.calibrate: parser.error("-o MODEL is missing: the folder to save the detector to")
+    unfinished = Path(f"{a.out or a.calibrate}.unfinished")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _said
+            if a.calibrate: _calibrate(a)
+            else: _fit({name: v for name, v in vars(a).items() if name != "calibrate"}, unfinished)
+        return 0
     except KeyboardInterrupt:
         kept = f": the epochs so far are kept in {unfinished}, and the same command goes on from there"
         return _interrupted("ddad-fit", kept if unfinished.is_dir() else " before training began")

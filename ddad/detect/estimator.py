@@ -5,7 +5,9 @@
 # %% ../../nbs/detect/07_estimator.ipynb #c30ba89a
 from __future__ import annotations
 
+import hashlib
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,12 +22,14 @@ from sklearn.utils import check_random_state
 
 from ..core.record import about_training, commit, environment
 from ..core.training import Machine, pick_device
-from .inputs import as_images, as_source, to_images
+from .copies import copies_told
+from .inputs import as_images, as_source, to_images, to_sized
+from .looks import LOOKS, looks, usual_ranges
 from .official import read_official
 from .onnx import write_onnx
 from .parameters import held_out_count, plain, recipe_of, split
 from .saving import Saved, detector_files, read_detector, readable, write_detector
-from .scorer import Networks, Scorer, pick_score, score_batches
+from .scorer import Networks, Scorer, pick_score, score_batch, score_batches
 from .threshold import conformal_p_values, conformal_threshold
 from ..method.recipe import train_ddad
 from ..method.refine import VARIANTS
@@ -39,7 +43,7 @@ _LEARNED = ("backbone", "k", "image_size", "latent", "width", "score", "variant"
 def _assemble(d: DDAD, udm: list, ndm: list, refiners: dict, score: str) -> DDAD:
     "Makes `d` a fitted detector without a threshold, of trained networks."
     d.udm_, d.ndm_, d.refiners_, d.score_ = udm, ndm, refiners, score
-    for name in ("calibration_scores_", "calibration_pixel_"): d.__dict__.pop(name, None)
+    for name in ("calibration_scores_", "calibration_pixel_", "calibration_looks_"): d.__dict__.pop(name, None)
     d._learned = {name: getattr(d, name) for name in _LEARNED}
     d._scorer = Scorer(_networks(d), score, VARIANTS[d.variant]).to(pick_device(d.device))
     return d
@@ -63,13 +67,29 @@ def _calibrated(d: DDAD) -> np.ndarray:
                              "or fit with holdout above 0.")
     return d.calibration_scores_
 
+def _set_threshold(d: DDAD, images: torch.Tensor, sizes: np.ndarray) -> DDAD:
+    "Of held-out normal images and the size that each had: their scores, pixels and looks."
+    parts = [(scores, maps[d.score_]) for maps, scores in d.batches(images)]
+    scores = np.concatenate([np.zeros(0, np.float32), *(s.numpy() for s, _ in parts)])
+    conformal_threshold(scores, d.fpr)
+    d.calibration_scores_ = np.sort(scores)
+    d.calibration_pixel_ = float(np.quantile(np.concatenate([m.numpy().ravel() for _, m in parts]), 0.999))
+    d.calibration_looks_ = usual_ranges({**dict(zip(LOOKS, looks(images, sizes).T)), "score": scores})
+    return d
+
+def _hash(*stacks: torch.Tensor) -> str:
+    "A short text that tells images apart."
+    found = hashlib.sha256()
+    for images in stacks: found.update(repr(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
 # %% ../../nbs/detect/07_estimator.ipynb #b5d57484
 class DDAD(OutlierMixin, BaseEstimator):
     """Dual-distribution discrepancy as a scikit-learn outlier detector. The defaults are the paper's.
 
     After `fit`: `udm_`, `ndm_` (lists of networks), `refiners_`, `score_` (the score in use), `threshold_`, `offset_`,
-    `losses_`, `about_`, and of the held-out images `calibration_scores_` and `calibration_pixel_`, the value that one
-    pixel in a thousand of their maps exceeds.
+    `losses_`, `about_`, and of the held-out images `calibration_scores_`, `calibration_pixel_`, the value that one
+    pixel in a thousand of their maps exceeds, and `calibration_looks_`, the usual ranges of sizes, gray levels, scores.
     """
     def __init__(
         self,
@@ -132,10 +152,12 @@ class DDAD(OutlierMixin, BaseEstimator):
         given = isinstance(self.random_state, (int, np.integer))
         seed = int(self.random_state if given else check_random_state(self.random_state).randint(2**31))
         recipe_of(self.get_params(), unlabeled is not None)  # says what is wrong before an image is read
-        images = as_images(X, self.image_size, self.window)
+        images, sizes = to_sized(as_source(X), self.image_size, self.window)
         others = images[:0] if unlabeled is None else as_images(unlabeled, self.image_size, self.window)
         recipe = recipe_of(self.get_params(), len(others) > 0)
-        train, held_out = split(images, held_out_count(len(images), self.holdout, self.fpr), seed)
+        kept, held = split(len(images), held_out_count(len(images), self.holdout, self.fpr), seed)
+        train, held_out = images[kept], images[held]
+        for sentence in copies_told(train, held_out, others): warnings.warn(sentence, stacklevel=2)
         recipe = replace(recipe, batch_size=min(recipe.batch_size, len(train)),
                          refine_batch_size=min(recipe.refine_batch_size, len(train)))
         machine = Machine(self.device, self.workers, progress=self.verbose)
@@ -143,10 +165,11 @@ class DDAD(OutlierMixin, BaseEstimator):
             trained = train_ddad(recipe, train, others, folder, seed=seed, machine=machine, about=about_training)
         self.losses_ = trained.losses
         counts = {"normal": len(train), "held_out": len(held_out), "unlabeled": len(others)}
-        self.about_ = {"seed": seed, "images": counts, "commit": commit(), **environment(pick_device(self.device))}
+        self.about_ = {"seed": seed, "images": counts, "data_hash": _hash(train, held_out, others), "commit": commit(),
+                       **environment(pick_device(self.device))}
         score = pick_score(self.score, len(others) > 0, self.refine_epochs)
         _assemble(self, trained.udm, trained.ndm, trained.refiners, score)
-        return self.calibrate(held_out) if len(held_out) else self
+        return _set_threshold(self, held_out, sizes[held]) if len(held_out) else self
 
     def __sklearn_is_fitted__(self) -> bool: return hasattr(self, "ndm_")
 
@@ -162,6 +185,14 @@ class DDAD(OutlierMixin, BaseEstimator):
         read = partial(to_images, image_size=self.image_size, window=self.window)
         options = dict(batch_size=batch_size, precision=self.score_precision)
         yield from score_batches(self._scorer, as_source(X), read, **options)
+
+    def score_batch(
+        self,
+        images: torch.Tensor,  # (n, 1, S, S) uint8, S = `image_size`
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:  # maps, name -> (n, 1, S, S), and scores (n,)
+        "Maps and scores of images of the networks' size, all at once."
+        _check_fitted(self)
+        return score_batch(self._scorer, images, self.score_precision)
 
     def anomaly_score(self, X) -> np.ndarray:
         "The score of each image of X, larger for more abnormal ones: (N,) float32. A volume gives one score a slice."
@@ -183,12 +214,8 @@ class DDAD(OutlierMixin, BaseEstimator):
         X,  # known-normal images that were not trained on
     ) -> DDAD:
         "Sets the threshold, as `fit` does with its held-out images. Raises `ValueError` for fewer than `fpr` needs."
-        parts = [(scores, maps[self.score_]) for maps, scores in self.batches(X)]
-        scores = np.sort(np.concatenate([np.zeros(0, np.float32), *(s.numpy() for s, _ in parts)]))
-        conformal_threshold(scores, self.fpr)
-        self.calibration_scores_ = scores
-        self.calibration_pixel_ = float(np.quantile(np.concatenate([m.numpy().ravel() for _, m in parts]), 0.999))
-        return self
+        _check_fitted(self)
+        return _set_threshold(self, *to_sized(as_source(X), self.image_size, self.window))
 
     @property
     def threshold_(self) -> float:
@@ -236,8 +263,19 @@ class DDAD(OutlierMixin, BaseEstimator):
         _check_fitted(self)
         params, about = plain(self.get_params()) | {"checkpoints": None}, getattr(self, "about_", {})
         if not isinstance(self.random_state, (int, np.integer, type(None))): params["random_state"] = about.get("seed")
-        scores, pixel = getattr(self, "calibration_scores_", np.zeros(0)), getattr(self, "calibration_pixel_", None)
-        return write_detector(folder, Saved(params, _networks(self), self.score_, scores, pixel, about))
+        scores, pixel, usual = (getattr(self, f"calibration_{name}_", none) for name, none in
+                                (("scores", np.zeros(0)), ("pixel", None), ("looks", {})))
+        return write_detector(folder, Saved(params, _networks(self), self.score_, scores, pixel, about, usual))
+
+    def add_evaluation(
+        self,
+        found: dict,  # of `ddad.detect.evaluate.evaluation`
+        folder: str | Path,  # where the detector is saved
+    ) -> None:
+        "Writes how well the detector does into its model card. Raises what `load` and `save` raise."
+        saved = DDAD.load(folder, "cpu")
+        saved.about_["evaluations"] = [*saved.about_.get("evaluations", []), found | {"fpr": self.fpr}]
+        saved.save(folder)
 
     @classmethod
     def load(
@@ -258,6 +296,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         d.about_ = saved.about
         if len(saved.calibration_scores):
             d.calibration_scores_, d.calibration_pixel_ = saved.calibration_scores, saved.calibration_pixel
+            d.calibration_looks_ = saved.calibration_looks
         return d
 
     @classmethod

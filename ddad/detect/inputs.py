@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..core.formats import Window, check_window, find_images, read_slices
 from ..core.images import resize, to_gray
 
 # %% auto #0
-__all__ = ['as_source', 'to_images', 'as_images']
+__all__ = ['as_source', 'to_sized', 'to_images', 'as_images']
 
 # %% ../../nbs/detect/02_inputs.ipynb #cf213978
 _FORMS = "give gray levels (uint8) or intensities (16 bits or float) as (N, H, W), or files, or a folder"
@@ -63,30 +63,32 @@ def _gray(image: np.ndarray, window: Window) -> np.ndarray:
     if image.dtype == np.uint8: return image
     return to_gray(image, *window) if isinstance(window, tuple) else to_gray(image)
 
-def _from_array(images: np.ndarray, image_size: int, window: Window) -> torch.Tensor:
-    gray = [_gray(image, window) for image in images]
-    if images.shape[1:] != (image_size, image_size): gray = [resize(image, image_size) for image in gray]
-    stack = np.stack(gray) if gray else np.empty((0, image_size, image_size), np.uint8)
-    return torch.from_numpy(stack).unsqueeze(1)
-
-def _from_files(paths: list[Path], image_size: int, window: Window) -> torch.Tensor:
+def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
     def read(path):
-        try: return [resize(gray, image_size) for gray in read_slices(path, window)]
+        try: return [small(gray) for gray in read_slices(path, window)]
         except ValueError as e: return e
     with ThreadPoolExecutor(os.cpu_count()) as pool: found = list(pool.map(read, paths))
     bad = [str(f) for f in found if isinstance(f, ValueError)]
     if len(bad) == 1: raise ValueError(bad[0])
     if bad: raise ValueError(f"{len(bad)} files cannot be read, the first of them: {bad[0]}")
-    return torch.from_numpy(np.stack([gray for slices in found for gray in slices])).unsqueeze(1)
+    return [image for slices in found for image in slices]
 
-def to_images(
+def to_sized(
     source: list[Path] | np.ndarray,  # of `as_source`, or a slice of it
     image_size: int,  # S, the side in pixels
     window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
-) -> torch.Tensor:  # (N, 1, S, S) uint8
+) -> tuple[torch.Tensor, np.ndarray]:  # (N, 1, S, S) uint8, and the size (H, W) that each image had: (N, 2)
     "The images of a source. Raises `ValueError` naming a file that cannot be read."
-    make = _from_array if isinstance(source, np.ndarray) else _from_files
-    return make(source, image_size, check_window(window))
+    window = check_window(window)
+    def small(gray): return gray if gray.shape == (image_size, image_size) else resize(gray, image_size), gray.shape
+    if isinstance(source, np.ndarray): found = [small(_gray(image, window)) for image in source]
+    else: found = _from_files(source, window, small)
+    images = np.stack([image for image, _ in found]) if found else np.empty((0, image_size, image_size), np.uint8)
+    return torch.from_numpy(images).unsqueeze(1), np.array([shape for _, shape in found]).reshape(-1, 2)
+
+def to_images(source, image_size: int, window: Window = "auto") -> torch.Tensor:
+    "The images of `to_sized` alone."
+    return to_sized(source, image_size, window)[0]
 
 def as_images(
     X,  # a stack (N, H, W) or (N, 1, H, W), array or tensor; files; or a folder
@@ -98,3 +100,4 @@ def as_images(
     Raises `ValueError` for arrays of another kind and files that cannot be read, `FileNotFoundError` for missing files.
     """
     return to_images(as_source(X), image_size, window)
+

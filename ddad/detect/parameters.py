@@ -87,13 +87,12 @@ def held_out_count(
     return 0
 
 def split(
-    images: torch.Tensor,  # (N, 1, H, W)
+    n: int,  # known-normal images
     held: int,  # how many are held out
     seed: int,
-) -> tuple[torch.Tensor, torch.Tensor]:  # images to train on, and the held-out ones
+) -> tuple[torch.Tensor, torch.Tensor]:  # places of the images to train on, and of the held-out ones
     "Known-normal images in two parts; raises `ValueError` where fewer than two remain to train on."
-    n = len(images)
     if n - held < 2:
         raise ValueError(f"{n} known-normal images, {held} of them held out, leave {n - held} to train on: bring more.")
     order = torch.randperm(n, generator=generator(seed, "holdout"))
-    return images[order[held:].sort().values], images[order[:held]]
+    return order[held:].sort().values, order[:held]

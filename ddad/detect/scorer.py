@@ -22,7 +22,7 @@ from ..method.refine import INPUTS
 from ..method.scores import anomaly_maps, image_scores
 
 # %% auto #0
-__all__ = ['SCORES', 'Networks', 'pick_score', 'fused', 'Scorer', 'side_by_side', 'score_batches']
+__all__ = ['SCORES', 'Networks', 'pick_score', 'fused', 'Scorer', 'side_by_side', 'score_batch', 'score_batches']
 
 # %% ../../nbs/detect/01_scorer.ipynb #c4b97f10
 @dataclass
@@ -156,6 +156,17 @@ def side_by_side(
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
+def score_batch(
+    scorer: Scorer,
+    images: torch.Tensor,  # (n, 1, S, S) uint8
+    precision: str = "float32",  # or bfloat16, for speed
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:  # maps, name -> (n, 1, S, S), and scores (n,)
+    "Maps and scores of one batch, float32 on the CPU."
+    device = next(scorer.parameters()).device
+    with float32_exact(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        maps, scores = scorer(images.to(device))
+    return {name: m.float().cpu() for name, m in maps.items()}, scores.float().cpu()
+
 def score_batches(
     scorer: Scorer,
     source,  # a list of files or an array: anything that can be sliced
@@ -165,13 +176,8 @@ def score_batches(
     precision: str = "float32",  # or bfloat16, for speed
 ) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:  # maps, name -> (n, 1, S, S), and scores (n,), in order
     "Reads and scores a source, a batch at a time; what it gives is float32 on the CPU."
-    device = next(scorer.parameters()).device
-    def scored(part):
-        images = read(part).to(device)
-        with float32_exact(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            maps, scores = scorer(images)
-        return {name: m.float().cpu() for name, m in maps.items()}, scores.float().cpu()
-    size = batch_size
+    device, size = next(scorer.parameters()).device, batch_size
+    def scored(part): return score_batch(scorer, read(part), precision)
     if device.type == "cpu": size = max(1, min(size, -(-len(source) // os.cpu_count())))  # work for every core
     parts = (source[i:i + size] for i in range(0, len(source), size))
     yield from side_by_side(scored, parts) if device.type == "cpu" else map(scored, parts)

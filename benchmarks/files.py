@@ -1,0 +1,71 @@
+"""Times `ddad-score` from files to lines: 128 x 128 JPEG files, A_inter, K = 2, decoding and hashing included.
+
+    .venv/bin/python benchmarks/files.py
+
+The networks have random weights, which are as fast as trained ones; the images are drawn once, in a temporary folder.
+Writes benchmarks/files.json and benchmarks/files.md.
+"""
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ddad.core.record import commit, environment
+from ddad.core.storage import write_json
+from ddad.detect.estimator import DDAD, _assemble
+from ddad.detect.report import Options, write_scores
+from ddad.method.networks import make_network
+
+HERE = Path(__file__).parent
+
+
+def detector():
+    "Two ensembles of two networks with random weights, and a threshold."
+    torch.manual_seed(0)
+    d = DDAD(k=2, device="cpu")
+    udm, ndm = ([make_network("AE").eval() for _ in range(2)] for _ in range(2))
+    return _assemble(d, udm, ndm, {}, "inter").calibrate(np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8))
+
+
+def draw(folder, n):
+    "JPEG files as a camera would give: smooth, with some noise."
+    rng, grid = np.random.default_rng(0), np.hypot(*np.meshgrid(*[np.linspace(-1, 1, 128)] * 2))
+    for i in range(n):
+        image = 200 * (grid < rng.uniform(0.5, 0.9)) + rng.normal(0, 10, (128, 128))
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05}.jpg", quality=90)
+    return sorted(folder.iterdir())
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--images", type=int, default=2000)
+    p.add_argument("--repeats", type=int, default=3)
+    a = p.parse_args()
+    record = {"images": a.images, "commit": commit(), **environment(torch.device("cpu")), "images_per_second": []}
+    with tempfile.TemporaryDirectory() as folder:
+        files = draw(Path(folder), a.images)
+        model = detector()
+        for _ in range(a.repeats):
+            out, start = io.StringIO(), time.perf_counter()
+            bad = write_scores(model, files, out, Options())
+            record["images_per_second"].append(round(len(files) / (time.perf_counter() - start), 1))
+            assert not bad and out.getvalue().count("\n") == len(files) + 1
+    write_json(HERE / "files.json", record)
+    text = report(record)
+    (HERE / "files.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def report(r):
+    rates = r["images_per_second"]
+    return (f"{r['images']} JPEG files of 128 x 128, A_inter, AE, K = 2, float32, from file to line: {np.median(rates):.0f} images a second, "
+            f"the median of {len(rates)} ({min(rates):.0f} to {max(rates):.0f}); {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.\n")
+
+
+if __name__ == "__main__":
+    main()
