@@ -3,6 +3,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const CHART = {left: 40, right: 390, top: 8, bottom: 172};  // the axes in a viewBox of 400 x 208
 
 const number = v => v == null ? "" : String(Number(v.toPrecision(4)));
+const escaped = text => String(text).replace(/[<>&"]/g, c => `&#${c.charCodeAt(0)};`);
 const across = (v, [low, high]) => CHART.left + (v - low) / (high - low || 1) * (CHART.right - CHART.left);
 const up = share => CHART.bottom - share * (CHART.bottom - CHART.top);
 
@@ -17,11 +18,11 @@ function ticks([low, high]) {
 // Both axes of a chart as SVG: numbers below and on the left, and what they count.
 function axes(xs, ys, below, beside) {
   const {left, right, top, bottom} = CHART;
-  const text = (x, y, anchor, said) => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${said}</text>`;
+  const text = (x, y, anchor, said) => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escaped(said)}</text>`;
   const under = ticks(xs).map(v => text(across(v, xs), bottom + 14, "middle", number(v)));
   const aside = ticks(ys).map(v => text(left - 5, up((v - ys[0]) / (ys[1] - ys[0] || 1)) + 4, "end", number(v)));
   const names = text((left + right) / 2, bottom + 30, "middle", below)
-    + `<text transform="translate(10 ${(top + bottom) / 2}) rotate(-90)" text-anchor="middle">${beside}</text>`;
+    + `<text transform="translate(10 ${(top + bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(beside)}</text>`;
   return `<path class="axis" d="M${left},${top}V${bottom}H${right}"/>${under.join("")}${aside.join("")}${names}`;
 }
 
