@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import rankdata
 
 from ddad.core import page as frame
 from ddad.core.storage import read_csv, write_csv
+from ddad.detect.page import Batch, finding, meaning, write_page
+from ddad.detect.report import overlay
+from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics, plots
-from ddad.study import report, review, static
-from test_explore import chromium, make_run
+from ddad.study import review, static
+from test_explore import SETTINGS, chromium, make_run
 
 REPO = Path(__file__).parents[1]
 KERMANY = REPO / "figures/runs/Kermany_AE-U_seed0"
@@ -81,14 +83,14 @@ def test_the_classes_have_the_colours_of_every_figure():
 
 def test_a_page_is_whole_or_not_there(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written"): frame.write_page(tmp_path / "file/page.html", "x")
+    with pytest.raises(OSError, match="cannot be written"): frame.write_html(tmp_path / "file/page.html", "x")
     with pytest.raises(ValueError): frame.json_text([float("nan")])
 
 
 # ---- a run
 
 @pytest.fixture(scope="module")
-def run(root, tmp_path_factory): return make_run(tmp_path_factory.mktemp("static") / "whole", root)
+def run(root, tmp_path_factory): return make_run(tmp_path_factory.mktemp("static") / "whole", root, SETTINGS | {"epochs": 1})
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def written(run, root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kermany(tmp_path_factory): return frame.write_page(tmp_path_factory.mktemp("kermany") / "page.html", static.run_page(KERMANY))
+def kermany(tmp_path_factory): return frame.write_html(tmp_path_factory.mktemp("kermany") / "page.html", static.run_page(KERMANY))
 
 
 @pytest.fixture(scope="module")
@@ -214,17 +216,15 @@ def test_no_picture_where_the_licence_forbids_it(browser, tmp_path, monkeypatch)
     for name in ("LGG_AE-U_seed0", "ODIR_AE-U_seed0"):
         text = static.run_page(REPO / "figures/runs" / name)
         assert "may not be passed on" in text and "data:image" not in text
-    page = opened(browser, frame.write_page(tmp_path / "page.html", text))
+    page = opened(browser, frame.write_html(tmp_path / "page.html", text))
     assert page.locator(".tile img").count() == 0 and page.locator(".tile .name").count() == 48
     fits(page)
 
 
 def test_a_run_is_below_10_mb_with_its_maps(run, tmp_path, monkeypatch):
-    "1,600 images of noise, which compresses worst, and five maps of noise."
-    monkeypatch.setattr(frame, "_WAYS", ((2, 30), *frame._WAYS[-1:]))  # quick; the first ways do not fit anyway
+    "1,600 images of noise, which compresses worst, and maps of noise."
     rng, names = np.random.default_rng(0), [f"{i}.png" for i in range(1600)]
     (tmp_path / "noise").mkdir()
-    shutil.copy(run / "record.json", tmp_path / "noise")
     record = json.loads((run / "record.json").read_text()) | {"images": {}}
     (tmp_path / "noise/record.json").write_text(json.dumps(record))
     write_csv(tmp_path / "noise/scores.csv", {"image": names, "label": [0, 1] * 800} | {s: rng.random(1600).tolist() for s in ("rec", "intra", "inter", "r_intra", "r_dual")})
@@ -234,10 +234,10 @@ def test_a_run_is_below_10_mb_with_its_maps(run, tmp_path, monkeypatch):
         load_images = load_networks = lambda self: None
         @property
         def test(self): return static.torch.from_numpy(rng.integers(0, 256, (1600, 1, 64, 64), dtype=np.uint8))
-        def maps(self, batch): return {s: static.torch.rand(len(batch), 1, 64, 64) for s in ("rec", "inter", "r_dual")}
+        def maps(self, batch): return {s: static.torch.rand(len(batch), 1, 64, 64) for s in ("rec", "inter")}
     monkeypatch.setattr(static, "Pictures", Noise)
     text = static.run_page(tmp_path / "noise")
-    assert len(text.encode()) < 10_000_000 and text.count("data:image/webp") > 3200
+    assert len(text.encode()) < 10_000_000 and text.count("data:image/webp") == 4800
 
 
 def test_a_hostile_run_does_nothing(browser, run, tmp_path):
@@ -246,7 +246,7 @@ def test_a_hostile_run_does_nothing(browser, run, tmp_path):
     columns["image"][:5], columns["kind"] = HOSTILE, ["normal", *HOSTILE[:3]] * 6
     columns |= {'<img src=x onerror="alert(3)">': columns["rec"]}
     write_csv(tmp_path / "odd/scores.csv", columns)
-    page = opened(browser, frame.write_page(tmp_path / "page.html", static.run_page(tmp_path / "odd")))
+    page = opened(browser, frame.write_html(tmp_path / "page.html", static.run_page(tmp_path / "odd")))
     assert set(page.locator(".tile .name").all_inner_texts()) >= set(HOSTILE[:3])
     choose(page, "Score", '<img src=x onerror="alert(3)">')
     page.locator(".tile").first.click()
@@ -262,3 +262,169 @@ def test_the_command_says_what_is_wrong(run, tmp_path, capsys):
         assert str(stop.value.code).startswith("ddad-page: ") and said in str(stop.value.code) and "\n" not in str(stop.value.code)
     with pytest.raises(SystemExit): static.main(["--help"])
     assert "10 MB" in capsys.readouterr().out
+
+
+# ---- scored images
+
+HELD_OUT = np.sort(np.random.default_rng(1).normal(0.2, 0.03, 12))
+
+
+def scored(n=130, held_out=HELD_OUT, seed=0):
+    "Rows as of scores.csv: every ninth image is abnormal, every third file has slices."
+    rng, threshold, rows = np.random.default_rng(seed), conformal_threshold(held_out, 0.1), []
+    for i in range(n):
+        score = float(rng.normal(0.3 if i % 9 == 0 else 0.2, 0.03))
+        rows.append({"file": f"ward/scan_{i}.png", "slice": i % 4 if i % 3 == 0 else None, "score": score, "p_value": float(conformal_p_values(held_out, score)), "abnormal": int(score > threshold),
+                     "patient": f"P{i // 4}", "overlay": f"overlays/{i}.png"})
+    return rows, threshold
+
+
+def batch(rows, threshold, held_out=HELD_OUT, **more):
+    usual = dict(warnings=[], model={"networks": "2 x 2"}, failed=[], evaluation=None)
+    return Batch(rows, held_out, threshold, 0.1, "inter", **usual | more)
+
+
+def shown(rows, most=70, side=48):
+    rng = np.random.default_rng(2)
+    ranked = sorted(range(len(rows)), key=lambda i: -rows[i]["score"])[:most]
+    grays = [rng.integers(0, 256, (side, side // 2), dtype=np.uint8) for _ in ranked]
+    return [(i, gray, overlay(gray, np.eye(8, dtype=np.float32), 1.0)) for i, gray in zip(ranked, grays)]
+
+
+EVALUATION = {"auc": (0.931, 0.882, 0.973), "ap": (0.8, float("nan"), float("nan")), "sensitivity": (0.7, 0.6, 0.8), "specificity": None,
+              "kinds": [{"kind": "tumour", "images": 27, "flagged": 20, "auc": (0.9, 0.8, 0.95)}, {"kind": "normal", "images": 213, "flagged": 9, "auc": None}]}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    "A report with everything, and its rows."
+    rows, threshold = scored()
+    said = dict(warnings=["The batch looks unlike the held-out images."], failed=["a.png cannot be read as an image."], evaluation=EVALUATION)
+    return write_page(tmp_path_factory.mktemp("batch") / "report.html", batch(rows, threshold, **said), shown(rows)), rows, threshold
+
+
+def test_the_report_says_what_was_found(browser, found):
+    path, rows, threshold = found
+    page, above = opened(browser, path), sum(r["score"] > threshold for r in rows)
+    assert page.locator(".lead").inner_text() == f"{above} of 130 slices are above the threshold; of normal slices like the held-out ones at most 10 % would be."
+    assert page.locator("p.warning:visible").inner_text() == "The batch looks unlike the held-out images."
+    text = page.locator("main").inner_text()
+    assert "12 held-out images cannot give p below 0.077." in text and "1 file could not be scored" in text and "2 x 2" in text
+    told = [row.split() for row in page.locator("#evaluation tr").all_inner_texts()]
+    assert ["AUC", "0.931", "0.882", "–", "0.973"] in told and ["average", "precision", "0.800"] in told and ["tumour", "27", "20", "0.900", "0.800", "–", "0.950"] in told
+    assert ["normal", "213", "9"] in told and "specificity" not in page.locator("#evaluation").inner_text()
+    fits(page)
+
+
+def test_the_histogram_has_every_score(browser, found):
+    path, rows, threshold = found
+    page = opened(browser, path)
+    low, high = state(page, "p.range")
+    assert low <= min(r["score"] for r in rows) and high >= max(r["score"] for r in rows)
+    counts = page.evaluate(f"binned(values, [{low}, {high}], 30)")
+    assert sum(counts) == 130 and np.abs(np.array(counts) - np.histogram([r["score"] for r in rows], 30, (low, high))[0]).sum() <= 2  # rounding at an edge
+    x = float(page.locator("line.threshold").get_attribute("x1"))
+    assert (x - 40) / 350 == pytest.approx((threshold - low) / (high - low))
+
+
+def test_the_highest_scores_open_and_swap(browser, found):
+    path, rows, _ = found
+    page = opened(browser, path)
+    ranked = sorted(range(130), key=lambda i: -rows[i]["score"])
+    tiles = page.locator(".tile")
+    assert tiles.count() == 60
+    page.get_by_role("button", name="more", exact=True).click()
+    assert tiles.count() == 70 and tiles.nth(69).inner_text().split("\n")[-2].startswith("70. ")
+    over = tiles.nth(5).locator("img").nth(1)
+    opacity = lambda: over.evaluate("e => getComputedStyle(e).opacity")
+    assert opacity() == "1"
+    tiles.nth(5).hover()
+    assert opacity() == "0"
+    page.get_by_label("maps over the images").uncheck()
+    assert opacity() == "0"
+    tiles.nth(5).hover()
+    assert opacity() == "1"
+    tiles.nth(5).click()
+    row = rows[ranked[5]]
+    assert page.locator("#name").inner_text().startswith(row["file"]) and f"A_inter {row['score']:.3f}"[:12] in page.locator("#told").inner_text()
+    sizes = page.locator("dialog img").evaluate_all("all => all.map(i => [i.naturalWidth, i.naturalHeight])")
+    assert sizes == [[24, 48]] * 2
+    fits(page)
+    page.keyboard.press("ArrowRight")
+    assert rows[ranked[6]]["file"] in page.locator("#name").inner_text()
+
+
+def test_the_table_sorts_and_filters(browser, found):
+    path, rows, _ = found
+    page = opened(browser, path)
+    cells = lambda n: page.locator(f"#rows tbody td:nth-of-type({n})").all_inner_texts()
+    names = lambda order: [rows[i]["file"] for i in order][:50]
+    assert page.locator("#rows th").all_inner_texts() == ["file", "slice", "score ↓", "p value", "abnormal", "patient"]
+    assert cells(1) == names(sorted(range(130), key=lambda i: -rows[i]["score"])) and page.locator("#place").inner_text() == "1 – 50 of 130"
+    page.locator("#rows th button", has_text="score").click()
+    assert cells(1) == names(sorted(range(130), key=lambda i: rows[i]["score"]))
+    page.locator("#rows th button", has_text="file").click()
+    assert cells(1) == names(range(130))  # scan_2 before scan_10
+    page.locator("#rows th button", has_text="slice").click()
+    assert cells(2) == [c for c in "0123" for _ in range(11)] + [""] * 6  # what has no slice comes last
+    page.get_by_role("searchbox").fill("SCAN_12")
+    assert page.locator("#place").inner_text() == "1 – 11 of 11"
+    page.get_by_role("searchbox").fill("")
+    choose(page, "Show", "1")
+    flagged = [r for r in rows if r["abnormal"]]
+    assert page.locator("#place").inner_text().endswith(f"of {len(flagged)}") and set(cells(5)) == {"yes"}
+    choose(page, "Show", "0")
+    page.locator("button", has_text="next ›").click()
+    assert page.locator("#place").inner_text() == f"51 – {130 - len(flagged)} of {130 - len(flagged)}" and set(cells(5)) == {"no"}
+
+
+def test_sentences_for_few_and_for_none():
+    rows, threshold = scored(1)
+    said = finding(batch([rows[0] | {"abnormal": 1, "slice": None}], threshold))
+    assert said.startswith("1 of 1 image is above the threshold;") and finding(batch([], threshold)) == "Nothing could be scored."
+    assert finding(batch(rows, None, np.array([]))).startswith("1 slice, without a threshold")
+    assert meaning(batch(rows, threshold, HELD_OUT[:1]))[1] == "1 held-out image cannot give p below 0.5." and len(meaning(batch(rows, None, np.array([])))) == 1
+
+
+@pytest.mark.parametrize("rows", [[], scored(1)[0], [{"file": "a.png", "slice": None, "score": 0.5, "p_value": None, "abnormal": None}] * 3], ids=["nothing", "one", "all the same"])
+def test_a_report_without_a_threshold(browser, tmp_path, rows):
+    page = opened(browser, write_page(tmp_path / "report.html", batch(rows, None, np.array([]), model={}), []))
+    assert page.locator("line.threshold:visible").count() == 0 and page.locator(".tile").count() == 0 and "no p-values" in page.locator("main").inner_text()
+    assert page.locator("#rows tbody tr").count() == len(rows) and page.locator("#rows th").count() == len([k for k in (rows or [{}])[0] if k != "overlay" and rows[0][k] is not None])
+    fits(page)
+
+
+def test_a_hostile_batch_does_nothing(browser, tmp_path):
+    rows, threshold = scored(9)
+    for row, name in zip(rows, HOSTILE): row["file"] = row["patient"] = row["kind"] = name
+    rows[0]["<script>alert(4)</script>"] = 1
+    said = dict(warnings=HOSTILE, failed=HOSTILE, model=dict(zip(HOSTILE, HOSTILE)), evaluation={"auc": (0.5, 0.4, 0.6), "kinds": [{"kind": k, "images": 1, "flagged": 0, "auc": None} for k in HOSTILE]})
+    page = opened(browser, write_page(tmp_path / "report.html", batch(rows, threshold, **said), shown(rows)))
+    assert set(page.locator("#rows td:first-of-type").all_inner_texts()) >= set(HOSTILE[:3]) and page.locator("#failed li").all_inner_texts()[:3] == HOSTILE[:3]
+    page.locator(".tile").first.click()
+    page.wait_for_timeout(200)
+    assert page.title() == "DDAD: scores of 9 slices"
+    fits(page)
+
+
+def test_a_report_of_1600_images_is_below_10_mb(browser, tmp_path):
+    "Pictures of noise, which compresses worst."
+    rows, threshold = scored(1600)
+    path = write_page(tmp_path / "report.html", batch(rows, threshold), shown(rows, 1600, 64))
+    assert path.stat().st_size < 10_000_000
+    page = opened(browser, path)
+    assert page.locator(".tile").count() == 60 and page.evaluate("DATA.shown.length") >= 800
+    start = time.monotonic()
+    page.get_by_role("searchbox").fill("scan_15")
+    page.wait_for_function("document.getElementById('place').innerText.endsWith('of 111')")
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(browser, found, kermany, scheme):
+    browser.emulate_media(color_scheme=scheme)
+    for path in (found[0], kermany):
+        page = opened(browser, path)
+        ground, ink = (page.evaluate(f"getComputedStyle(document.{what}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)") for what in ("documentElement).backgroundColor", "body).color"))
+        assert (ground > ink) == (scheme == "light")
+    browser.emulate_media(color_scheme="light")

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from .storage import written
 
 # %% auto #0
-__all__ = ['LIMIT', 'picture', 'pictures', 'json_text', 'asset', 'render', 'write_page']
+__all__ = ['LIMIT', 'picture', 'pictures', 'json_text', 'asset', 'render', 'write_html']
 
 # %% ../../nbs/core/08_page.ipynb #2df663f2
 def picture(
@@ -91,7 +91,7 @@ def render(
     text = _environment().get_template(template)
     return text.render(title=title, script=script, data="" if data is None else json_text(data), **context)
 
-def write_page(
+def write_html(
     path: str | Path,
     text: str,
 ) -> Path:

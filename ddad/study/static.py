@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from matplotlib.colors import to_hex
 
-from ..core.page import LIMIT, json_text, pictures, render, write_page
+from ..core.page import LIMIT, json_text, pictures, render, write_html
 from ..datasets.registry import PHANTOM, card
 from ..method import plots
 from ..method.recipe import MODULES
@@ -149,6 +149,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if twice: raise ValueError(f"Two runs are called {twice[0]}: give each its own --out.")
         for folder, name in zip(options.runs, names):
-            path = write_page(Path(options.out) / f"{name}.html", run_page(folder, options.data))
+            path = write_html(Path(options.out) / f"{name}.html", run_page(folder, options.data))
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     except (ValueError, OSError) as e: sys.exit(f"ddad-page: {e}")
