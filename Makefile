@@ -15,10 +15,10 @@ STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce results figures plan explore test browser test-slow notebooks book benchmark lab clean
+.PHONY: help install reproduce results figures plan explore explore-static test browser test-slow notebooks book benchmark lab clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ddad needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
@@ -43,6 +43,9 @@ figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figu
 
 explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or on the folder RUN=... (DATA=... for the images)
 	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
+
+explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pages/, to send or keep (several: RUN='A B'; DATA=... for the images)
+	@$(BIN)/ddad-page $(RUN) --out pages $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
@@ -69,5 +72,5 @@ benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (D
 lab: $(INSTALLED)  ## open the notebooks
 	$(BIN)/jupyter lab nbs
 
-clean:  ## remove .venv, runs/, reproduced/ and _book/
-	rm -rf .venv runs reproduced _book
+clean:  ## remove .venv, runs/, reproduced/, pages/ and _book/
+	rm -rf .venv runs reproduced pages _book
