@@ -14,7 +14,7 @@ from PIL import Image
 from ddad.core import page as frame
 from ddad.core.storage import read_csv, write_csv
 from ddad.detect.page import Batch, finding, meaning, write_page
-from ddad.detect.report import overlay
+from ddad.detect.export import blended
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics, plots
 from ddad.study import review, static
@@ -288,7 +288,7 @@ def shown(rows, most=70, side=48):
     rng = np.random.default_rng(2)
     ranked = sorted(range(len(rows)), key=lambda i: -rows[i]["score"])[:most]
     grays = [rng.integers(0, 256, (side, side // 2), dtype=np.uint8) for _ in ranked]
-    return [(i, gray, overlay(gray, np.eye(8, dtype=np.float32), 1.0)) for i, gray in zip(ranked, grays)]
+    return [(i, gray, blended(gray, np.eye(8, dtype=np.float32), 1.0)) for i, gray in zip(ranked, grays)]
 
 
 EVALUATION = {"auc": (0.931, 0.882, 0.973), "ap": (0.8, float("nan"), float("nan")), "sensitivity": (0.7, 0.6, 0.8), "specificity": None,

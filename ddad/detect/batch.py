@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image
 
 from .estimator import DDAD
-from .export import overlay
+from .export import blended
 from .files import score_files
 from .looks import LOOKS, unlike
 from .page import Batch, write_page
-from .report import caption
 
 # %% auto #0
 __all__ = ['SHOWN', 'highest', 'write_report']
@@ -43,7 +42,7 @@ def highest(
         if isinstance(found, ValueError): continue  # it has changed since
         for part, i in wanted[found.file].items():
             gray = _thumbnail(found.grays[part])
-            shown[i] = i, gray, overlay(gray, found.maps[part], reach, caption(rows[i][1], detector.score_))
+            shown[i] = i, gray, blended(gray, found.maps[part], reach)
     return [shown[i] for i in order if i in shown]
 
 def write_report(

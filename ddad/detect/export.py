@@ -17,7 +17,7 @@ from ..core.storage import written
 from .files import ScoredFile
 
 # %% auto #0
-__all__ = ['WIDTH', 'MAPS', 'resized', 'overlay', 'write_maps']
+__all__ = ['WIDTH', 'MAPS', 'resized', 'blended', 'overlay', 'write_maps']
 
 # %% ../../nbs/detect/15_export.ipynb #2ec3f1e8
 WIDTH = 256  # pixels that an overlay has at least
@@ -29,20 +29,30 @@ def resized(
     "A map in its image's own size, bilinear."
     return np.asarray(Image.fromarray(map.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR))
 
+def _ends(map: np.ndarray, reach: float) -> tuple[float, float]:
+    return (reach, 2 * reach) if reach else (0.0, float(map.max()) or 1.0)
+
+def blended(
+    gray: np.ndarray,  # the image (H, W) uint8
+    map: np.ndarray,  # (S, S)
+    reach: float = 0.0,  # what held-out normal pixels reach: transparent up to here; 0: nobody knows, from 0 on
+) -> Image.Image:  # RGB, W x H
+    "A map over its image."
+    low, high = _ends(map, reach)
+    share = ((resized(map, gray.shape) - low) / (high - low)).clip(0, 1)[..., None]
+    picture = gray[..., None] * (1 - 0.7 * share) + _colours(share[..., 0]) * 0.7 * share
+    return Image.fromarray(picture.astype(np.uint8))
+
 def overlay(
     gray: np.ndarray,  # the image (H, W) uint8
     map: np.ndarray,  # (S, S)
-    reach: float = 0.0,  # what held-out normal pixels reach: transparent up to here; 0: no colour stands for none
+    reach: float = 0.0,  # as for `blended`
     text: str = "",  # below the picture
 ) -> Image.Image:  # RGB, at least `WIDTH` wide
     "A map over its image, with a colour bar."
-    low, high = (reach, 2 * reach) if reach else (0.0, float(map.max()) or 1.0)
     scale = max(1, -(-WIDTH // gray.shape[1]))
-    shape = gray.shape[0] * scale, gray.shape[1] * scale
-    share = ((resized(map, shape) - low) / (high - low)).clip(0, 1)[..., None]
-    base = np.asarray(Image.fromarray(gray).resize(shape[::-1], Image.Resampling.BILINEAR))[..., None]
-    picture = base * (1 - 0.7 * share) + _colours(share[..., 0]) * 0.7 * share
-    return _with_bar(Image.fromarray(picture.astype(np.uint8)), low, high, text)
+    large = Image.fromarray(gray).resize([scale * n for n in gray.shape[::-1]], Image.Resampling.BILINEAR)
+    return _with_bar(blended(np.asarray(large), map, reach), *_ends(map, reach), text)
 
 def _colours(share: np.ndarray) -> np.ndarray: return matplotlib.colormaps["inferno"](share)[..., :3] * 255
 

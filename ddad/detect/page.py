@@ -88,8 +88,8 @@ def write_page(
     shown: Sequence[tuple[int, np.ndarray, Image.Image]] = (),  # place in rows, gray (H, W), overlay; highest first
 ) -> Path:
     "Writes the report of a batch, whole or not at all."
-    known = dict.fromkeys(name for row in batch.rows for name, value in row.items() if value is not None)
-    columns = [name for name in known if name != "overlay"]
+    known = dict.fromkeys(name for row in batch.rows for name, value in row.items() if value not in (None, ""))
+    columns = [name for name in known if name not in ("overlay", "content")]
     rows = [{name: row.get(name) for name in columns} for row in batch.rows]
     name = score_name(batch.score)
     data = {"rows": rows, "columns": columns, "held_out": batch.held_out, "threshold": batch.threshold, "score": name}

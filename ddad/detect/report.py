@@ -25,6 +25,7 @@ from .estimator import DDAD
 from .export import overlay, write_maps
 from .files import ScoredFile, score_files
 from .threshold import conformal_p_values
+from ..method.scores import score_name
 
 # %% auto #0
 __all__ = ['OVERLAYS', 'MAP_FILES', 'one_line', 'file_text', 'line_of', 'Options', 'Report', 'caption', 'write_scores', 'volumes']
@@ -98,7 +99,7 @@ def _place(found: ScoredFile, options: Options, folder: str) -> Path:
 
 def caption(row: dict, score: str) -> str:
     "What is written below an overlay."
-    said = f"{score} {row['score']:.3g}"
+    said = f"{score_name(score)} {row['score']:.3g}"
     if row["p_value"] is not None: said += f"   p {row['p_value']:.2g}"
     return said + ("   abnormal" if row["abnormal"] else "")
 
