@@ -11,13 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from .plots import ABNORMAL, NORMAL, map_range
+from .plots import ABNORMAL, MODULE_COLORS, NORMAL, PAGE, map_range, outline
 
 # %% auto #0
 __all__ = ['method_diagram', 'image_rows']
 
 # %% ../../nbs/method/09_illustrate.ipynb #6d246397
-_UDM, _MAP, _ASR = "#8e44ad", "#475569", "#111827"
+_UDM, _MAP, _ASR = MODULE_COLORS["udm"], "#475569", "#111827"
 
 def _box(ax, centre, text: str, color: str, size, learned: bool = False, copies: int = 1, dashed: bool = False):
     "A box with a text in it; more copies lie behind it."
@@ -29,16 +29,16 @@ def _box(ax, centre, text: str, color: str, size, learned: bool = False, copies:
                                     linestyle="--" if dashed else "-", zorder=2))
     ax.text(x, y, text, ha="center", va="center", fontsize=8, color=color, zorder=3, linespacing=1.35)
 
-def _arrow(ax, start, end, color: str = "0.35", bend: float = 0.0):
+def _arrow(ax, start, end, color: str = "0.35"):
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, linewidth=1, color=color,
-                                 shrinkA=0, shrinkB=0, connectionstyle=f"arc3,rad={bend}", zorder=1))
+                                 shrinkA=0, shrinkB=0, zorder=1))
 
 # %% ../../nbs/method/09_illustrate.ipynb #16078d7a
 def method_diagram(
     ax=None,  # None: a figure of its own, as wide as a page of a journal
 ):  # the axes
     "Data, modules, maps, ASR-Net and score of the method (the paper's overview figure, drawn anew)."
-    ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.1), layout="constrained")[1]
+    ax = ax if ax is not None else plt.subplots(figsize=(PAGE, 3.1), layout="constrained")[1]
     ax.set(xlim=(0, 96), ylim=(0, 40), aspect="equal")
     ax.set_axis_off()
     _draw_data_and_modules(ax)
@@ -95,5 +95,5 @@ def image_rows(
     for ax, name in zip(axes[:, 0], names):
         ax.set_ylabel(name, fontsize=8, color={"normal": NORMAL, "abnormal": ABNORMAL}.get(name, "0.3"))
     for row, mask in zip(axes, [] if outlines is None else [np.asarray(mask).squeeze() for mask in outlines]):
-        for ax in row if mask.any() else []: ax.contour(mask, [0.5], colors="#3ddc84", linewidths=0.8)
+        for ax in row: outline(ax, mask)
     return axes

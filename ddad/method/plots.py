@@ -25,10 +25,10 @@ from .metrics import auc, average_precision, class_histograms
 from .scores import score_name
 
 # %% auto #0
-__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_COLORS', 'COLUMN', 'PAGE', 'DPI', 'STYLE', 'FAMILIES', 'styled', 'panels', 'legend_below',
-           'save', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve', 'method_bars',
-           'pair_rows', 'pair_marks', 'training_curves', 'epoch_curve', 'image_grid', 'choose_examples', 'map_range',
-           'map_grid']
+__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_COLORS', 'MODULE_COLORS', 'OUTLINE', 'COLUMN', 'PAGE', 'DPI', 'STYLE', 'FAMILIES',
+           'styled', 'panels', 'legend_below', 'save', 'in_few_colors', 'score_histograms', 'roc_curves',
+           'precision_recall_curves', 'setting_curve', 'method_bars', 'pair_rows', 'pair_marks', 'training_curves',
+           'epoch_curve', 'image_grid', 'choose_examples', 'map_range', 'map_grid', 'outline']
 
 # %% ../../nbs/method/08_plots.ipynb #9999e82f
 NORMAL, ABNORMAL = "#2b6cb0", "#dd5a2b"
@@ -43,7 +43,8 @@ SCORE_COLORS = {  # neither blue nor red-orange: these two are classes
     "r_image": "#8c564b",
     "r_image_dual": "#c5a880",
 }
-_MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM sees normal images alone, the UDM both kinds
+MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM sees normal images alone, the UDM both kinds
+OUTLINE = "#3ddc84"  # of a mask
 _SPARE_COLORS = ("#c8960c", "#00896b", "#cc79a7", "#8c564b", "#7f7f7f")  # for names that are none of ours
 _HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")  # of maps; no black, as scans have
 
@@ -133,11 +134,19 @@ def save(
     for image, way in smooth.items(): image.set_interpolation(way)
     return png, pdf
 
-def _write_png(fig: Figure, path: Path) -> None:
+def in_few_colors(
+    fig: Figure,
+    colors: int = 256,
+    dpi: int = DPI,
+) -> Image.Image:
+    "A figure with a palette, so that its file is small."
     drawn = io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=DPI)
-    colors = dict(colors=256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    picture = Image.open(drawn).convert("RGB").quantize(**colors)
+    fig.savefig(drawn, format="png", dpi=dpi)
+    palette = dict(colors=colors, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    return Image.open(drawn).convert("RGB").quantize(**palette)
+
+def _write_png(fig: Figure, path: Path) -> None:
+    picture = in_few_colors(fig)
     with written(path) as part: picture.save(part, format="PNG", optimize=True, dpi=(DPI, DPI))
 
 # %% ../../nbs/method/08_plots.ipynb #cb3bbc7d
@@ -236,7 +245,7 @@ def setting_curve(
 FAMILIES = {
     "trivial": {"marker": "s", "color": "0.55"},
     "one-class": {"marker": "o", "color": NORMAL},
-    "with unlabeled images": {"marker": "^", "color": _MODULE_COLORS["udm"]},
+    "with unlabeled images": {"marker": "^", "color": MODULE_COLORS["udm"]},
     "DDAD": {"marker": "D", "color": "black"},
 }
 
@@ -316,7 +325,7 @@ def training_curves(
 def _losses(ax, history: dict, title: str):
     _tidy(ax, "epoch", "training loss", title)
     modules = [re.sub(r"_\d+$", "", name) for name in history]
-    known = _MODULE_COLORS | SCORE_COLORS
+    known = MODULE_COLORS | SCORE_COLORS
     others = [m for m in dict.fromkeys(modules) if m not in known]
     colors = dict(zip(others, _SPARE_COLORS * len(modules))) | known
     for i, (module, losses) in enumerate(zip(modules, history.values())):
@@ -330,7 +339,7 @@ def _losses(ax, history: dict, title: str):
         ax.yaxis.set_minor_locator(NullLocator())
     return _beside(ax)
 
-def _module_name(module: str) -> str: return module.upper() if module in _MODULE_COLORS else _pretty(module)
+def _module_name(module: str) -> str: return module.upper() if module in MODULE_COLORS else _pretty(module)
 
 # %% ../../nbs/method/08_plots.ipynb #ff3cbecc
 @styled
@@ -419,11 +428,15 @@ def map_grid(
     for row, bar, (name, m) in zip(axes[1:], bars, maps.items()):
         _map_row(row, bar, images, np.asarray(m), order, name)
     for row in axes if masks is not None else []:
-        for ax, i in zip(row, order): _outline(ax, np.asarray(masks[i])[0])
+        for ax, i in zip(row, order): outline(ax, np.asarray(masks[i])[0])
     return axes
 
-def _outline(ax, mask) -> None:
-    if mask.any(): ax.contour(mask, levels=[0.5], colors="#3ddc84", linewidths=0.8)
+def outline(
+    ax,
+    mask,  # (H, W) bool; an empty one has none
+) -> None:
+    "The outline of a mask over an image."
+    if mask.any(): ax.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=0.8)
 
 # %% ../../nbs/method/08_plots.ipynb #4fbcaf53
 def _map_axes(counts, rows: int):

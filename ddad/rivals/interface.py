@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from ..method.networks import AE
 from ..method.scores import image_scores
 
 # %% auto #0
-__all__ = ['Baseline', 'coder', 'unet', 'result_here', 'panels']
+__all__ = ['Baseline', 'coder', 'unet', 'result_here', 'card_picture']
 
 # %% ../../nbs/rivals/00_interface.ipynb #fbf68971
 class Baseline:
@@ -143,7 +142,7 @@ def _auc_cell(method: type[Baseline], benchmark: str, records: list[dict]) -> st
     return f"{benchmark} {np.mean(values):.3f}{spread}" + (f" ({', '.join(notes)})" if notes else "")
 
 # %% ../../nbs/rivals/00_interface.ipynb #e9b44ac1
-def panels(
+def card_picture(
     images: dict[str, np.ndarray],  # title to gray levels in [-1, 1], (H, W) or (1, H, W)
     maps: dict[str, np.ndarray] | None = None,  # title to a map of the same size, not negative; drawn after the images
     masks: dict[str, np.ndarray] | None = None,  # title to what is outlined there, bool
@@ -152,16 +151,15 @@ def panels(
     "The picture of a card: images, then maps, each in colours of its own from 0 to its largest value."
     import matplotlib.pyplot as plt
 
-    from ddad.method.plots import image_grid
+    from ddad.method.plots import image_grid, in_few_colors, outline
     maps, masks = maps or {}, masks or {}
     shown = {title: np.asarray(part).squeeze() for title, part in (images | maps).items()}
     axes = image_grid(list(shown.values()), list(shown), ncols)
     for ax, (title, part) in zip(axes, shown.items()):
         if title in maps: ax.imshow(part, cmap="inferno", vmin=0, vmax=part.max() or 1)
-        if title in masks: ax.contour(np.asarray(masks[title]).squeeze(), [0.5], colors="#3ddc84", linewidths=0.8)
-    fig, drawn = axes[0].figure, io.BytesIO()
+        if title in masks: outline(ax, np.asarray(masks[title]).squeeze())
+    fig = axes[0].figure
     fig.set_size_inches(1.15 * min(ncols, len(shown)), 1.35 * -(-len(shown) // ncols))
-    fig.savefig(drawn, dpi=80)
+    picture = in_few_colors(fig, 64, 80)
     plt.close(fig)
-    few = dict(colors=64, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    return Image.open(drawn).convert("RGB").quantize(**few)
+    return picture
