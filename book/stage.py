@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from api import API, modules
 
 REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))  # the ddad of this checkout
+from ddad.study.static import run_page  # noqa: E402
 
 # What a part of the book is called and holds. The chapters are those of the folder, in the order of their file names;
 # a folder of nbs/ that is not named here becomes a part too.
@@ -24,6 +27,7 @@ PARTS = {
     "core": ("Core", "What all parts stand on: files, images, training, records."),
 }
 INDEX = "nbs/paper/index.ipynb"  # writes a page of links to all pages, which the book itself is
+RUN = "figures/runs/Kermany_AE-U_seed0"  # a link to this folder leads to its page, the site's run.html
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
@@ -69,6 +73,7 @@ def stage(
         write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
+    if (repo / RUN).is_dir(): write(out / "extra/run.html", run_page(repo / RUN))  # with pictures where DDAD_DATA has them
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
     write(out / "index.md", front + "\n" + toctree([f"{part}/index" for part in [*parts, "api"]]))
@@ -175,6 +180,8 @@ class Links:
     def link(self, match: re.Match, path: Path, place: str) -> str:
         picture, words, target, title = match.groups(default="")
         words = LINK.sub(lambda inner: self.link(inner, path, place), words)  # a picture that is a link
+        if os.path.normpath(path.parent / target) == str(self.repo / RUN):
+            return f'<a href="{relative("run.html", place)}">{words}</a>'
         found = self.target(target, path, place)
         return f"{picture}[{words}]({found}{title})" if found else words
 

@@ -14,7 +14,6 @@ from PIL import Image
 from ddad.core import page as frame
 from ddad.core.storage import read_csv, write_csv
 from ddad.detect.page import Batch, finding, meaning, write_page
-from ddad.detect.export import blended
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics, plots
 from ddad.study import review, static
@@ -221,6 +220,21 @@ def test_no_picture_where_the_licence_forbids_it(browser, tmp_path, monkeypatch)
     fits(page)
 
 
+def test_what_is_missing_is_told_without_paths(run, tmp_path, capsys):
+    "The reader learns what is not there, who makes the page why."
+    shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("weights"))
+    text = static.run_page(tmp_path / "bare", tmp_path)
+    assert "The images were not at hand" in text and str(tmp_path) not in text and f"bare: No images: There is no benchmark 'Discs' in {tmp_path}" in capsys.readouterr().err
+
+
+def test_without_weights_there_are_no_maps(browser, run, root, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("weights"))
+    page = opened(browser, frame.write_html(tmp_path / "page.html", static.run_page(tmp_path / "bare", root)))
+    assert "not every map" in page.locator("header").inner_text() and "make reproduce" in capsys.readouterr().err
+    page.locator(".tile").first.click()
+    assert page.locator("dialog figure").count() == 1 and page.locator("dialog .scores").is_visible()
+
+
 def test_a_run_is_below_10_mb_with_its_maps(run, tmp_path, monkeypatch):
     "1,600 images of noise, which compresses worst, and maps of noise."
     rng, names = np.random.default_rng(0), [f"{i}.png" for i in range(1600)]
@@ -288,7 +302,7 @@ def shown(rows, most=70, side=48):
     rng = np.random.default_rng(2)
     ranked = sorted(range(len(rows)), key=lambda i: -rows[i]["score"])[:most]
     grays = [rng.integers(0, 256, (side, side // 2), dtype=np.uint8) for _ in ranked]
-    return [(i, gray, blended(gray, np.eye(8, dtype=np.float32), 1.0)) for i, gray in zip(ranked, grays)]
+    return [(i, gray, Image.fromarray(np.stack([gray, gray // 2, gray // 3], -1))) for i, gray in zip(ranked, grays)]
 
 
 EVALUATION = {"auc": (0.931, 0.882, 0.973), "ap": (0.8, float("nan"), float("nan")), "sensitivity": (0.7, 0.6, 0.8), "specificity": None,

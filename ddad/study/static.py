@@ -64,15 +64,25 @@ def collect(
         return Shown(missing=[why])
     found = Pictures(run, None if run.benchmark == PHANTOM else data_root)  # the phantom is made
     found.load_images()
-    if found.data is None: return Shown(missing=found.missing)
+    if found.data is None:
+        _tell(run, found.missing)
+        return Shown(missing=["The images were not at hand when this page was made, so their names stand for them."])
     if found.data.test_names != decisions.names:
         return Shown(missing=["The images here are not those of the run, so names stand for them."])
+    doubts = list(found.missing)
     found.load_networks()
+    if len(found.missing) > len(doubts):
+        _tell(run, found.missing[len(doubts):])
+        doubts.append("Networks of the run were not at hand when this page was made, so not every map is on it.")
     images = pictures(list(found.data.test[:, 0].numpy()), room // 2 if found.ready else room, 128)
-    shown = Shown(images, missing=found.missing)
+    shown = Shown(images, missing=doubts)
     if not images: shown.missing.append("The images would make the page too large, so names stand for them.")
     if images and found.ready: _add_maps(shown, found, room - sum(map(len, images)))
     return shown
+
+def _tell(run: Run, sentences: list[str]) -> None:
+    "To who makes the page, not to who reads it: paths and commands of this machine."
+    for sentence in sentences: print(f"{run.name}: {sentence}", file=sys.stderr)
 
 def _add_maps(shown: Shown, found: Pictures, room: int) -> None:
     parts = [found.maps(batch) for batch in found.data.test.split(64)]
