@@ -25,7 +25,7 @@ from .metrics import auc, average_precision, class_histograms
 from .scores import score_name
 
 # %% auto #0
-__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_COLORS', 'MODULE_COLORS', 'OUTLINE', 'COLUMN', 'PAGE', 'DPI', 'STYLE', 'FAMILIES',
+__all__ = ['NORMAL', 'ABNORMAL', 'SCORE_COLORS', 'MODULE_COLORS', 'OUTLINE', 'HEAT', 'COLUMN', 'PAGE', 'DPI', 'STYLE', 'FAMILIES',
            'styled', 'panels', 'legend_below', 'save', 'in_few_colors', 'score_histograms', 'roc_curves',
            'precision_recall_curves', 'setting_curve', 'method_bars', 'pair_rows', 'pair_marks', 'training_curves',
            'epoch_curve', 'image_grid', 'choose_examples', 'map_range', 'map_grid', 'outline']
@@ -46,7 +46,7 @@ SCORE_COLORS = {  # neither blue nor red-orange: these two are classes
 MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM sees normal images alone, the UDM both kinds
 OUTLINE = "#3ddc84"  # of a mask
 _SPARE_COLORS = ("#c8960c", "#00896b", "#cc79a7", "#8c564b", "#7f7f7f")  # for names that are none of ours
-_HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")  # of maps; no black, as scans have
+HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")  # of maps; no black, as scans have
 
 # %% ../../nbs/method/08_plots.ipynb #5ce1a002
 COLUMN, PAGE = 3.5, 7.2  # inches: the widths of the paper's column and page
@@ -462,7 +462,7 @@ def _map_row(row, bar, images, maps, order, name: str) -> None:
     low, high = map_range(maps)
     for ax, i in zip(row, order): _show(ax, _overlay(images[i], (maps[i, 0] - low) / (high - low)))
     row[0].set_ylabel(_pretty(name), fontsize=_MEDIUM)
-    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(low, high), _HEAT), cax=bar, ticks=[low, high])
+    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(low, high), HEAT), cax=bar, ticks=[low, high])
     ticks.outline.set_visible(False)
     ticks.ax.tick_params(length=0, pad=2)
     ends = ticks.ax.set_yticklabels([f"{low:.2g}", f"{high:.2g}"], fontsize=_SMALL)
@@ -474,4 +474,4 @@ def _overlay(image, strength):
     gray = image / 255 if image.dtype == np.uint8 else (image + 1) / 2
     gray, strength = gray.clip(0, 1).reshape(*strength.shape, 1), strength.clip(0, 1)
     opacity = np.minimum(1, 2 * strength)[..., None]
-    return (1 - opacity) * gray + opacity * _HEAT(strength)[..., :3]
+    return (1 - opacity) * gray + opacity * HEAT(strength)[..., :3]

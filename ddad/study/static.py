@@ -132,7 +132,7 @@ def run_page(
     data = {"names": decisions.names, "labels": decisions.labels, "kinds": kinds, "scores": scores, "first": first,
             "outcomes": OUTCOMES, "orders": ORDERS[:3]}
     shown = collect(run, decisions, data_root, LIMIT - len(json_text(data)) - 200_000)
-    about, heat = card(run.benchmark), plots._HEAT(np.linspace(0, 1, 17))[:, :3]
+    about, heat = card(run.benchmark), plots.HEAT(np.linspace(0, 1, 17))[:, :3]
     return render(
         "study/static.html", f"{about.title}: {run.name}", data | {"images": shown.images, "maps": shown.maps},
         about=f"Every threshold and filter works in this file alone. Pictures: {about.source}." if shown.images else "",
