@@ -305,6 +305,15 @@ def shown(rows, most=70, side=48):
     return [(i, gray, Image.fromarray(np.stack([gray, gray // 2, gray // 3], -1))) for i, gray in zip(ranked, grays)]
 
 
+def test_a_large_batch_has_its_highest_scores_in_the_table(tmp_path):
+    scores = np.random.default_rng(0).normal(size=5010)
+    rows = [{"file": f"{i}.png", "slice": None, "score": s, "p_value": None, "abnormal": None} for i, s in enumerate(scores.tolist())]
+    best = int(scores.argmax())
+    path = write_page(tmp_path / "page.html", Batch(rows, np.zeros(0), None, 0.05, "inter", [], {}, [], None), shown([{"score": s} for s in scores], 3))
+    text = path.read_text()
+    assert "The table has the 5000 highest of 5010 scores" in text and f'"{best}.png"' in text and f'"{int(scores.argmin())}.png"' not in text and "5010 images" in text
+
+
 EVALUATION = {"auc": (0.931, 0.882, 0.973), "ap": (0.8, float("nan"), float("nan")), "sensitivity": (0.7, 0.6, 0.8), "specificity": None,
               "kinds": [{"kind": "tumour", "images": 27, "flagged": 20, "auc": (0.9, 0.8, 0.95)}, {"kind": "normal", "images": 213, "flagged": 9, "auc": None}]}
 

@@ -1,7 +1,7 @@
 // A batch of scored images in the browser: the histogram, the highest scores, a table to sort and filter.
 const SIZE = 50, TILES = 60;
 const all = [...DATA.rows.keys()];
-const values = DATA.rows.map(row => row.score);
+const values = DATA.scores;
 
 // Numbers by size, texts by the alphabet, what is missing always last.
 function compare(a, b, down) {

@@ -16,7 +16,7 @@ from ..core.page import LIMIT, json_text, pictures, render, write_html
 from ..method.scores import score_name
 
 # %% auto #0
-__all__ = ['Batch', 'finding', 'meaning', 'write_page']
+__all__ = ['MOST', 'Batch', 'finding', 'meaning', 'write_page']
 
 # %% ../../nbs/detect/11_page.ipynb #b3400833
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def _thumbnails(shown: Sequence[tuple[int, np.ndarray, Image.Image]], room: int)
         shown = shown[:len(shown) // 2]
     return []
 
+MOST = 5000  # rows of the table
+
 def write_page(
     path: str | Path,
     batch: Batch,
@@ -90,15 +92,18 @@ def write_page(
     "Writes the report of a batch, whole or not at all."
     known = dict.fromkeys(name for row in batch.rows for name, value in row.items() if value not in (None, ""))
     columns = [name for name in known if name not in ("overlay", "content")]
-    rows = [{name: row.get(name) for name in columns} for row in batch.rows]
-    name = score_name(batch.score)
-    data = {"rows": rows, "columns": columns, "held_out": batch.held_out, "threshold": batch.threshold, "score": name}
-    thumbnails = _thumbnails(shown, LIMIT - len(json_text(data)) - 250_000)
+    scores, name = [row["score"] for row in batch.rows], score_name(batch.score)
+    kept = sorted(np.argsort(scores, kind="stable")[::-1][:MOST].tolist())
+    rows = [{name: batch.rows[i].get(name) for name in columns} for i in kept]
+    data = {"rows": rows, "scores": scores, "columns": columns, "held_out": batch.held_out,
+            "threshold": batch.threshold, "score": name}
+    thumbnails = _thumbnails([(kept.index(i), *both) for i, *both in shown], LIMIT - len(json_text(data)) - 250_000)
     fewer = f"Of {len(shown)} pictures {len(thumbnails)} fit into the file." if len(thumbnails) < len(shown) else ""
+    if len(rows) < len(scores): fewer += f" The table has the {len(rows)} highest of {len(scores)} scores."
     text = render(
-        "detect/page.html", f"DDAD: scores of {len(rows)} {batch.things}", data | {"shown": thumbnails},
+        "detect/page.html", f"DDAD: scores of {len(scores)} {batch.things}", data | {"shown": thumbnails},
         finding=finding(batch), meaning=meaning(batch), warnings=batch.warnings, failed=batch.failed, model=batch.model,
         threshold="" if batch.threshold is None else f"{batch.threshold:.4g}", held_out=len(batch.held_out), score=name,
-        things=batch.things, n=len(rows), shown=bool(thumbnails), left_out=fewer,
+        things=batch.things, n=len(scores), shown=bool(thumbnails), left_out=fewer,
         rates=_rates(batch.evaluation or {}), kinds=_kinds(batch.evaluation or {}))
     return write_html(path, text)
