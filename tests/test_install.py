@@ -97,6 +97,7 @@ def test_a_run_from_a_wheel_outside_the_clone(root, tmp_path):
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True, capture_output=True)
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), *map(str, tmp_path.glob("*.whl"))], check=True, capture_output=True)
     shutil.rmtree(source)
+    for name in ("core/web/page.html", "core/web/alpine.min.js", "core/web/alpine.LICENSE.txt", "study/static.js", "detect/page.html"): assert (site / "ddad" / name).is_file()
     options = "--benchmark Discs --k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16 --n-unlabeled 24 --refined r_dual"
     code = f"import ddad\nassert ddad.__file__.startswith({str(site)!r})\nfrom ddad.study.command import main\nmain({options.split()!r} + ['--data', {str(root)!r}])"
     done = python(code, cwd=tmp_path, PYTHONPATH=str(site))

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from markupsafe import Markup
 
+from ..core.page import render
 from ..core.storage import markdown, read_csv, written
 from ..method import plots
 from ..method.scores import SCORE_NAMES
@@ -393,16 +395,15 @@ def markdown_report(found: Sequence[Comparison]) -> str:
     return "\n\n".join(parts) + "\n"
 
 # %% ../../nbs/study/07_report.ipynb #7e900a22
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:1.5em auto;padding:0 1em;color:#1f2937}
-h1,h2{line-height:1.2;overflow-wrap:anywhere}
-.differs{color:#b3401a;font-weight:600}.reproduced{color:#1d6b3c;font-weight:600}
-table{border-collapse:collapse;font-size:14px;margin:1em 0}
-td,th{border-bottom:1px solid #e5e7eb;padding:.25em .6em;text-align:left}
-.pair{display:flex;flex-wrap:wrap;gap:1em}figure{flex:1 1 300px;max-width:460px;margin:0}
-img{width:100%}figcaption{font-weight:600}
-@media(max-width:700px){thead{display:none}tr{display:block;border-bottom:2px solid #9ca3af;padding:.4em 0}
+_STYLE = """.differs{color:var(--wrong);font-weight:600}.reproduced{color:var(--right);font-weight:600}
+:root{--right:#1d6b3c;--wrong:#b3401a}
+@media(prefers-color-scheme:dark){:root{--right:#6fce97;--wrong:#f0835a}}
+table{font-size:14px;margin:1em 0;width:auto}td,th{padding:.25em .6em;overflow-wrap:normal}
+.pair{display:flex;flex-wrap:wrap;gap:1em}figure{flex:1 1 300px;max-width:460px}
+section{margin-top:1.5em}img{width:100%}figcaption{font-weight:600}
+@media(max-width:700px){thead{display:none}tr{display:block;border-bottom:2px solid var(--soft);padding:.4em 0}
 td{display:block;border:0;padding:.1em 0}td:empty{display:none}
-td::before{content:attr(data-name) ": ";color:#6b7280}}"""
+td::before{content:attr(data-name) ": ";color:var(--soft)}}"""
 
 def _html_table(rows: Sequence[dict]) -> str:
     def cell(name, value):
@@ -451,11 +452,9 @@ def html_report(found: Sequence[Comparison]) -> str:
     "The report as one page: tables, the strips of seeds, histograms and ROC curves side by side."
     said = headline(found)
     more = "".join(f"<p>{html.escape(note)}</p>" for note in notes(found))
-    return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>Reproduction report</title><style>{_STYLE}</style></head><body><h1>Reproduction report</h1>"
-            f"<p{_colour(said.split(':')[0])}>{html.escape(said)}</p>{more}"
-            f"{''.join(map(_section, found))}</body></html>\n")
+    body = (f"<style>{_STYLE}</style><h1>Reproduction report</h1>"
+            f"<p{_colour(said.split(':')[0])}>{html.escape(said)}</p>{more}{''.join(map(_section, found))}")
+    return render("core/web/page.html", "Reproduction report", body=Markup(body))
 
 # %% ../../nbs/study/07_report.ipynb #7e900a24
 def report(
