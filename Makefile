@@ -3,7 +3,7 @@ PYTHON ?= python3
 BENCHMARK ?= Phantom
 EXPERIMENTS ?= main
 DATA ?=
-RUN ?= figures/runs/Phantom_AE_seed0
+RUN ?=
 ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
 READERS = start|own_data
@@ -41,11 +41,11 @@ results: $(INSTALLED)  ## for maintainers: compute BENCHMARK and EXPERIMENTS ane
 figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figures/ from the committed scores; trains nothing
 	@$(REPRODUCE) --benchmark '' --into figures $(ARGS)
 
-explore: $(INSTALLED)  ## open the explorer, a web page, on the phantom's run or on the folder RUN=... (DATA=... for the images)
+explore: $(INSTALLED)  ## open the explorer, a web page, on your newest run or a committed one, or on the folder RUN=... (DATA=... for the images)
 	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
 
-explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pages/, to send or keep (several: RUN='A B'; DATA=... for the images)
-	@$(BIN)/ddad-page $(RUN) --out pages $(if $(DATA),--data '$(DATA)') $(ARGS)
+explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pages/, to send or keep (none: the phantom's; several: RUN='A B'; DATA=... for the images)
+	@$(BIN)/ddad-page $(or $(RUN),figures/runs/Phantom_AE_seed0) --out pages $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'

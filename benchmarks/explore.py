@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/explore.py                # writes benchmarks/explore.md
     .venv/bin/python benchmarks/explore.py --screenshot   # draws figures/explore.png, with weights in runs/
 
-The run is synthetic: 2,000 test images of noise, 64 x 64, three networks a module trained for one epoch. A time ends
-when the last change that an action makes to the page has been painted.
+The runs are synthetic: 2,000 test images of noise, 64 x 64, three networks a module trained for one epoch; the second
+run has the same networks and other scores. A time ends when the last change that an action makes to the page has been
+painted; the interval of a difference of AUC is drawn in a thread beside and timed on its own.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from ddad.core.record import commit, environment
+from ddad.core.storage import read_csv, write_csv
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO / "tests"))
@@ -62,6 +64,13 @@ def make_benchmark(root):
     (folder / "data.json").write_text(json.dumps(tree))
 
 
+def vary(path):
+    "Scores that differ a little."
+    rng, columns = np.random.default_rng(1), read_csv(path)
+    scores = {k: (np.array(v) * rng.normal(1, 0.05, len(v))).tolist() for k, v in columns.items() if k not in ("image", "label")}
+    write_csv(path, {k: columns[k] for k in ("image", "label")} | scores)
+
+
 def timed(page, action, quiet=500, watched="body"):
     "Milliseconds from the event that `action` makes to the paint after the last change of what is `watched`."
     page.evaluate("watched => { window.watched = watched }", watched)
@@ -83,22 +92,43 @@ def measure(page, address, presses):
     def button(name): return page.get_by_role("button", name=name, exact=True)
     def tile(i): return page.locator(".ddad-tile").nth(i)
     button("A_rec").click()
-    for order in ("highest score first", "most wrong first"):
+    def moves(order):
         test_explore.show(page, order)
         button("Youden").click()
         page.wait_for_timeout(500)
         test_explore.handle(page).focus()
-        moves = [timed(page, lambda: page.keyboard.press("ArrowLeft")) for _ in range(presses)]
-        found[f"a threshold move by key, {order}"] = moves
+        return [timed(page, lambda: page.keyboard.press("ArrowLeft")) for _ in range(presses)]
+    for order in ("highest score first", "most wrong first"): found[f"a threshold move by key, {order}"] = moves(order)
+    found |= measure_second(page, moves)
     found["another score"] = [timed(page, button(name).click) for name in OTHERS]
     found["a page of the gallery"] = [timed(page, page.get_by_role("button", name="next").click) for _ in range(5)]
     pictures = ".panels, .widget-html:has(.panels)"
     found["an image, its maps not yet computed"] = [timed(page, tile(3).click, 3000, pictures)]
-    test_explore.opened(page)
-    page.wait_for_selector("text=percentile among the 64 known-normal images", timeout=60_000)
     page.wait_for_timeout(3000)
     found["an image of the same page"] = [timed(page, tile(i).click) for i in (5, 7, 9, 11, 13)]
     return found | measure_opening(page)
+
+
+def measure_second(page, moves):
+    "The same beside a second run, and with a filter."
+    def choose(label, value): return lambda: page.get_by_label(label).select_option(value)
+    found, told = {}, ".ddad-choices"
+    parts = "body *:not(.ddad-choices *)"
+    found["a second run: scores, curves, gallery"] = [timed(page, choose("Compare with", "second"), 3000, parts)]
+    choose("Compare with", "nothing")()
+    page.wait_for_timeout(1000)
+    found["a second run: the interval of the difference"] = [timed(page, choose("Compare with", "second"), 5000, told)]
+    for order in ("most wrong first", "disagree most"):
+        found[f"a threshold move by key beside a second run, {order}"] = moves(order)
+    values = ("abnormal", "normal", "any") * 2
+    found["another filter"] = [timed(page, choose("Class", value), 2000, parts) for value in values]
+    choose("Outcome", "hit")()
+    page.wait_for_timeout(2000)
+    found["a threshold move by key that the filter follows"] = moves("most wrong first")
+    page.get_by_role("button", name="All images").click()
+    choose("Compare with", "nothing")()
+    page.wait_for_timeout(2000)
+    return found
 
 
 def measure_opening(page):
@@ -130,6 +160,7 @@ def benchmark(presses):
         make_benchmark(root)
         settings = dict(benchmark="Synthetic", k=3, epochs=1, refine_epochs=1, n_unlabeled=100, image_size=64)
         shutil.copytree(test_explore.make_run(root / "runs/first", root, settings), root / "runs/second")
+        vary(root / "runs/second/scores.csv")
         with test_explore.served(DDAD_RUN=str(root / "runs/first"), DDAD_DATA=str(root)) as address:
             page = test_explore.chromium(p)
             page.add_init_script("addEventListener('change', () => { window.changed = performance.now() }, true)")
@@ -143,10 +174,15 @@ def screenshot(path, width=1280, height=1740):
         page = test_explore.chromium(p, width, height)
         page.goto(address)
         test_explore.opened(page)
+        page.get_by_role("button", name="A_inter", exact=True).click()
+        page.wait_for_timeout(500)
         page.get_by_role("button", name="Youden").click()
         test_explore.show(page, "most wrong first")
+        page.get_by_label("Compare with").select_option("AE_seed0_k2")
+        page.get_by_label("Show").select_option("most wrong first")
         page.locator(".ddad-tile").nth(1).click()
-        page.wait_for_selector("text=known-normal images", timeout=120_000)
+        page.wait_for_selector(".pair .overlay", timeout=120_000)
+        page.wait_for_selector("text=AUC 0.", timeout=120_000)
         page.mouse.move(0, 0)
         page.wait_for_timeout(1000)
         page.screenshot(path=path)

@@ -14,12 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from ..core.extras import needed
-from ..method import metrics, plots
+from ..method import plots
 from .markup import LEGEND, confusion_table, rate_table, score_name
+from .others import one_class
 from .review import Decisions, View, round_step
 
 # %% auto #0
-__all__ = ['COLORS', 'DARK', 'Part', 'heading', 'remark', 'row', 'Histogram', 'RocCurve', 'DecisionTable', 'Scatter']
+__all__ = ['COLORS', 'DARK', 'Part', 'heading', 'remark', 'at_once', 'field', 'row', 'Histogram', 'RocCurve', 'DecisionTable',
+           'Scatter']
 
 # %% ../../nbs/study/12_charts.ipynb #b15f83c6
 bqplot, widgets = needed("bqplot", "explore"), needed("ipywidgets", "explore")
@@ -71,6 +73,19 @@ def heading(text: str) -> widgets.HTML: return widgets.HTML(f"<h2>{text}</h2>")
 
 def remark(text: str) -> widgets.HTML: return widgets.HTML(f'<p class="note">{text}</p>')
 
+@contextmanager
+def at_once(slider: widgets.Widget):
+    "Inside, its range and value change in one message: else a browser cuts the value to an old range, and says so."
+    with slider.hold_sync(), slider.hold_trait_notifications():
+        slider.continuous_update = False  # the browser says nothing, in whatever order it takes them
+        yield
+    slider.continuous_update = True
+
+def field(widget: widgets.Widget) -> widgets.Widget:
+    "A field that is as wide as what it shows."
+    widget.add_class("ddad-field")
+    return widget
+
 def row(
     *children: widgets.Widget,
     kind: str = "bar",  # bar, cards, wide or tiles: classes of the style sheet
@@ -94,10 +109,13 @@ def _line(x, y, color: str, **more) -> bqplot.Lines:
     "A line that waits for its points."
     return bqplot.Lines(x=[0.0, 0.0], y=[0.0, 0.0], scales={"x": x, "y": y}, colors=[color], **more)
 
-def _ticks(axis: bqplot.Axis, low: float, high: float) -> None:
+def _ticks(axis: bqplot.Axis, low: float, high: float, integer: bool = False) -> None:
     "A few round ticks; bqplot's own crowd a narrow figure."
-    ticks = MaxNLocator(5).tick_values(low, high)
-    axis.tick_values = ticks[(ticks >= low) & (ticks <= high)]
+    ticks = MaxNLocator(5, integer=integer).tick_values(low, high)
+    step = ticks[1] - ticks[0]
+    digits = next((n for n in range(9) if np.abs(ticks - ticks.round(n)).max() < 1e-3 * step), 9)
+    with axis.hold_sync():
+        axis.tick_values, axis.tick_format = ticks[(ticks >= low) & (ticks <= high)], f".{digits}f"
 
 # %% ../../nbs/study/12_charts.ipynb #84f1d69a
 class Histogram(Part):
@@ -118,7 +136,7 @@ class Histogram(Part):
         alarms, youden = widgets.Button(description="5 % false alarms"), widgets.Button(description="Youden")
         alarms.on_click(lambda _: self._move(Decisions.at_false_alarms))
         youden.on_click(lambda _: self._move(Decisions.youden))
-        note = remark("Both are chosen on the test set: for looking, not for reporting.")
+        note = remark("Both are chosen on all test images: for looking, not for reporting.")
         super().__init__(heading("Scores" + LEGEND), self.figure, self.threshold, row(alarms, youden, note))
         self.listen(self.threshold, on_threshold)
 
@@ -130,24 +148,24 @@ class Histogram(Part):
         d: Decisions,
         score: str,  # one of theirs
     ) -> None:
-        "Another score: both histograms, and the slider's range; the threshold goes to 5 % false alarms."
+        "Another score: the slider's range; the threshold goes to 5 % false alarms of all normal test images."
         self.decisions, self.score = d, score
-        values = d.scores[score]
-        edges = np.linspace(values.min(), values.max() or 1.0, 41)
-        for y, mark in enumerate(self.classes):
-            counts = np.histogram(values[d.labels == y], edges)[0]
-            with mark.hold_sync():
-                mark.x, mark.y = np.repeat(edges, 2), np.concatenate([[0], np.repeat(counts, 2), [0]])
-        _ticks(self.figure.axes[0], edges[0], edges[-1])
-        _ticks(self.figure.axes[1], 0, max(max(mark.y) for mark in self.classes))
-        self._set_range(d, score)
-
-    def _set_range(self, d: Decisions, score: str) -> None:
         grid, slider = d.grid(score), self.threshold
-        with self.quietly(), slider.hold_trait_notifications():
+        with self.quietly(), at_once(slider):
             slider.min, slider.max, slider.step = float(grid[0]), float(grid[-1]), round_step(d.scores[score], 1000)
             slider.readout_format = f".{max(0, -math.floor(math.log10(slider.step)))}f"
             slider.value = d.at_false_alarms(score)
+
+    def show_chosen(self, view: View) -> None:
+        "Both histograms, of the images that the filter leaves; their bins are those of all images."
+        part, values = view.part, view.values
+        edges = np.linspace(values.min(), values.max() if np.ptp(values) else values.min() + 1, 41)
+        for y, mark in enumerate(self.classes):
+            counts = np.histogram(part.scores[view.score][part.labels == y], edges)[0]
+            with mark.hold_sync():
+                mark.x, mark.y = np.repeat(edges, 2), np.concatenate([[0], np.repeat(counts, 2), [0]])
+        _ticks(self.figure.axes[0], edges[0], edges[-1])
+        _ticks(self.figure.axes[1], 0, max(1, *(max(mark.y) for mark in self.classes)), integer=True)
 
     def show(self, view: View) -> None:
         "The line at the threshold."
@@ -168,20 +186,19 @@ class RocCurve(Part):
         self.heading = heading("ROC curve")
         super().__init__(self.heading, figure)
 
-    def show_score(
-        self,
-        d: Decisions,
-        score: str,  # one of theirs
-    ) -> None:
-        "Another score: its curve and AUC."
-        values = d.scores[score]
-        fpr, tpr, _ = roc_curve(d.labels, values)
-        with self.curve.hold_sync(): self.curve.x, self.curve.y = fpr, tpr
-        self.heading.value = f"<h2>ROC curve of {score_name(score)}, AUC {metrics.auc(values, d.labels):.3f}</h2>"
+    def show_chosen(self, view: View) -> None:
+        "The curve and AUC of the images that the filter leaves; for one class, that there is none."
+        part, name = view.part, score_name(view.score)
+        both = len(part.classes) == 2
+        x, y = roc_curve(part.labels, part.scores[view.score])[:2] if both else ([0.0, 0.0], [0.0, 0.0])
+        with self.curve.hold_sync(): self.curve.x, self.curve.y = x, y
+        self.curve.visible = self.point.visible = both
+        told = f"of {name}, AUC {part.auc(view.score):.3f}" if both else f"and AUC: none, for {one_class(part)}"
+        self.heading.value = f"<h2>ROC curve {told.rstrip('.')}</h2>"
 
     def show(self, view: View) -> None:
         "The point at the threshold."
-        normal, abnormal = np.bincount(view.decisions.labels, minlength=2).tolist()
+        normal, abnormal = np.bincount(view.part.labels, minlength=2).tolist()
         with self.point.hold_sync():
             self.point.x = [view.counts["false alarm"] / max(1, normal)]
             self.point.y = [view.counts["hit"] / max(1, abnormal)]
@@ -206,15 +223,15 @@ class Scatter(Part):
         self,
         on_brush: Callable[[np.ndarray], None] = lambda indices: None,  # told the images in the box
     ):
-        self.decisions, self.on_brush = None, on_brush
+        self.decisions, self.chosen, self.on_brush = None, None, on_brush
         x, y = bqplot.LinearScale(), bqplot.LinearScale()
         self.dots = [bqplot.Scatter(x=[0.0], y=[0.0], scales={"x": x, "y": y}, colors=[color], marker=marker,
                                     default_size=24, opacities=[0.7])
                      for color, marker in zip(COLORS, ("circle", "triangle-up"))]
         self.box = bqplot.interacts.BrushSelector(x_scale=x, y_scale=y, color="#52606d")
         self.figure = _figure(self.dots, x, y, height=300, interaction=self.box)
-        auto, wide = widgets.Layout(width="auto"), widgets.Layout(width="98%")
-        self.across, self.up = (widgets.Dropdown(description=name, layout=auto) for name in ("Across", "Up"))
+        wide = widgets.Layout(width="98%")
+        self.across, self.up = (field(widgets.Dropdown(description=name)) for name in ("Across", "Up"))
         self.ranges = [widgets.FloatRangeSlider(readout_format=".3f", layout=wide) for _ in "xy"]
         note = remark("Drag over the points, or set the two ranges: the gallery shows those images.")
         super().__init__(heading("Two scores" + LEGEND), row(self.across, self.up), self.figure, *self.ranges, note)
@@ -224,12 +241,12 @@ class Scatter(Part):
 
     def show_run(
         self,
-        d: Decisions,
+        d: Decisions,  # those of another result among its scores, if there is one
         across: str,  # the score to start with
         up: str,  # the other one
     ) -> None:
-        "Another run: two of its scores."
-        self.decisions = d
+        "Another run, or another result beside it: two scores."
+        self.decisions, self.chosen = d, np.ones(len(d.names), bool)
         with self.quietly():
             self.across.options = self.up.options = [(score_name(s), s) for s in d.scores]
             self.across.value, self.up.value = across, up
@@ -237,11 +254,21 @@ class Scatter(Part):
 
     def show_scores(self) -> None:
         "Both axes anew, and no box."
+        self._show_dots()
+        with self.quietly(): self.box.selected = None
+        scores = self.across.value, self.up.value
+        for axis, slider, s in zip(self.figure.axes, self.ranges, scores): self._show_axis(axis, slider, s)
+
+    def show_chosen(self, view: View) -> None:
+        "The images that the filter leaves."
+        self.chosen = view.chosen
+        self._show_dots()
+
+    def _show_dots(self) -> None:
         d, scores = self.decisions, (self.across.value, self.up.value)
         for y, mark in enumerate(self.dots):
-            with mark.hold_sync(): mark.x, mark.y = (d.scores[s][d.labels == y] for s in scores)
-        with self.quietly(): self.box.selected = None
-        for axis, slider, s in zip(self.figure.axes, self.ranges, scores): self._show_axis(axis, slider, s)
+            shown = (d.labels == y) & self.chosen
+            with mark.hold_sync(): mark.x, mark.y = (d.scores[s][shown] for s in scores)
 
     def _show_axis(self, axis: bqplot.Axis, slider: widgets.FloatRangeSlider, score: str) -> None:
         values = self.decisions.scores[score]
@@ -250,7 +277,7 @@ class Scatter(Part):
         axis.label = slider.description = score_name(score)
         _ticks(axis, low, high)
         axis.scale.min, axis.scale.max = low - 0.03 * (high - low), high + 0.03 * (high - low)
-        with self.quietly(), slider.hold_trait_notifications():
+        with self.quietly(), at_once(slider):
             slider.min, slider.max, slider.step, slider.value = low, high, step, (low, high)
 
     def _drawn(self) -> None:

@@ -5,18 +5,21 @@
 # %% ../../nbs/study/13_gallery.ipynb #17b4e8d2
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import html
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from ..core.extras import needed
-from .charts import COLORS, DARK, Part, heading, row
-from .markup import about_image, panels, score_table, sprite, tile_name
+from .charts import COLORS, DARK, Part, field, heading, row
+from .markup import (
+    about_image, group_size, pair, panels, result_list, score_name, score_table, sprite, tile_name)
+from .others import Other, every_score
 from .pictures import Pictures
 from .review import ORDERS, View
 
 # %% auto #0
-__all__ = ['PAGE', 'Gallery', 'Detail']
+__all__ = ['PAGE', 'Gallery', 'Detail', 'remark_text']
 
 # %% ../../nbs/study/13_gallery.ipynb #9ac61f05
 widgets = needed("ipywidgets", "explore")
@@ -32,14 +35,13 @@ class Gallery(Part):
         self,
         on_select: Callable[[int], None] = lambda i: None,  # told the image that the reader clicked
     ):
-        self.how = widgets.Dropdown(options=ORDERS, description="Show", value="most wrong first")
-        self.kind = widgets.Dropdown(options=[("all kinds", "")], description="Kind")
+        self.how = field(widgets.Dropdown(options=ORDERS, description="Show", value="most wrong first"))
         self.back, self.forward = widgets.Button(description="‹ previous"), widgets.Button(description="next ›")
         self.where, self.sheet, self.captions = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.tiles = [self._tile(n, on_select) for n in range(PAGE)]
-        bar = row(self.how, self.kind, self.back, self.where, self.forward)
+        bar = row(self.how, self.back, self.where, self.forward)
         super().__init__(heading("Images"), bar, self.sheet, self.captions, row(*self.tiles, kind="tiles"))
-        for choice in (self.how, self.kind): self.listen(choice, lambda: self.turn(None))
+        self.listen(self.how, lambda: self.turn(None))
         self.back.on_click(lambda _: self.turn(-1))
         self.forward.on_click(lambda _: self.turn(1))
         self.show_run()
@@ -56,18 +58,11 @@ class Gallery(Part):
         self.images: torch.Tensor | None = None  # (N, 1, H, W) uint8
         self.shown: list[int] | None = None  # the images of this page
         self.page, self.selected, self.brushed = 0, None, ()
-        with self.quietly(): self.how.value = "most wrong first"
-        self.show_kinds(())
+        self._show_orders(ORDERS[:-1], "most wrong first")
 
-    def show_kinds(
-        self,
-        kinds: Sequence[str],  # those that the reader can choose; none: there is nothing to choose
-    ) -> None:
-        "What kinds of images there are."
-        with self.quietly():
-            self.kind.options = [("all kinds", ""), *((kind, kind) for kind in kinds)]
-            self.kind.value = ""
-        self.kind.layout.display = None if len(kinds) else "none"
+    def _show_orders(self, orders: Sequence[str], chosen: str) -> None:
+        if self.how.options == orders and self.how.value == chosen: return
+        with self.quietly(): self.how.options, self.how.value = orders, chosen if chosen in orders else orders[2]
 
     def show_images(self, images: torch.Tensor | None) -> None:
         "The pictures, once they are there."
@@ -93,7 +88,8 @@ class Gallery(Part):
     def show(self, view: View) -> None:
         "The images of the page, with their outcomes; pictures are sent only if other images have come into view."
         self.view = view
-        order = view.decisions.order(self.how.value, view.score, view.threshold, self.brushed, self.kind.value)
+        self._show_orders(ORDERS if view.against else ORDERS[:-1], self.how.value)
+        order = view.order(self.how.value, self.brushed)
         self.page = max(0, min(self.page, (len(order) - 1) // PAGE))
         first = self.page * PAGE
         shown = order[first:first + PAGE].tolist()
@@ -111,12 +107,14 @@ class Gallery(Part):
 
     def _captions(self, shown: Sequence[int]) -> list[str]:
         "Style rules: each tile's frame and what stands below it; a tile without an image is hidden."
-        view, rules = self.view, []
+        view, rules, copies = self.view, [], self.view.decisions.copies
+        if copies is not None and copies.any(): rules.append(".ddad-tile{margin-bottom:36px}")
         for n, i in enumerate(shown):
             frame = f"0 0 0 3px {COLORS[view.decisions.labels[i]]}"
             if i == self.selected: frame += f", 0 0 0 6px {DARK}"
             rules.append(f".t{n}{{box-shadow:{frame}!important}}")
-            rules.append(f'.t{n}::after{{content:"{_MARKS[view.outcomes[i]]} {view.values[i]:.3g}"}}')
+            copy = "" if copies is None or not copies[i] else r"\A copy in training"
+            rules.append(f'.t{n}::after{{content:"{_MARKS[view.outcomes[i]]} {view.values[i]:.3g}{copy}"}}')
         return rules + [f".t{n}{{display:none}}" for n in range(len(shown), PAGE)]
 
     def _show_sheet(self) -> None:
@@ -131,18 +129,30 @@ class Gallery(Part):
 
 # %% ../../nbs/study/13_gallery.ipynb #2eb8f61c
 class Detail(Part):
-    "One image: its reconstructions and maps, and where its scores lie among those of normal images."
-    def __init__(self):
+    "One image: its reconstructions and maps, those of another run, and where its scores lie among normal images."
+    def __init__(
+        self,
+        on_group: Callable[[str], None] = lambda group: None,  # told the group that the reader wants to see
+        on_every: Callable[[], None] = lambda: None,  # called when every result's scores are asked for
+    ):
         self.view, self.pictures, self.selected = None, None, None
-        self.about, self.panels, self.table, self.layer = (widgets.HTML() for _ in range(4))
-        self.opacity = widgets.FloatSlider(0.7, min=0, max=1, step=0.05, description="Opacity", readout_format=".0%")
-        super().__init__(self.about, self.panels, self.layer, self.opacity, self.table)
+        self.other: Other | None = None  # the result beside the run
+        self.second: Pictures | None = None  # its pictures, where it is a run
+        self.about, self.panels, self.pair, self.table, self.every, self.layer = (widgets.HTML() for _ in range(6))
+        self.group = widgets.Button(description="Show its group")
+        self.all = widgets.ToggleButton(description="Scores of every run")
+        self.opacity = widgets.FloatSlider(1, min=0, max=1, step=0.05, description="Opacity", readout_format=".0%")
+        self.tools = row(self.group, self.all)
+        super().__init__(self.about, self.panels, self.layer, self.opacity, self.pair, self.table, self.tools,
+                         self.every)
         self.listen(self.opacity, self._show_opacity)
+        self.listen(self.all, on_every)
+        self.group.on_click(lambda _: on_group(self.view.decisions.groups[self.selected]))
         self._show_opacity()
 
     def show_run(self, pictures: Pictures, view: View) -> None:
         "Another run: no image is chosen."
-        self.pictures, self.view, self.selected = pictures, view, None
+        self.pictures, self.view, self.selected, self.other, self.second = pictures, view, None, None, None
         self.show_image()
 
     def select(self, i: int) -> None:
@@ -154,12 +164,20 @@ class Detail(Part):
         "What the threshold makes of the image."
         self.view, i = view, self.selected
         if i is None:
-            choose = "Choose an image on the left to see its reconstructions and maps."
+            choose = "Choose an image of the gallery to see its reconstructions and maps."
             self.about.value = f'<h2>One image</h2><p class="note">{choose}</p>'
         else: self.about.value = about_image(view, i, self._masks is not None and bool(view.decisions.labels[i]))
 
     @property
+    def _added(self) -> list[str]:
+        "The scores of the result beside, as they are called among the run's."
+        return [] if self.other is None else [self.other.key(s) for s in self.other.scores]
+
+    @property
     def _masks(self): return None if self.pictures.data is None else self.pictures.data.masks
+
+    @property
+    def _mask(self): return None if self._masks is None else self._masks[self.selected, 0]
 
     def show_image(self) -> None:
         "All about the image, as far as its pictures are there."
@@ -167,26 +185,51 @@ class Detail(Part):
         self.show(self.view)
         self.show_table()
         self.opacity.layout.display = "" if i is not None and p.ready else "none"
-        if i is None or p.data is None:
-            self.panels.value = ""
-            return
-        seen = p.look([i])[0] if p.ready else {}
-        mask = None if self._masks is None else self._masks[i, 0]
-        self.panels.value = panels(p.data.test[i, 0].numpy(), seen, p.scale, mask)
+        if i is None or p.data is None: self.panels.value = ""
+        else:
+            seen = p.look([i])[0] if p.ready else {}
+            self.panels.value = panels(p.data.test[i, 0].numpy(), seen, p.scale, self._mask)
+        self.show_pair()
 
-    def show_table(
+    def show_pair(self) -> None:
+        "The maps of both results side by side, or why they are not there."
+        if self.other is None or self.selected is None: self.pair.value = ""
+        else: self.pair.value = f"<h3>Both maps</h3>{self._pair()}"
+
+    def _pair(self) -> str:
+        a, b, name, i = self.pictures, self.second, self.other.name, self.selected
+        if b is None: return remark_text(f"{name} is not a run of DDAD: there is no map of it here.")
+        if not a.ready or not b.ready:
+            lacks = b.missing or a.missing and ["They need the images and the weights of both runs."]
+            return remark_text(" ".join(lacks) or "Reading images and weights ...")
+        first, other = (_MAP.get(s, s) for s in (self.view.score, self.view.against.removesuffix(f" of {name}")))
+        if other not in b.look([i])[0]: return remark_text(f"{name} has no map of {score_name(other)} here.")
+        same = first == other
+        ends = [a.scale(first, b)] * 2 if same else [a.scale(first), b.scale(other)]
+        titles = score_name(first), score_name(self.view.against)
+        maps = dict(zip(titles, (a.look([i])[0][first], b.look([i])[0][other])))
+        told = "One scale for both." if same else "Two scores: each map has the scale of its own."
+        return pair(a.data.test[i, 0].numpy(), maps, ends, self._mask) + remark_text(told)
+
+    def show_table(self) -> None:
+        "The image's scores among those of the other normal test images."
+        i, d = self.selected, self.view.decisions
+        scores = [s for s in d.scores if s == self.view.against or s not in self._added]
+        self.table.value = "" if i is None else score_table(d, i, scores)
+        self.tools.layout.display = "none" if i is None else None
+        self.group.layout.display = "none" if i is None or group_size(d, i) == 1 else None
+        self.every.value = ""
+
+    def show_every(
         self,
-        note: str = "",  # on why there are no known-normal images
+        results: Iterable[Other],  # all that have scores of these images
     ) -> None:
-        "The image's scores among those of the known-normal images; before these are there, of the normal test images."
-        d, i, known = self.view.decisions, self.selected, self.pictures.known
-        if i is None:
-            self.table.value = ""
-            return
-        if not self.pictures.ready: note = note or " (the known-normal ones need images and weights)"
-        normal = {s: v[d.labels == 0] for s, v in d.scores.items()}
-        among = f"the {(d.labels == 0).sum()} normal test images{note}"
-        if known: normal, among = known, f"the {len(known['rec'])} known-normal images"
-        self.table.value = score_table({s: v[i] for s, v in d.scores.items()}, normal, among)
+        "What every result says of the image."
+        heading = "<h3>Percentile among the other normal test images, and score</h3>"
+        self.every.value = heading + result_list(every_score(results, self.view.decisions, self.selected))
 
     def _show_opacity(self) -> None: self.layer.value = self.rules([f".overlay{{opacity:{self.opacity.value:.2f}}}"])
+
+_MAP = {"inter_top": "inter"}  # the map that a score without one of its own is taken from
+
+def remark_text(text: str) -> str: return f'<p class="note">{html.escape(text)}</p>'

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import contourpy
 import matplotlib
@@ -23,8 +23,9 @@ from ..method.recipe import MODULES
 from .review import CLASSES, OUTCOMES, Decisions, View, rates
 
 # %% auto #0
-__all__ = ['LEGEND', 'gray', 'sprite', 'colour', 'outline', 'score_name', 'tile_name', 'about_image', 'confusion_table',
-           'rate_table', 'score_table', 'panel', 'panels', 'style']
+__all__ = ['COPY', 'LEGEND', 'gray', 'sprite', 'colour', 'outline', 'score_name', 'tile_name', 'about_image', 'group_size',
+           'confusion_table', 'rate_table', 'score_table', 'normal_images', 'result_list', 'panel', 'panels', 'pair',
+           'style']
 
 # %% ../../nbs/study/11_markup.ipynb #dee59a06
 def gray(
@@ -46,10 +47,14 @@ def colour(
     map: np.ndarray,  # (H, W)
     scale: tuple[float, float],  # where the colours start and end
 ) -> str:
-    "A map in the colours of `inferno`, as the address of a PNG."
+    "A map in the colours of every figure, as the address of a PNG."
     low, high = scale
     strength = np.clip((map - low) / (high - low or 1.0), 0, 1)
-    return _address(Image.fromarray(matplotlib.colormaps["inferno"](strength, bytes=True)[..., :3].copy()))
+    rgba = _heat(strength)
+    rgba[..., 3] = np.minimum(1, 2 * strength)
+    return _address(Image.fromarray((255 * rgba).round().astype(np.uint8)))
+
+def _heat(strength) -> np.ndarray: return matplotlib.colormaps["inferno"](0.25 + 0.75 * np.asarray(strength))
 
 def _address(image: Image.Image) -> str:
     buffer = io.BytesIO()
@@ -71,11 +76,16 @@ def outline(
 
 # %% ../../nbs/study/11_markup.ipynb #cf2a7f60
 def score_name(
-    score: str,  # as in scores.csv
+    score: str,  # as in scores.csv; of another result, as from `Other.key`
 ) -> str:
     "A score's name in plain text, such as A_rec or R_dual."
-    if score == "inter_top": return "A_inter, upper half"  # pooled over the upper half of A_inter's map
-    return "R" + score[1:] if score.startswith("r_") else f"A_{score}"
+    score, of, other = score.partition(" of ")
+    if score == "score": name = "score"  # of a method that has one alone
+    elif score == "inter_top": name = "A_inter, upper half"  # pooled over the upper half of A_inter's map
+    else: name = "R" + score[1:] if score.startswith("r_") else f"A_{score}"
+    return name + of + other
+
+COPY = "has a copy in training"
 
 def tile_name(
     d: Decisions,
@@ -85,7 +95,8 @@ def tile_name(
 ) -> str:
     "What an image in the gallery is called by a screen reader."
     value = f"{score_name(score)} {d.scores[score][i]:.4g}"
-    return f"{d.names[i]}: {value}, {CLASSES[d.labels[i]]}, {OUTCOMES[outcome]}"
+    copy = f", {COPY}" if d.copies is not None and d.copies[i] else ""
+    return f"{d.names[i]}: {value}, {CLASSES[d.labels[i]]}, {OUTCOMES[outcome]}{copy}"
 
 def about_image(
     view: View,
@@ -101,11 +112,15 @@ def about_image(
             f'{score_name(view.score)} {value:.4g} is {side} the threshold{note}</p>')
 
 def _told(decisions: Decisions, i: int) -> str:
-    "What is known of an image beside its class: its kind, and how many test images share its patient or copies."
+    "What is known of an image beside its class: its kind, its copies, and how many test images are of its group."
     told = "" if decisions.kinds is None else f" ({html.escape(decisions.kinds[i])})"
-    if decisions.groups is None: return told
-    n = int((decisions.groups == decisions.groups[i]).sum())
+    if decisions.copies is not None and decisions.copies[i]: told += f', <b class="copy">{COPY}</b>'
+    n = group_size(decisions, i)
     return told + (f", one of {n} test images of its group" if n > 1 else "")
+
+def group_size(decisions: Decisions, i: int) -> int:
+    "How many test images share an image's patient or are its copies, itself included; 1 where nobody knows."
+    return 1 if decisions.groups is None else int((decisions.groups == decisions.groups[i]).sum())
 
 def _key(label: str) -> str: return f'<i class="key {label}"></i>'
 
@@ -125,26 +140,52 @@ def rate_table(
     counts: dict[str, int],  # by outcome
 ) -> str:  # HTML
     "The rates of a confusion table with their intervals; each row has its rate's name as a class."
-    rows = [_row(name, _rate(*values), name) for name, values in rates(counts).items()]
+    rows = [_row(name, _rate(_NONE[name], *values), name) for name, values in rates(counts).items()]
     return _table("rates", ("rate", "95 % interval"), rows)
 
 def score_table(
-    values: dict[str, float],  # of one image, by score
-    reference: dict[str, np.ndarray],  # of other images, by score, (N,) each
-    among: str,  # what the others are
+    d: Decisions,
+    i: int,  # an image
+    scores: Iterable[str] | None = None,  # None: all
 ) -> str:  # HTML
-    "An image's scores, and for each the percentage of the others at or below it; only scores that the others have."
+    "An image's scores, and for each the percentage of the other normal test images at or below it."
     rows = []
-    for score, value in values.items():
-        if score not in reference: continue
-        percentile = 100 * np.mean(reference[score] <= value)
+    for score in d.scores if scores is None else scores:
+        percentile = d.percentile(score, i)
         meter = f'<b>{percentile:.0f}</b><span class="meter" style="--at:{percentile:.1f}%"></span>'
-        rows.append(_row(score_name(score), f'<td>{value:.4g}</td><td class="percentile">{meter}</td>', score))
-    return _table("scores", ("score", f"percentile among {html.escape(among)}"), rows)
+        cells = f'<td>{d.scores[score][i]:.4g}</td><td class="percentile">{meter}</td>'
+        rows.append(_row(html.escape(score_name(score)), cells, html.escape(score.split(" of ")[0])))
+    return _table("scores", ("score", f"percentile among {normal_images(d, i)}"), rows)
+
+def normal_images(d: Decisions, i: int) -> str:
+    "The normal images that a percentile of an image is taken among, and how far they can be relied on."
+    others = d.labels == 0
+    others[i] = False
+    told = "not checked for copies in training"
+    if d.copies is not None: told = f"{d.copies[others].sum() or 'none'} of them with a copy in training"
+    return f"the {others.sum()} other normal test images (not trained on; {told})"
+
+def result_list(
+    said: dict[str, dict[str, tuple[float, float]]],  # as from `every_score`
+) -> str:  # HTML
+    "What every result says of one image: a block a run, a line a method with one score."
+    runs = [name for name in said if len(said[name]) > 1]
+    columns = list(dict.fromkeys(s for name in runs for s in said[name]))
+    blocks = [f'<li>{html.escape(name)}<dl>{_cells(said[name], columns)}</dl></li>' for name in runs]
+    single = {name: next(iter(scores.values())) for name, scores in said.items() if name not in runs}
+    lines = "".join(_cell(html.escape(name), *v) for name, v in single.items())
+    others = f'<h3>Other methods</h3><dl class="methods">{lines}</dl>' if single else ""
+    return f'<ul class="every">{"".join(blocks)}</ul>{others}'
+
+def _cells(scores: dict[str, tuple[float, float]], columns: Sequence[str]) -> str:
+    return "".join(_cell(html.escape(score_name(c)), *scores[c]) if c in scores else "<div></div>" for c in columns)
+
+def _cell(name: str, value: float, percentile: float) -> str:
+    return f"<div><dt>{name}</dt><dd><b>{percentile:.0f}</b> {value:.3g}</dd></div>"
 
 def _table(kind: str, columns: Iterable[str], rows: Iterable[str]) -> str:
     head = "".join(f'<th scope="col">{c}</th>' for c in columns)
-    return f'<table class="{kind}"><thead><tr><td></td>{head}</tr></thead>{"".join(rows)}</table>'
+    return f'<table class="{kind}"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 def _row(head: str, cells: str, kind: str = "") -> str:
     start = f'<tr class="{kind}">' if kind else "<tr>"
@@ -154,8 +195,10 @@ def _count(outcome: str, counts: dict[str, int]) -> str:
     side = "right" if outcome in ("hit", "correctly passed") else "wrong"
     return f'<td class="{outcome.replace(" ", "-")} {side}"><b>{counts[outcome]}</b> {outcome}</td>'
 
-def _rate(value: float, low: float, high: float) -> str:
-    if math.isnan(value): return "<td><b>none flagged</b></td><td></td>"
+_NONE = {"sensitivity": "no abnormal image", "specificity": "no normal image", "precision": "none flagged"}
+
+def _rate(none: str, value: float, low: float, high: float) -> str:
+    if math.isnan(value): return f'<td colspan="2"><b>{none}</b></td>'
     return f"<td><b>{value:.3f}</b></td><td>{low:.3f} – {high:.3f}</td>"
 
 # %% ../../nbs/study/11_markup.ipynb #f8127bd9
@@ -187,6 +230,18 @@ def panels(
         shown.append(panel(score_name(name), base, colour(seen[name], ends), mark, _colour_bar(*ends)))
     return f'<div class="panels">{"".join(shown)}</div>'
 
+def pair(
+    image: np.ndarray,  # (H, W) uint8
+    maps: dict[str, np.ndarray],  # (H, W), by title
+    ends: Sequence[tuple[float, float]],  # of each one's colours
+    mask=None,  # (H, W)
+) -> str:  # HTML
+    "Maps of one image by different results, side by side."
+    mark, base = "" if mask is None else outline(mask), gray(image)
+    shown = [panel(html.escape(title), base, colour(m, scale), mark, _colour_bar(*scale))
+             for (title, m), scale in zip(maps.items(), ends)]
+    return f'<div class="panels pair">{"".join(shown)}</div>'
+
 def _colour_bar(low: float, high: float) -> str:
     return f'<span class="bar"><span>{low:.2g}</span><i></i><span>{high:.2g}</span></span>'
 
@@ -197,6 +252,9 @@ _STYLE = """
 .ddad p {margin: 2px 0}
 .ddad .ddad-cards {display: grid; gap: 12px; overflow: visible}
 .ddad .ddad-cards {grid-template-columns: repeat(auto-fit, minmax(min(100%, 350px), 1fr))}
+.ddad .ddad-choices {display: grid; gap: 6px; margin: 6px 0 12px; padding: 8px 12px; overflow: visible}
+.ddad .ddad-choices {border: 1px solid #d9e0e7; border-radius: 8px; background: #f6f8fa}
+.ddad .ddad-line {min-width: 0; overflow: visible}
 .ddad .ddad-wide {display: grid; gap: 12px; margin-top: 12px; align-items: start; overflow: visible}
 .ddad .ddad-wide {grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); grid-template-rows: auto 1fr}
 .ddad .ddad-wide > :nth-child(2) {grid-row: span 2}
@@ -220,7 +278,9 @@ _STYLE = """
 .ddad .legend {margin-left: 14px; font-weight: 400; font-size: 13px}
 .ddad table {border-collapse: collapse; width: 100%; margin-top: 4px; font-variant-numeric: tabular-nums}
 .ddad th {font-weight: 500; text-align: left; white-space: nowrap}
+.ddad thead th {white-space: normal; vertical-align: bottom}
 .ddad td, .ddad th {padding: 4px 8px; border-bottom: 1px solid #e7ecf1}
+.ddad h3 {font-size: 13px; margin: 10px 0 2px; font-weight: 600}
 .ddad .confusion b {font-size: 20px; display: block; line-height: 1.2}
 .ddad td.right {background: #eef4fa}
 .ddad td.wrong {background: #fdf0ea; box-shadow: inset 3px 0 var(--abnormal)}
@@ -232,10 +292,13 @@ _STYLE = """
 .ddad .ddad-tile {background-color: #52606d; color: #fff; border-radius: 4px; overflow: visible}
 .ddad .ddad-tile {font-size: 0; line-height: 0}
 .ddad .ddad-tile::after {position: absolute; left: 0; right: 0; top: calc(100% + 5px); color: #1f2933}
-.ddad .ddad-tile::after {font-size: 11.5px; line-height: 16px; white-space: nowrap}
+.ddad .ddad-tile::after {font-size: 11.5px; line-height: 15px; white-space: pre; text-align: left}
 .ddad button:focus-visible {outline: 3px solid #111827; outline-offset: 1px}
 .ddad .noUi-handle:focus {box-shadow: 0 0 0 3px #111827}
-.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 8px}
+.ddad .copy {font-weight: 600; color: #8a4b08}
+.ddad .ddad-field {width: auto; max-width: 100%}
+.ddad .ddad-field > .widget-label {width: auto}
+.ddad .panels {display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 8px}
 .ddad figure {margin: 0; min-width: 0}
 .ddad figcaption {font-size: 13px; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px}
 .ddad .stack {position: relative; aspect-ratio: 1; background: #000}
@@ -244,14 +307,28 @@ _STYLE = """
 .ddad .stack path.halo {stroke: #000; stroke-width: 4}
 .ddad .bar {display: flex; gap: 4px; align-items: center; flex: 1; font-size: 12px}
 .ddad .bar i {height: 9px; flex: 1; background: linear-gradient(90deg, var(--inferno))}
-.ddad .percentile b {display: inline-block; width: 2.2em; font-weight: 400}
+.ddad .scores tbody th {overflow-wrap: anywhere; white-space: normal}
+.ddad .scores td {white-space: nowrap}
+.ddad .scores .percentile, .ddad .scores thead th:last-child {width: 50%}
+.ddad .panels.pair {grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 420px}
+.ddad .percentile b {display: inline-block; width: 2.4em; font-weight: 400}
 .ddad .meter {display: inline-block; width: calc(100% - 3em); height: 8px}
 .ddad .meter {background: linear-gradient(90deg, #52606d var(--at), #e7ecf1 var(--at))}
+.ddad ul.every {list-style: none; margin: 6px 0 0; padding: 0}
+.ddad .every li {border-bottom: 1px solid #e7ecf1; padding: 4px 0; font-weight: 500; overflow-wrap: anywhere}
+.ddad dl {display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 2px 10px; margin: 2px 0}
+.ddad dl.methods {grid-template-columns: repeat(auto-fill, minmax(150px, 1fr))}
+.ddad dt, .ddad dd {float: none; width: auto; padding: 0}
+.ddad dt {font-size: 12px; color: #52606d; font-weight: 400; overflow-wrap: anywhere}
+.ddad dd {margin: 0; font-weight: 400; font-variant-numeric: tabular-nums; line-height: 1.2; color: #52606d}
+.ddad dd b {color: #1f2933}
+.ddad a {color: #1d4f8c}
+.ddad code {font-size: 12px; overflow-wrap: anywhere; white-space: normal}
 """
 
 def style() -> str:
     "The page's style sheet as HTML."
-    inferno = ", ".join(to_hex(c) for c in matplotlib.colormaps["inferno"](np.linspace(0, 1, 9)))
+    inferno = ", ".join(to_hex(c) for c in _heat(np.linspace(0, 1, 9)))
     colours = {"normal": plots.NORMAL, "abnormal": plots.ABNORMAL, "inferno": inferno}
     variables = "; ".join(f"--{name}: {value}" for name, value in colours.items())
     return f"<style>\n.ddad {{{variables}}}{_STYLE}</style>"

@@ -5,23 +5,21 @@
 # %% ../../nbs/study/10_pictures.ipynb #f5b3192d
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..core.images import to_float
-from ..core.storage import cache_folder, read_csv, write_csv
 from ..core.training import load_weights
+from ..method import plots
 from ..method.data import Benchmark
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet
 from ..method.recipe import MODULES
-from ..method.refine import INPUTS, VARIANTS, refine_maps, score_images
+from ..method.refine import INPUTS, refine_maps
 from ..method.scores import predict_maps
 from ..datasets.opening import load_benchmark
 from ..datasets.registry import PHANTOM
@@ -48,15 +46,17 @@ class Pictures:
         self.missing: list[str] = []
         self.modules: dict[str, list] = {}  # networks by module
         self.refiners: dict[str, ASRNet] = {}  # by score
-        self.files: list[Path] = []  # the weights that were read
-        self.known: dict[str, np.ndarray] | None = None  # scores of the known-normal images
         self._seen, self._scale = {}, {}
 
-    def load_images(self) -> None:
+    def load_images(
+        self,
+        there: Benchmark | None = None,  # images that are in memory, in case they are the same
+    ) -> None:
         "Reads the test images, or makes the phantom; what fails becomes a sentence in `missing`."
         c = self.config
         try:
-            self.data = load_benchmark(self.data_root, c.benchmark, c.image_size, progress=False)
+            same = there and (there.hash, there.test.shape[-1]) == (self.run.record.get("data_hash"), c.image_size)
+            self.data = there if same else load_benchmark(self.data_root, c.benchmark, c.image_size, progress=False)
         except (OSError, ValueError) as e: self.missing.append(f"No images: {e}")
         if self.data and self.data.hash != self.run.record.get("data_hash"):
             self.missing.append("The images here differ from those that this run was computed on: "
@@ -76,7 +76,6 @@ class Pictures:
     def _read(self, net, what, name):
         path = _weights(self.config, what, self.run.folder) / f"{name}.safetensors"
         if not path.is_file(): raise FileNotFoundError(path)
-        self.files.append(path)
         return load_weights(net, path)
 
     def _no_weights(self) -> str:
@@ -115,47 +114,23 @@ class Pictures:
         for oldest in list(self._seen)[:-keep]: self._seen.pop(oldest, None)
         return looked
 
+    def sample(self) -> dict[str, np.ndarray]:  # (n, H, W) each
+        "The maps of 32 test images."
+        last = len(self.data.test) - 1
+        seen = self.look(np.linspace(0, last, min(32, last + 1)))
+        return {name: np.stack([maps[name] for maps in seen]) for name in seen[0]}
+
     def scale(
         self,
         name: str,  # of a map
+        other: Pictures | None = None,  # those of another run, which get the same scale
     ) -> tuple[float, float]:
-        """Where the colours of a map start and end, the same for every image of the run.
-
-        They end at the 99.5th percentile of 32 test images, and start at 0, or at the 0.5th for a refined map.
-        """
-        if name not in self._scale:
-            last = len(self.data.test) - 1
-            sample = self.look(np.linspace(0, last, min(32, last + 1)))
-            for k in sample[0]:
-                low, high = np.percentile([seen[k] for seen in sample], (0.5, 99.5)).tolist()
-                self._scale[k] = (low if k in INPUTS else 0.0, high)
-        return self._scale[name]
-
-    def known_normal(
-        self,
-        on_progress: Callable[[float], None] = lambda share: None,  # told the share that is done
-    ) -> dict[str, np.ndarray]:  # by score, (N,) each
-        "Scores of the known-normal training images; computed in batches, then kept in the cache folder."
-        if self.known is None:
-            path = cache_folder() / f"known-{self._key()}.csv"
-            if not path.is_file(): write_csv(path, self._score(self.data.normal, on_progress))
-            self.known = {k: np.array(v) for k, v in read_csv(path).items()}
-        return self.known
-
-    def _key(self) -> str:
-        "What the scores of the known-normal images depend on."
-        files = [(str(p), p.stat().st_mtime_ns) for p in self.files]
-        parts = [self.data.hash, self.config.variant, files, "inter_top"]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-    def _score(self, images, on_progress) -> dict[str, list[float]]:
-        modules, top = [self.modules[m] for m in MODULES], dict.fromkeys(self.refiners, VARIANTS[self.config.variant])
-        parts = []
-        for batch in images.split(32):
-            parts.append(score_images(batch, *modules, self.refiners, top))
-            on_progress(len(parts) * 32 / len(images))
-        names = [name for name in parts[0] if not re.fullmatch(r"rec_\d+", name)]
-        return {name: torch.cat([p[name] for p in parts]).double().tolist() for name in names}
+        "Where the colours of a map start and end, the same for every image: as in every figure, over `sample`."
+        key = name, other and other.run.folder
+        if key not in self._scale:
+            maps = [p.sample()[name] for p in (self, other) if p]
+            self._scale[key] = plots.map_range(np.concatenate(maps))
+        return self._scale[key]
 
 def _weights(config: Config, what: str, folder: Path) -> Path:
     "Where the weights lie, or would lie."

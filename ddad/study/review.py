@@ -13,19 +13,23 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import norm, rankdata
 
 from ..core.storage import read_csv, read_json
+from ..datasets.check import read_groups
+from ..datasets.registry import shipped_labels
 from ..method import metrics
 from .results import Run, groups_of, kinds_of
 
 # %% auto #0
-__all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'Decisions', 'rates', 'View', 'read_run', 'list_runs']
+__all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'copies_of', 'score_columns', 'Decisions', 'rates', 'Filter', 'View',
+           'read_run', 'list_runs']
 
 # %% ../../nbs/study/09_review.ipynb #34ac066c
 CLASSES = ("normal", "abnormal")
 OUTCOMES = ("correctly passed", "false alarm", "miss", "hit")  # 2 * label + decision
-ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses", "brushed")
+ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses", "brushed",
+          "disagree most")
 
 def round_step(
     values: np.ndarray,  # (N,)
@@ -35,6 +39,29 @@ def round_step(
     rough = (np.ptp(values) or 1.0) / parts
     power = 10.0 ** math.floor(math.log10(rough))
     return power * max(m for m in (1, 2, 5) if m * power <= rough * (1 + 1e-9))
+
+# %% ../../nbs/study/09_review.ipynb #3f8e1c70
+def copies_of(
+    benchmark: str,
+    names: list[str],  # of images
+    near: str | Path,  # a folder; the reports of `ddad-data check` lie in the nearest figures/checks above it
+) -> np.ndarray | None:  # (N,) bool; None where nobody has looked
+    "Which images have a copy among the benchmark's training images."
+    reports = (up / f"figures/checks/{benchmark}_groups.csv" for up in Path(near).resolve().parents)
+    path, table = next(filter(Path.is_file, reports), None), shipped_labels(benchmark)
+    if path is None or not table: return None
+    groups = read_groups(path)
+    if not groups.keys() >= {*table["image"], *names}: return None
+    trained = {groups[n] for n, split in zip(table["image"], table["split"]) if not split.startswith("test")}
+    return np.array([groups[n] in trained for n in names])
+
+# %% ../../nbs/study/09_review.ipynb #90d2b5aa
+def score_columns(
+    columns: dict[str, list],  # of a `scores.csv`
+) -> dict[str, np.ndarray]:  # (N,) each
+    "The columns that are scores of a whole method; those of networks alone (`rec_1`, ...) are not."
+    told = re.compile(r"rec_\d+|image|label|kind|group")
+    return {name: np.array(v, dtype=float) for name, v in columns.items() if not told.fullmatch(name)}
 
 # %% ../../nbs/study/09_review.ipynb #751fc427
 @dataclass(frozen=True)
@@ -48,6 +75,7 @@ class Decisions:
     scores: dict[str, np.ndarray]  # by name, (N,) each; those of networks alone are left out
     kinds: np.ndarray | None = None  # (N,) what each shows, where it is known
     groups: np.ndarray | None = None  # (N,) the patient or the group of copies, where it is known
+    copies: np.ndarray | None = None  # (N,) bool, whether it has a copy in training, where it is known
 
     @classmethod
     def of(
@@ -55,25 +83,34 @@ class Decisions:
         run: Run,  # a finished one
     ) -> Decisions:
         "Of a run. Raises `ValueError` in one sentence where its `scores.csv` is missing, damaged or incomplete."
-        path = run.folder / "scores.csv"
+        path, benchmark = run.folder / "scores.csv", run.config["benchmark"]
         try:
             columns = read_csv(path)
-            kinds, groups = (of(run.config["benchmark"], columns) for of in (kinds_of, groups_of))
-            return replace(cls._checked(columns, run.record.get("images", {})), kinds=kinds, groups=groups)
+            kinds, groups = (of(benchmark, columns) for of in (kinds_of, groups_of))
+            copies = copies_of(benchmark, columns["image"], path)
+            decisions = cls._checked(columns, run.record.get("images", {}))
+            return replace(decisions, kinds=kinds, groups=groups, copies=copies)
         except (OSError, ValueError, KeyError, StopIteration) as e:
             reason = f"{type(e).__name__}: {e}"
             raise ValueError(f"{path} cannot be used ({reason}): restore it, or compute the run again.") from None
 
     @classmethod
     def _checked(cls, columns, images):
-        names, labels = columns.pop("image"), np.array(columns.pop("label"))
-        told = re.compile(r"rec_\d+|kind|group")
-        scores = {name: np.array(v) for name, v in columns.items() if not told.fullmatch(name)}
+        names, labels, scores = columns["image"], np.array(columns["label"]), score_columns(columns)
         for s in scores.values(): metrics.auc(s, labels)
         expected = sum(n for split, n in images.items() if split.startswith("test"))
         if not scores or expected not in (0, len(names)):
             raise ValueError(f"{len(names)} of {expected} images, {len(scores)} scores")
         return cls(names, labels, scores)
+
+    def only(
+        self,
+        chosen: np.ndarray,  # (N,) bool
+    ) -> Decisions:
+        "Of some of the images."
+        def part(values): return None if values is None else values[chosen]
+        names, scores = np.array(self.names)[chosen].tolist(), {s: v[chosen] for s, v in self.scores.items()}
+        return Decisions(names, self.labels[chosen], scores, *map(part, (self.kinds, self.groups, self.copies)))
 
     def outcomes(self, score: str, threshold: float) -> np.ndarray:  # (N,)
         "Of each image: its place in `OUTCOMES`."
@@ -87,24 +124,49 @@ class Decisions:
         "How far each score lies on the wrong side of the threshold; negative where the decision is right."
         return np.where(self.labels == 1, -1, 1) * (self.scores[score] - threshold)
 
+    @property
+    def classes(self) -> list[str]:
+        "Those of `CLASSES` that there are."
+        return [CLASSES[y] for y in np.unique(self.labels)]
+
+    def auc(self, score: str) -> float:
+        "Its AUC; NaN for images of one class."
+        return metrics.auc(self.scores[score], self.labels) if len(self.classes) > 1 else math.nan
+
+    def percentile(self, score: str, i: int) -> float:
+        "The percentage of the other normal images whose score is at or below that of image `i`; NaN without others."
+        others = self.labels == 0
+        others[i] = False
+        return 100 * float(np.mean(self.scores[score][others] <= self.scores[score][i])) if others.any() else math.nan
+
+    def disagreement(self, score: str, against: str) -> np.ndarray:  # (N,), in [0, 1]
+        "How far two scores differ about each image: the difference of its ranks, as a share of the images."
+        a, b = (rankdata(self.scores[s]) for s in (score, against))
+        return np.abs(a - b) / len(self.names)
+
+    def difference(self, score: str, against: str) -> dict[str, float]:
+        """By how much the AUC of `against` exceeds that of `score`, with its 95 % interval by group.
+
+        Raises `ValueError` for images of one class or one group.
+        """
+        return metrics.paired_bootstrap(
+            metrics.auc, self.scores[score], self.scores[against], self.labels, self.groups, n=1000)
+
     def order(
         self,
         how: str,  # one of `ORDERS`
         score: str,
         threshold: float,
         brushed: Iterable[int] = (),  # images that were chosen otherwise; they come from the highest score on
-        kind: str = "",  # only the images of this kind; empty: all
+        against: str = "",  # another score, for "disagree most"
     ) -> np.ndarray:  # indices of images
         "The images in an order. Raises `ValueError` for one that there is not."
         if how not in ORDERS: raise ValueError(f"The order is {how!r}: choose one of {', '.join(ORDERS)}.")
-        order = self._order(how, score, threshold, brushed)
-        return order[self.kinds[order] == kind] if kind and self.kinds is not None else order
-
-    def _order(self, how: str, score: str, threshold: float, brushed: Iterable[int]) -> np.ndarray:
         if how == "lowest score first": return np.argsort(self.scores[score], kind="stable")
         highest = np.argsort(-self.scores[score], kind="stable")
         if how == "highest score first": return highest
         if how == "brushed": return highest[np.isin(highest, list(brushed))]
+        if how == "disagree most": return np.argsort(-self.disagreement(score, against or score), kind="stable")
         wrong = np.argsort(-self.wrongness(score, threshold), kind="stable")
         if how == "most wrong first": return wrong
         wanted = OUTCOMES.index("false alarm" if how == "false alarms" else "miss")
@@ -152,16 +214,45 @@ def rates(
 
 def _wilson(k: int, n: int, level: float) -> tuple[float, float, float]:
     if n == 0: return math.nan, math.nan, math.nan
-    interval = binomtest(k, n).proportion_ci(level, "wilson")
-    return k / n, float(interval.low), float(interval.high)
+    z = norm.ppf((1 + level) / 2)
+    centre, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return k / n, max(0.0, centre - half), min(1.0, centre + half)
 
 # %% ../../nbs/study/09_review.ipynb #8b0e4d17
 @dataclass(frozen=True)
+class Filter:
+    "Which test images to look at. A field that is empty asks for nothing."
+    kind: str = ""
+    label: str = ""  # one of `CLASSES`
+    outcome: str = ""  # one of `OUTCOMES`
+    copy: str = ""  # yes: with a copy in training; no: without
+    group: str = ""  # a patient or a group of copies
+    name: str = ""  # a part of the image's name, in capitals or not
+
+    def mask(
+        self,
+        d: Decisions,
+        score: str,
+        threshold: float,
+    ) -> np.ndarray:  # (N,) bool
+        "The images that it leaves; none where it asks for what is not known of them."
+        found = np.array([self.name.lower() in n.lower() for n in d.names], dtype=bool)
+        if self.label: found &= d.labels == CLASSES.index(self.label)
+        if self.outcome: found &= d.outcomes(score, threshold) == OUTCOMES.index(self.outcome)
+        copies = None if d.copies is None else np.where(d.copies, "yes", "no")
+        for wanted, values in ((self.kind, d.kinds), (self.group, d.groups), (self.copy, copies)):
+            if wanted: found &= False if values is None else values == wanted
+        return found
+
+# %% ../../nbs/study/09_review.ipynb #6d1f83ce
+@dataclass(frozen=True)
 class View:
-    "What a page shows: a run's decisions, by one score at one threshold."
+    "What a page shows: a run's decisions by one score at one threshold, of the images that a filter leaves."
     decisions: Decisions
     score: str
     threshold: float
+    filter: Filter = Filter()
+    against: str = ""  # the score that it is compared with; empty: none
 
     @property
     def values(self) -> np.ndarray:  # (N,)
@@ -174,9 +265,28 @@ class View:
         return self.decisions.outcomes(self.score, self.threshold)
 
     @cached_property
+    def chosen(self) -> np.ndarray:  # (N,) bool
+        "The images that the filter leaves."
+        return self.filter.mask(self.decisions, self.score, self.threshold)
+
+    @cached_property
+    def part(self) -> Decisions:
+        "The decisions on these images alone."
+        return self.decisions if self.chosen.all() else self.decisions.only(self.chosen)
+
+    @cached_property
     def counts(self) -> dict[str, int]:
-        "How many images have each outcome."
-        return self.decisions.counts(self.score, self.threshold)
+        "How many of these images have each outcome."
+        return self.part.counts(self.score, self.threshold)
+
+    def order(
+        self,
+        how: str,  # as for `Decisions.order`
+        brushed: Iterable[int] = (),
+    ) -> np.ndarray:  # indices of images
+        "These images in an order."
+        order = self.decisions.order(how, self.score, self.threshold, brushed, self.against)
+        return order[self.chosen[order]]
 
 # %% ../../nbs/study/09_review.ipynb #75e11eee
 def read_run(
