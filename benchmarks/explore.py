@@ -186,7 +186,8 @@ def screenshot(path, width=1280, height=1740):
         page.mouse.move(0, 0)
         page.wait_for_timeout(1000)
         page.screenshot(path=path)
-    Image.open(path).convert("RGB").save(path, optimize=True)
+    palette = dict(colors=256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    Image.open(path).convert("RGB").quantize(**palette).save(path, optimize=True)
 
 
 def main():

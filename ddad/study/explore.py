@@ -356,7 +356,7 @@ def _about(benchmark: str) -> str:
     known = [text for text in (about.title, about.modality) if text]
     source = about.source or f"{about.citation}; its pictures may not be published"
     if source != about.title: known.append(source)
-    return f'<p class="note">{html.escape(". ".join(known))}</p>'
+    return f'<p class="note">{html.escape("; ".join(known))}</p>'
 
 def _runs(run: str | Path | None, root: Path) -> list[Path]:
     "The folders that can be chosen: the one that was named first, the committed ones before the reader's."
