@@ -98,6 +98,7 @@ class Table:
         if self._is_ours(self._about): rows += self._complete()
         elif self.part.exists():
             told = f"{self.part} is of another detector or other options"
+            for name in self._pictures(_rows(self.part, self.form)): (self.folder / name).unlink(missing_ok=True)
             self.part.unlink()
         write_json(self._about, self.key)
         found = {content: own for content, own in _by_content(rows).items() if all(map(self._has_pictures, own))}
@@ -153,5 +154,6 @@ class Table:
 
     @staticmethod
     def _pictures(rows: list[dict]) -> set[str]:
-        "The overlays and maps that rows name."
-        return {row[name] for row in rows for name in ("overlay", "map") if row.get(name)}
+        "The overlays and maps that rows name; of a table that somebody else wrote, nothing outside of their folders."
+        names = {row[name] for row in rows for name in ("overlay", "map") if row.get(name)}
+        return {name for name in names if Path(name).parts[:-1] in ((OVERLAYS,), (MAP_FILES,))}
