@@ -16,10 +16,11 @@ from ddad.core.formats import read_slices
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.copies import copied, copies_told
 from ddad.detect.estimator import DDAD
-from ddad.detect.evaluate import evaluation, read_labels
+from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
 from ddad.detect.export import overlay
 from ddad.detect.looks import usual_ranges, unlike
 from ddad.detect.report import volumes
+from ddad.detect.resume import Table
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 0 --image-size 32 --batch-size 16 --fpr 0.1".split()
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm"))
@@ -92,6 +93,54 @@ def test_labels_by_the_end_of_a_name_only_where_it_is_alone(tmp_path):
     assert {str(path): about["label"] for path, about in found.items()} == {"a/y.png": 0, "d/z.png": 1}
 
 
+def test_a_label_goes_to_the_file_that_shares_most_of_its_name(tmp_path):
+    table, well = tmp_path / "labels.csv", [tmp_path / f"well/{i}.png" for i in range(3)]
+    table.write_text("file,label\n" + "".join(f"ill/{i}.png,1\nwell/{i}.png,0\n" for i in range(3)))
+    assert [about["label"] for about in read_labels([table], well).values()] == [0, 0, 0]
+    with pytest.raises(ValueError, match="None of the 3"): read_labels([table], [tmp_path / f"other/{i}.png" for i in range(3)])
+    table.write_text("label,file\n1\n0,well/1.png\n")  # a row that breaks off
+    assert [path.name for path in read_labels([table], well)] == ["1.png"]
+
+
+def labelled(*units):
+    "Of (score, abnormal, label, patient) what `evaluation` takes."
+    files = [Path(str(i)) for i in range(len(units))]
+    return [{"score": s, "abnormal": a, "patient": ""} for s, a, _, _ in units], files, {path: {"label": y, "kind": "", "patient": who} for path, (_, _, y, who) in zip(files, units)}
+
+
+def test_few_patients_have_wide_intervals_or_none():
+    units = [(0.1, 0, 0, "a"), (0.2, 0, 0, "a"), (0.3, 1, 0, "b"), (0.8, 1, 1, "z"), (0.9, 1, 1, "z")]
+    found = evaluation(*labelled(*units))
+    assert found["sensitivity"][0] == 1 and found["sensitivity"][1] < 0.25  # all images of one patient
+    assert found["auc"] == (1, None, None) and found["specificity"][1] < found["specificity"][0]
+    assert "| AUC | 1.000 |" in evaluation_table(found)
+    assert evaluation(*labelled(*units[:3], (0.8, 0, 1, "z"), units[4]))["sensitivity"] == (0.5, None, None)
+
+
+# ---- what is given, and what is kept
+
+def test_a_volume_that_was_broken_off_is_scored_again_and_others_are_not(place, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abc": nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (20, 20, 3)).astype(np.float32), np.eye(4)), tmp_path / f"{name}.nii")
+    volumes, out = [tmp_path / f"{name}.nii" for name in "abc"], tmp_path / "found"
+    assert score(place, out, *volumes) == 0
+    whole = (out / "scores.csv").read_text()
+    (out / "scores.csv").rename(out / "scores.csv.part"), (out / "record.json").rename(out / "scores.csv.part.json")
+    (out / "scores.csv.part").write_text("".join(whole.splitlines(keepends=True)[:6]))  # two slices of b
+    table = Table(out, "csv", json.loads((out / "scores.csv.part.json").read_text()))
+    assert [own[0]["file"] for own in table.known()[0].values()] == [str(volumes[0])] and len((out / "scores.csv.part").read_text().splitlines()) == 4
+    (tmp_path / "b.nii").rename(tmp_path / "d.nii")
+    assert score(place, out, volumes[0], tmp_path / "d.nii", volumes[2]) == 0 and (out / "scores.csv").read_text() == whole.replace("b.nii", "d.nii")
+
+
+def test_long_names_and_files_given_twice(place, tmp_path):
+    image = tmp_path / f"{'ä' * 120}.png"
+    image.write_bytes((place / "well/well00.png").read_bytes())
+    assert score(place, tmp_path / "found", image, tmp_path, "--maps", "npy", "--overlays", "all", "--report") == 0
+    line, = rows(tmp_path / "found/scores.csv")
+    assert (tmp_path / "found" / line["overlay"]).is_file() and "DDAD: scores of 1 image<" in (tmp_path / "found/report.html").read_text()
+
+
 # ---- maps
 
 def test_maps_as_arrays_have_the_size_of_the_image(place, tmp_path):
@@ -120,6 +169,26 @@ def test_a_nifti_map_lies_over_its_volume(place, tmp_path, affine):
     assert int(several["slices"]) == len(lines) and float(several["score"]) == max(float(r["score"]) for r in lines)
 
 
+@pytest.mark.parametrize("shape", [(1, 20, 24), (20, 1, 24), (20, 24, 3, 1)])
+def test_a_nifti_map_keeps_axes_of_length_one(place, tmp_path, shape):
+    affine = np.array([[0, 0, 3.0, -9], [-2, 0, 0, 7], [0, 1.5, 0, 1], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random(shape, np.float32), affine), tmp_path / "scan.nii")
+    assert score(place, tmp_path / "found", tmp_path / "scan.nii", "--maps", "nifti") == 0
+    assert nibabel.load(tmp_path / "found" / rows(tmp_path / "found/scores.csv")[0]["map"]).shape == shape
+
+
+def test_a_dicom_header_that_cannot_be_taken_over_is_told_with_its_file(place, tmp_path, capsys):
+    source = pydicom.dcmread(DICOM)
+    source.PatientOrientation = ["PF", "L"]  # as the standard has it
+    source.save_as(tmp_path / "oblique.dcm")
+    del source.StudyInstanceUID
+    source.save_as(tmp_path / "bare.dcm")
+    assert score(place, tmp_path / "found", tmp_path / "bare.dcm", tmp_path / "oblique.dcm", "--maps", "dicom") == 1
+    assert f"{tmp_path / 'bare.dcm'} has a header" in capsys.readouterr().err
+    line, = rows(tmp_path / "found/scores.csv")
+    assert pydicom.dcmread(tmp_path / "found" / line["map"]).PatientOrientation == ["PF", "L"]
+
+
 def test_a_dicom_map_belongs_to_the_study_of_its_source(place, tmp_path):
     source = pydicom.dcmread(DICOM)
     assert score(place, tmp_path / "found", DICOM, "--maps", "dicom") == 0
@@ -142,9 +211,10 @@ def test_a_picture_has_no_study_for_its_map(place, tmp_path, capsys):
 
 
 def test_a_volumes_p_value_counts_its_slices():
-    lines = [{"file": f, "series": s, "patient": "", "slice": None, "score": v, "p_value": p, "abnormal": 0} for f, s, v, p in (("a", "1", 0.2, 0.5), ("b", "1", 0.9, 0.1), ("c", "", 0.3, 0.4))]
+    lines = [{"file": f, "series": s, "content": f, "patient": "", "slice": None, "score": v, "p_value": p, "abnormal": 0} for f, s, v, p in (("a", "1", 0.2, 0.5), ("b", "1", 0.9, 0.1), ("c", "", 0.3, 0.4))]
     several, = volumes(lines)
     assert (several["file"], several["series"], several["slices"], several["score"], several["p_value"]) == ("b", "1", 2, 0.9, 0.2)
+    assert volumes([*lines, lines[1] | {"file": "copy of b"}, lines[2], lines[2]]) == [several]  # copies count once, and one picture is no volume
 
 
 # ---- overlays
@@ -170,7 +240,9 @@ def test_calibration_for_another_scanner(place, tmp_path, capsys):
     assert "CC BY 4.0" in (tmp_path / "model/README.md").read_text()
     assert main_fit(["--calibrate", str(place / "model"), str(other), "-o", str(tmp_path / "model")]) == 2 and "already" in capsys.readouterr().err
     assert main_fit(["--calibrate", str(tmp_path / "model"), str(keep(tmp_path / "few", discs(3, seed=8)))]) == 2 and "too few" in capsys.readouterr().err
-    assert main_fit(["--calibrate", str(tmp_path / "model"), str(other), "--fpr", "0.2"]) == 0 and DDAD.load(tmp_path / "model").fpr == 0.2
+    assert main_fit(["--calibrate", str(tmp_path / "model"), str(other), "--fpr", "0.075"]) == 0 and "at most 7.5 %" in capsys.readouterr().out
+    assert main_fit(["--calibrate", str(tmp_path / "model"), str(other)]) == 0 and DDAD.load(tmp_path / "model").fpr == 0.075  # its own
+    assert "| known-normal, held out for the threshold | 30 |" in (tmp_path / "model/README.md").read_text()
 
 
 def test_fit_needs_a_place(capsys):
@@ -203,6 +275,8 @@ def test_a_batch_that_looks_different_is_told():
     assert not unlike({"mean": rng.normal(100, 5, 40), "score": np.r_[rng.normal(1, 0.1, 30), rng.normal(3, 0.1, 10)]}, usual)
     said = unlike({"mean": rng.normal(140, 5, 40), "score": rng.normal(1, 0.1, 40)}, usual)
     assert len(said) == 2 and "mean gray level" in said[0] and "--calibrate" in said[1]
+    said = unlike({"mean": rng.normal(100, 5, 40), "score": rng.normal(3, 0.1, 40)}, usual)
+    assert len(said) == 2 and "Most of it is abnormal" in said[1]
     assert "median score" in unlike({"mean": rng.normal(100, 5, 40), "score": rng.normal(3, 0.1, 40)}, usual)[0]
 
 
@@ -218,6 +292,28 @@ def test_the_card_says_what_the_record_says(place, tmp_path):
     card = (tmp_path / "model/README.md").read_text()
     assert "not measured" not in card and "{:.3f} [{:.3f}, {:.3f}]".format(*found["auc"]) in card
     assert np.array_equal(DDAD.load(tmp_path / "model").calibration_scores_, detector.calibration_scores_)
+    assert main_score([*arguments, "--card"]) == 0 and (tmp_path / "model/README.md").read_text() == card  # once is enough
+    assert main_score([*arguments, "--card", "--fpr", "0.3"]) == 0 and (tmp_path / "model/README.md").read_text().count("| 12 | 12 |") == 2
+
+
+def test_without_a_threshold_card_and_report_say_nothing_of_one(place, tmp_path):
+    saved = DDAD.load(place / "model")
+    for name in ("calibration_scores_", "calibration_pixel_", "calibration_looks_"): delattr(saved, name)
+    saved.save(tmp_path / "model")
+    card = (tmp_path / "model/README.md").read_text()
+    assert "p-value" not in card and "The threshold holds" not in card
+    assert main_score([str(tmp_path / "model"), str(place / "well"), str(place / "ill"), "--out", str(tmp_path / "found"), "--report", "--labels", str(place / "well"), str(place / "ill"), "--overlays", "all"]) == 0
+    page = (tmp_path / "found/report.html").read_text()
+    assert "without a threshold" in page and "12 normal and 12 abnormal images" in page and "48 normal and 20 unlabeled" in page and "sensitivity at" not in page
+
+
+def test_a_model_of_before_says_that_it_cannot_tell_whether_a_batch_is_alike(place, tmp_path):
+    DDAD.load(place / "model").save(tmp_path / "model")
+    about = json.loads((tmp_path / "model/model.json").read_text())
+    del about["calibration_looks"]
+    (tmp_path / "model/model.json").write_text(json.dumps(about))
+    assert main_score([str(tmp_path / "model"), str(place / "well/well00.png"), "--out", str(tmp_path / "found"), "--report"]) == 0
+    assert "cannot be told" in (tmp_path / "found/report.html").read_text()
 
 
 @pytest.mark.parametrize("arguments, message", [(["--maps", "npy"], "--maps needs --out"), (["--report"], "--report needs --out"), (["--labels", "x.csv"], "--labels needs --out"), (["--card"], "--card needs --labels")])

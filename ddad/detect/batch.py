@@ -45,6 +45,13 @@ def highest(
             shown[i] = i, gray, blended(gray, found.maps[part], reach)
     return [shown[i] for i in order if i in shown]
 
+_NOT_KNOWN = ("Whether the batch as a whole looks like the held-out normal images cannot be told: the model does not "
+              "say what these look like. Calibrate it anew (ddad-fit --calibrate).")
+
+def _trained_on(detector: DDAD) -> str:
+    counts = getattr(detector, "about_", {}).get("images")
+    return f"{counts['normal']} normal and {counts['unlabeled']} unlabeled images" if counts else "not recorded"
+
 def write_report(
     path: str | Path,
     detector: DDAD,
@@ -58,7 +65,9 @@ def write_report(
     values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
     model = {"backbone": detector.backbone, "score": detector.score_, "networks in each ensemble": str(detector.k),
              "image size": f"{detector.image_size} x {detector.image_size}", "held-out images": str(len(held_out)),
-             "trained": str(getattr(detector, "about_", {}).get("images", "not recorded"))}
+             "trained on": _trained_on(detector)}
+    usual = getattr(detector, "calibration_looks_", {})
+    warnings = unlike(values, usual) if usual or not len(held_out) else [_NOT_KNOWN]
     batch = Batch(lines, held_out, detector.threshold_ if len(held_out) else None, detector.fpr, detector.score_,
-                  unlike(values, getattr(detector, "calibration_looks_", {})), model, list(failed), evaluation)
+                  warnings, model, list(failed), evaluation)
     return write_page(path, batch, highest(detector, rows))

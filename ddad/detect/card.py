@@ -20,21 +20,24 @@ __all__ = ['model_card']
 # %% ../../nbs/detect/05_card.ipynb #ada80a0f
 _LIMITS = (
     "**Not for clinical use.** It was not validated for any decision on a patient.",
-    "The threshold holds for images like the held-out ones: same scanner, same view, same preparation. For others, "
-    "calibrate anew: `ddad-fit --calibrate MODEL NORMALS`.",
     "It sees {size} x {size} pixels: what is smaller than a pixel there is lost.",
     "A score tells how unusual an image looks, not what is wrong with it. Its map is coarse and need not outline a "
-    "lesion.",
+    "lesion.")
+_OF_THRESHOLD = (
+    "The threshold holds for images like the held-out ones: same scanner, same view, same preparation. For others, "
+    "calibrate anew: `ddad-fit --calibrate MODEL NORMALS`.",
     "No p-value can be below {floor:.3g}: one over the number of held-out images and one.")
 
 def _data(saved: Saved) -> Iterator[tuple[str, str]]:
     counts = saved.about.get("images", {})
+    if counts: counts = counts | {"held_out": len(saved.calibration_scores)}  # it may have been calibrated anew
     for name, what in (("normal", "known-normal, trained on"), ("held_out", "known-normal, held out for the threshold"),
                        ("unlabeled", "unlabeled, trained on")):
         if name in counts: yield what, str(counts[name])
     for name, (low, high) in saved.calibration_looks.items():
         if name in LOOKS: yield f"{LOOKS[name]} of held-out images, 98 % of them", f"{low:.4g} to {high:.4g}"
-    if "data_hash" in saved.about: yield "hash of the images as the networks see them", f"`{saved.about['data_hash']}`"
+    if "data_hash" in saved.about:
+        yield "hash of the images given to fit, as the networks see them", f"`{saved.about['data_hash']}`"
 
 def _recipe(saved: Saved) -> Iterator[tuple[str, str]]:
     for name in ("backbone", "k", "epochs", "refine_epochs", "image_size", "latent", "width", "batch_size", "lr",
@@ -54,18 +57,19 @@ def _reached(saved: Saved) -> str:
     if n:
         threshold = conformal_threshold(saved.calibration_scores, fpr)
         said = (f"Threshold {threshold:.4g} on {saved.score}: a normal image is called abnormal with a probability of "
-                f"at most {fpr:.0%} (split conformal prediction, {n} held-out images).")
+                f"at most {100 * fpr:g} % (split conformal prediction, {n} held-out images).")
     found = saved.about.get("evaluations", [])
     if not found:
         return said + ("\n\nHow well it finds abnormal images was not measured: `ddad-score MODEL IMAGES --out DIR "
                        "--labels LABELS --card` adds that here.")
     metrics = {"auc": "AUC", "ap": "AP", "sensitivity": "sensitivity", "specificity": "specificity"}
-    rows = [(e["normal"], e["abnormal"], e["intervals"], *(_cell(e.get(name)) for name in metrics)) for e in found]
-    return said + "\n\n" + _table(rows, "normal", "abnormal", "95 % intervals", *metrics.values())
+    rows = [(e["normal"], e["abnormal"], e["intervals"], "" if e.get("threshold") is None else f"{e['threshold']:.4g}",
+             *(_cell(e.get(name)) for name in metrics)) for e in found]
+    return said + "\n\n" + _table(rows, "normal", "abnormal", "95 % intervals", "threshold then", *metrics.values())
 
 def _cell(value) -> str:
     if value is None: return ""
-    return f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
 def model_card(
     saved: Saved,
@@ -73,7 +77,8 @@ def model_card(
     "The card of a detector: data, recipe, metrics with intervals, limits, licence."
     kind = "one known-normal ensemble" if not saved.networks.udm else "two ensembles, one with unlabeled images"
     size, floor = saved.params["image_size"], 1 / (1 + len(saved.calibration_scores))
-    limits = "\n".join(f"- {limit}" for limit in _LIMITS).format(size=size, floor=floor)
+    said = _LIMITS + (_OF_THRESHOLD if len(saved.calibration_scores) else ())
+    limits = "\n".join(f"- {limit}" for limit in said).format(size=size, floor=floor)
     licence = saved.about.get("licence") or "not stated: ask whoever made it. The software is under the MIT licence."
     parts = {"Use": "Research on anomaly detection. Load it with `DDAD.load(folder)`, or score images with "
                     "`ddad-score folder IMAGES`. Larger scores are more abnormal.",

@@ -89,7 +89,7 @@ def _prepare(a: argparse.Namespace) -> tuple:
         raise ValueError(f"{a.model} has no threshold: set one with ddad-fit --calibrate {a.model} NORMALS, "
                          "or leave out --fpr and --overlays abnormal.")
     else: print(f"ddad-score: {a.model} has no threshold, so p_value and abnormal stay empty.", file=sys.stderr)
-    return detector, find_images(a.images)
+    return detector, list(dict.fromkeys(find_images(a.images)))  # one that is given twice is scored once
 
 def _table(a: argparse.Namespace, detector):
     "Where the scores go with `--out`."
@@ -226,8 +226,9 @@ def _add_decision(p: argparse.ArgumentParser) -> None:
     g.add_argument("--score", choices=SCORES, default="auto",
                    help="map whose mean is an image's score: auto is r_dual with --unlabeled "
                         "(inter for --refine-epochs 0), else rec (default: auto)")
-    g.add_argument("--fpr", type=float, default=0.05, metavar="RATE",
-                   help="share of normal images that may be called abnormal, between 0 and 1 (default: 0.05)")
+    g.add_argument("--fpr", type=float, metavar="RATE",
+                   help="share of normal images that may be called abnormal, between 0 and 1 (default: 0.05, or with "
+                        "--calibrate the detector's)")
     g.add_argument("--holdout", type=_share, default="auto", metavar="SHARE",
                    help="share of the normal images kept out of training for the threshold, 0 for no threshold "
                         "(default: auto, a fifth or as many as fpr needs)")
@@ -254,6 +255,7 @@ def _fit(params: dict, unfinished: Path) -> None:
     if unfinished.exists() and not unfinished.is_dir():
         raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
     window = window[0] if len(window) == 1 else tuple(window)
+    if params["fpr"] is None: del params["fpr"]
     detector = DDAD(**params, window=window, checkpoints=str(unfinished), verbose=True)
     detector.fit(find_images(normal), unlabeled=find_images(unlabeled) if unlabeled else None)
     if licence: detector.about_["licence"] = licence
@@ -271,7 +273,9 @@ def _calibrate(a: argparse.Namespace) -> None:
     if a.unlabeled: raise ValueError("--calibrate trains nothing, so it takes no --unlabeled.")
     out = Path(a.out or a.calibrate)
     if a.out and out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
-    detector = DDAD.load(a.calibrate, a.device).set_params(fpr=a.fpr).calibrate(find_images(a.normal))
+    detector = DDAD.load(a.calibrate, a.device)
+    if a.fpr is not None: detector.set_params(fpr=a.fpr)
+    detector.calibrate(find_images(a.normal))
     if a.licence: detector.about_["licence"] = a.licence
     detector.save(out)
     print(f"{out}: the networks of {a.calibrate}, calibrated anew.")
@@ -280,7 +284,7 @@ def _calibrate(a: argparse.Namespace) -> None:
 def _tell_threshold(detector, out: Path) -> None:
     if hasattr(detector, "calibration_scores_"):
         print(f"Threshold {detector.threshold_:.4g}: a normal image is called abnormal with a probability of at most "
-              f"{detector.fpr:.0%} ({len(detector.calibration_scores_)} held-out images).")
+              f"{100 * detector.fpr:g} % ({len(detector.calibration_scores_)} held-out images).")
     print(f"Next: ddad-score {out} FILES_OR_FOLDER")
 
 def _said(message, *_, **__) -> None: print(f"ddad-fit: {message}", file=sys.stderr)
@@ -301,5 +305,5 @@ def main_fit(
         return 0
     except KeyboardInterrupt:
         kept = f": the epochs so far are kept in {unfinished}, and the same command goes on from there"
-        return _interrupted("ddad-fit", kept if unfinished.is_dir() else " before training began")
+        return _interrupted("ddad-fit", kept if unfinished.is_dir() else " before anything was saved")
     except (ValueError, OSError, FloatingPointError) as e: return _failed("ddad-fit", e)

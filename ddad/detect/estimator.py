@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -274,7 +275,11 @@ class DDAD(OutlierMixin, BaseEstimator):
     ) -> None:
         "Writes how well the detector does into its model card. Raises what `load` and `save` raise."
         saved = DDAD.load(folder, "cpu")
-        saved.about_["evaluations"] = [*saved.about_.get("evaluations", []), found | {"fpr": self.fpr}]
+        known, threshold = saved.about_.get("evaluations", []), None
+        if hasattr(self, "calibration_scores_"): threshold = self.threshold_
+        new = json.loads(json.dumps(found)) | {"fpr": self.fpr, "threshold": threshold}  # tuples as they are read again
+        if new in known: return
+        saved.about_["evaluations"] = [*known, new]
         saved.save(folder)
 
     @classmethod

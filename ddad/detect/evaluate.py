@@ -51,27 +51,47 @@ def _of_table(table: Path, files: Sequence[Path]) -> dict[Path, dict]:
     for row in rows:
         label = _CLASSES.get(str(row["label"]).strip().lower())
         if label is None: raise ValueError(f"{table} has the label {row['label']!r} of {row[name]}: write 0 or 1.")
-        known[row[name]] = {"label": label, "kind": row.get("kind") or "",
+        known[row[name] or ""] = {"label": label, "kind": row.get("kind") or "",
                             "patient": row.get("patient") or row.get("group") or ""}
-    ends = defaultdict(list)
-    for path in files: ends[path.name].append(path)
-    found = {path: known[str(path)] for path in files if str(path) in known}
-    for text, about in known.items():
-        for path in ends[Path(text).name]:
-            if path not in found and len(ends[path.name]) == 1: found[path] = about
-    return found
+    pairs = _paired({Path(text): text for text in known}, files)
+    return {path: known[text] for path, text in pairs.items()}
+
+def _paired(names: dict[Path, str], files: Sequence[Path]) -> dict[Path, str]:
+    "To each file the name that shares most of its end, where no other name, and no other file, shares as much."
+    alike = defaultdict(list)
+    for name in names: alike[name.name].append(name)
+    best, taken = {}, defaultdict(list)
+    for path in dict.fromkeys(files):
+        shared = sorted(((_shared_parts(path, name), str(name)) for name in alike[path.name]), reverse=True)
+        if not shared or len(shared) > 1 and shared[0][0] == shared[1][0]: continue
+        best[path] = shared[0]
+        taken[shared[0][1]].append(shared[0][0])
+    return {path: names[Path(name)] for path, (n, name) in best.items()
+            if n == max(taken[name]) and taken[name].count(n) == 1}
+
+def _shared_parts(a: Path, b: Path) -> int:
+    "How many names at the end two paths have in common."
+    n = 0
+    for one, other in zip(reversed(a.absolute().parts), reversed(b.parts)):
+        if one != other: break
+        n += 1
+    return n
 
 # %% ../../nbs/detect/15_evaluate.ipynb #4e5fa475
-def _rate(right: np.ndarray, groups) -> tuple[float, float, float] | None:
+def _rate(right: np.ndarray, groups) -> tuple[float, float | None, float | None] | None:
+    "A share and its interval; of patients who are all right or all wrong, as if each had one image."
     if not len(right): return None
-    if groups is None or len(set(groups)) == len(groups):
-        interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, "wilson")
-        return float(right.mean()), float(interval.low), float(interval.high)
-    return float(right.mean()), *metrics.mean_interval(right.astype(float), groups)
+    rate, n = float(right.mean()), len(right) if groups is None else len(set(groups))
+    if n == len(right) or rate in (0, 1):
+        interval = binomtest(round(rate * n), n).proportion_ci(0.95, "wilson")
+        return rate, float(interval.low), float(interval.high)
+    return (rate, None, None) if n == 1 else (rate, *metrics.mean_interval(right.astype(float), groups))
 
-def _ranked(metric, scores, labels, groups) -> tuple[float, float, float] | None:
+def _ranked(metric, scores, labels, groups) -> tuple[float, float | None, float | None] | None:
+    "A metric and its interval; none where all draws agree, as for an AUC of 1, which says nothing of its error."
     if len(set(labels.tolist())) < 2: return None
-    return float(metric(scores, labels)), *metrics.bootstrap_interval(metric, scores, labels, groups)
+    low, high = metrics.bootstrap_interval(metric, scores, labels, groups)
+    return (float(metric(scores, labels)), *((low, high) if low < high else (None, None)))
 
 def _units(rows: Sequence[dict], labels: dict[Path, dict], files: Sequence[Path]) -> list[tuple[dict, dict]]:
     "Of each labelled file its row, that of the highest slice, and its label."
@@ -110,7 +130,8 @@ def evaluation(
     return found
 
 def _text(value: tuple | None) -> str:
-    return "" if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    if value is None: return ""
+    return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
 def evaluation_table(
     found: dict,  # of `evaluation`

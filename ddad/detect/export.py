@@ -5,6 +5,7 @@
 # %% ../../nbs/detect/12_export.ipynb #d81b90a3
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..core.extras import needed
 from ..core.formats import open_dicom
-from ..core.storage import written
+from ..core.storage import reason, written
 from .files import ScoredFile
 
 # %% auto #0
@@ -86,8 +87,10 @@ def _nifti(place: Path, maps: list[np.ndarray], source: Path) -> list[Path]:
     volume = np.stack([m.T[::-1, ::-1] for m in maps], -1)  # as `read_slices` took it apart, axes to right, front, top
     affine = np.eye(4)
     if source.name.lower().endswith((".nii", ".nii.gz")):
-        affine = nibabel.load(source).affine
-        volume = apply_orientation(volume, ornt_transform(axcodes2ornt("RAS"), io_orientation(affine)))
+        original = nibabel.load(source)
+        affine, back = original.affine, ornt_transform(axcodes2ornt("RAS"), io_orientation(original.affine))
+        volume = volume.reshape(nibabel.as_closest_canonical(original).shape)  # with the axes of length 1
+        volume = apply_orientation(volume, back)
     path = place.with_name(place.name + ".nii.gz")
     image = nibabel.Nifti1Image(np.ascontiguousarray(volume, dtype=np.float32), affine)
     with written(path) as part: part.write_bytes(_gzipped(image.to_bytes()))
@@ -109,11 +112,17 @@ def _dicom(place: Path, maps: list[np.ndarray], source: Path, score: str) -> lis
     series = pydicom.uid.generate_uid(entropy_srcs=["ddad", score, str(header.get("SeriesInstanceUID"))])
     for i, m in enumerate(maps):
         slope = float(m.max()) / 65535 or 1.0
-        capture = highdicom.sc.SCImage.from_ref_dataset(
-            header, np.round(m / slope).astype(np.uint16), "MONOCHROME2", 16, "PATIENT", series, 1,
-            uid(str(header.SOPInstanceUID), str(i)), int(header.get("InstanceNumber") or 1) + i, "ddad",
-            patient_orientation=header.get("PatientOrientation") or ("L", "P"),
-            series_description=f"DDAD map {score}, not for clinical use")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of names that have one part
+                capture = highdicom.sc.SCImage.from_ref_dataset(
+                    header, np.round(m / slope).astype(np.uint16), "MONOCHROME2", 16, "PATIENT", series, 1,
+                    uid(str(header.get("SOPInstanceUID")), str(i)), int(header.get("InstanceNumber") or 1) + i, "ddad",
+                    patient_orientation=("L", "P"), series_description=f"DDAD map {score}, not for clinical use")
+        except Exception as e:  # a header may lack whatever highdicom wants, or have it in another form
+            raise ValueError(f"{source} has a header that its map cannot take over ({reason(e)}): "
+                             "choose --maps npy or nifti.") from None
+        capture.PatientOrientation = header.get("PatientOrientation") or ""  # empty: the file does not tell
         capture.RescaleIntercept, capture.RescaleSlope, capture.RescaleType = "0", f"{slope:.10g}", "US"
         number = f"_{i}" if len(maps) > 1 else ""
         paths.append(place.with_name(f"{place.name}{number}.dcm"))

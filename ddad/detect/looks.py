@@ -43,6 +43,7 @@ def unlike(
         if low <= median <= high: continue
         said.append(f"The batch as a whole looks unlike the held-out normal images: its median {LOOKS.get(name, name)} "
                     f"is {median:.4g}, theirs lie between {low:.4g} and {high:.4g}.")
-    if said: said.append("The threshold may not hold for it: calibrate on normal images of the same source "
-                         "(ddad-fit --calibrate).")
-    return said
+    if not said: return []
+    doubt = "The threshold may not hold for it"
+    if len(said) == 1 and "median score" in said[0]: doubt = "Most of it is abnormal, or the threshold does not hold"
+    return [*said, f"{doubt}: calibrate on normal images of the same source (ddad-fit --calibrate)."]

@@ -38,16 +38,18 @@ class Batch:
         return "slices" if any(row.get("slice") is not None for row in self.rows) else "images"
 
 # %% ../../nbs/detect/16_page.ipynb #a11aac12
+def _counted(n: int, things: str) -> str: return f"{n} {things[:-1] if n == 1 else things}"
+
 def finding(batch: Batch) -> str:
     "The first sentence of the report."
     n, things = len(batch.rows), batch.things
     if not n: return "Nothing could be scored."
-    said = f"{n} {things if n > 1 else things[:-1]}"
+    said = _counted(n, things)
     if batch.threshold is None:
         return f"{said}, without a threshold: the model kept no normal images back to set one by."
     above = sum(bool(row["abnormal"]) for row in batch.rows)
     share = f"of normal {things} like the held-out ones at most {100 * batch.fpr:g} % would be"
-    return f"{above} of {said} {'is' if above == 1 else 'are'} above the threshold; {share}."
+    return f"{above} of {said} {'is' if above == 1 or n == 1 else 'are'} above the threshold; {share}."
 
 def meaning(batch: Batch) -> list[str]:
     "What a p-value is, and how small it can get."
@@ -69,6 +71,12 @@ def _cells(values: Sequence[float] | None) -> tuple[str, str]:
 def _rates(evaluation: dict) -> list[tuple[str, str, str]]:
     found = [(name, *_cells(evaluation.get(key))) for key, name in _RATES.items()]
     return [row for row in found if row[1]]
+
+def _labelled(evaluation: dict) -> str:
+    "On how many images the rates rest."
+    if "normal" not in evaluation: return ""
+    return (f"{evaluation['normal']} normal and {evaluation['abnormal']} abnormal images, a volume as one by its "
+            f"highest slice; intervals {evaluation['intervals']}.")
 
 def _kinds(evaluation: dict) -> list[tuple]:
     return [(k["kind"], k["images"], k["flagged"], *_cells(k.get("auc"))) for k in evaluation.get("kinds", [])]
@@ -101,9 +109,10 @@ def write_page(
     fewer = f"Of {len(shown)} pictures {len(thumbnails)} fit into the file." if len(thumbnails) < len(shown) else ""
     if len(rows) < len(scores): fewer += f" The table has the {len(rows)} highest of {len(scores)} scores."
     text = render(
-        "detect/page.html", f"DDAD: scores of {len(scores)} {batch.things}", data | {"shown": thumbnails},
+        "detect/page.html", f"DDAD: scores of {_counted(len(scores), batch.things)}", data | {"shown": thumbnails},
         finding=finding(batch), meaning=meaning(batch), warnings=batch.warnings, failed=batch.failed, model=batch.model,
         threshold="" if batch.threshold is None else f"{batch.threshold:.4g}", held_out=len(batch.held_out), score=name,
         things=batch.things, n=len(scores), shown=bool(thumbnails), left_out=fewer,
-        rates=_rates(batch.evaluation or {}), kinds=_kinds(batch.evaluation or {}))
+        rates=_rates(batch.evaluation or {}), labelled=_labelled(batch.evaluation or {}),
+        kinds=_kinds(batch.evaluation or {}))
     return write_html(path, text)

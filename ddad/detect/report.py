@@ -81,7 +81,7 @@ def _rows(found: ScoredFile, form: str, held_out: np.ndarray | None, threshold: 
     for i, (score, p_value) in enumerate(zip(found.scores.tolist(), p_values)):
         row = {"file": file_text(found.file, form), "slice": i if len(found.scores) > 1 else None, "score": score,
                "p_value": p_value, "abnormal": None if threshold is None else int(score > threshold),
-               "patient": one_line(found.patient), "series": found.series, "content": found.content}
+               "patient": one_line(found.patient), "series": one_line(found.series), "content": found.content}
         height, width, mean, contrast = found.looks[i].tolist()
         rows.append(row | {"height": int(height), "width": int(width), "mean": round(mean, 2),
                            "contrast": round(contrast, 2)})
@@ -93,6 +93,7 @@ OVERLAYS, MAP_FILES = "overlays", "maps"  # the folders' names
 def _place(found: ScoredFile, options: Options, folder: str) -> Path:
     "Where a picture of a file goes, without a suffix: a name that no other content, detector or option has."
     stem = re.sub("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]", "_", found.file.name.split(".")[0])
+    stem = stem.encode()[:100].decode(errors="ignore")  # a name has 255 bytes at most, with what is added
     tag = hashlib.sha256(f"{options.key}{found.content}".encode()).hexdigest()[:8]
     (options.place / folder).mkdir(parents=True, exist_ok=True)
     return options.place / folder / f"{stem}_{tag}"
@@ -161,8 +162,11 @@ def volumes(
 ) -> list[dict]:
     "A row a volume of two slices or more."
     together = {}
-    for row in rows: together.setdefault(row["series"] or row["file"], []).append(row)
-    return [_volume(slices) for slices in together.values() if len(slices) > 1]
+    for row in rows:
+        if not row["series"] and row["slice"] is None: continue  # a picture of its own
+        own = together.setdefault(row["series"] or row["file"], {})
+        own.setdefault((row["content"], row["slice"]), row)  # a copy of a file counts once
+    return [_volume(list(slices.values())) for slices in together.values() if len(slices) > 1]
 
 def _volume(slices: list[dict]) -> dict:
     highest = max(slices, key=lambda row: row["score"])

@@ -54,6 +54,12 @@ def _by_content(rows: list[dict]) -> dict[str, list[dict]]:
         if not own or own[0]["file"] == row["file"] and row["slice"] and row["slice"] == len(own): own.append(row)
     return found
 
+def _write(path: Path, rows: list[dict], form: str) -> None:
+    head = ",".join(rows[0]) + "\n" if rows and form == "csv" else ""
+    with written(path) as part, part.open("w", encoding="utf-8", newline="") as out:
+        out.write(head)
+        out.writelines(line_of(row, form) for row in rows)
+
 def _cut(path: Path) -> None:
     "Leaves the lines of a file that are whole."
     content = path.read_bytes()
@@ -92,6 +98,7 @@ class Table:
         if self._is_ours(self._about): rows += self._complete()
         elif self.part.exists():
             told = f"{self.part} is of another detector or other options"
+            for name in self._pictures(_rows(self.part, self.form)): (self.folder / name).unlink(missing_ok=True)
             self.part.unlink()
         write_json(self._about, self.key)
         found = {content: own for content, own in _by_content(rows).items() if all(map(self._has_pictures, own))}
@@ -105,9 +112,12 @@ class Table:
         return all((self.folder / row[name]).is_file() for name in ("overlay", "map") if row.get(name))
 
     def _complete(self) -> list[dict]:
-        "The rows of files that are through: of a volume at the end, some slices may be missing."
+        "The rows of files that are through, which alone stay: of a volume at the end, some slices may be missing."
         rows = _rows(self.part, self.form)
-        while rows and rows[-1]["slice"] is not None: rows.pop()
+        last = rows[-1]["file"] if rows and rows[-1]["slice"] is not None else None
+        while rows and rows[-1]["file"] == last: rows.pop()
+        if not rows: self.part.unlink(missing_ok=True)
+        elif last is not None: _write(self.part, rows, self.form)
         return rows
 
     @contextmanager
@@ -134,10 +144,7 @@ class Table:
         found = known | _by_content(_rows(self.part, self.form))
         rows = [(file, row | {"file": file_text(file, self.form)}) for file, content in order for row in found[content]]
         old = self._pictures(_rows(self.folder / "scores.csv", "csv") + _rows(self.folder / "scores.jsonl", "jsonl"))
-        head = ",".join(rows[0][1]) + "\n" if rows and self.form == "csv" else ""
-        with written(self.final) as part, part.open("w", encoding="utf-8", newline="") as out:
-            out.write(head)
-            out.writelines(line_of(row, self.form) for _, row in rows)
+        _write(self.final, [row for _, row in rows], self.form)
         write_json(self.record, self.key)
         for name in old - self._pictures([row for _, row in rows]): (self.folder / name).unlink(missing_ok=True)
         for place in (self.folder / OVERLAYS, self.folder / MAP_FILES):
@@ -147,5 +154,6 @@ class Table:
 
     @staticmethod
     def _pictures(rows: list[dict]) -> set[str]:
-        "The overlays and maps that rows name."
-        return {row[name] for row in rows for name in ("overlay", "map") if row.get(name)}
+        "The overlays and maps that rows name; of a table that somebody else wrote, nothing outside of their folders."
+        names = {row[name] for row in rows for name in ("overlay", "map") if row.get(name)}
+        return {name for name in names if Path(name).parts[:-1] in ((OVERLAYS,), (MAP_FILES,))}
