@@ -51,8 +51,8 @@ def _of_table(table: Path, files: Sequence[Path]) -> dict[Path, dict]:
     for row in rows:
         label = _CLASSES.get(str(row["label"]).strip().lower())
         if label is None: raise ValueError(f"{table} has the label {row['label']!r} of {row[name]}: write 0 or 1.")
-        known[row[name] or ""] = {"label": label, "kind": row.get("kind") or "",
-                            "patient": row.get("patient") or row.get("group") or ""}
+        patient = row.get("patient") or row.get("group") or ""
+        known[row[name] or ""] = {"label": label, "kind": row.get("kind") or "", "patient": patient}
     pairs = _paired({Path(text): text for text in known}, files)
     return {path: known[text] for path, text in pairs.items()}
 
