@@ -101,15 +101,15 @@ def _gzipped(content: bytes) -> bytes:
     return gzip.compress(content, 6, mtime=0)
 
 # %% ../../nbs/detect/12_export.ipynb #1585b5df
-def _dicom(place: Path, maps: list[np.ndarray], source: Path, score: str) -> list[Path]:
+def _dicom(place: Path, maps: list[np.ndarray], source: Path, score: str, key: str) -> list[Path]:
     "Raises `ValueError` for a source that is no DICOM file."
     highdicom = needed("highdicom", "dicom")
     import pydicom
     if not pydicom.misc.is_dicom(source):
         raise ValueError(f"{source} is no DICOM file, so its map has no study to go to: choose --maps npy or nifti.")
     header, paths = open_dicom(source), []
-    def uid(*parts: str) -> str: return pydicom.uid.generate_uid(entropy_srcs=["ddad", place.name, score, *parts])
-    series = pydicom.uid.generate_uid(entropy_srcs=["ddad", score, str(header.get("SeriesInstanceUID"))])
+    def uid(*parts: str) -> str: return pydicom.uid.generate_uid(entropy_srcs=["ddad", key, place.name, score, *parts])
+    series = pydicom.uid.generate_uid(entropy_srcs=["ddad", key, score, str(header.get("SeriesInstanceUID"))])
     for i, m in enumerate(maps):
         slope = float(m.max()) / 65535 or 1.0
         try:
@@ -134,8 +134,9 @@ def write_maps(
     place: Path,  # where to, without a suffix
     found: ScoredFile,  # with maps
     score: str,  # which map it is
+    key: str = "",  # of the detector: maps of different ones are different series
 ) -> list[Path]:  # of each slice
     "Writes the maps of a file. Raises `ValueError` where a form does not suit the file."
     maps = [resized(m, gray.shape) for m, gray in zip(found.maps, found.grays)]
-    if form == "dicom": return _dicom(place, maps, found.file, score)
+    if form == "dicom": return _dicom(place, maps, found.file, score, key)
     return {"npy": _npy, "nifti": _nifti}[form](place, maps, found.file)
