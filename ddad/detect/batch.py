@@ -18,7 +18,7 @@ from .looks import LOOKS, unlike
 from .page import Batch, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'highest', 'write_report']
+__all__ = ['SHOWN', 'highest', 'warnings_of', 'write_report']
 
 # %% ../../nbs/detect/17_batch.ipynb #47394037
 SHOWN = 48  # images
@@ -48,6 +48,15 @@ def highest(
 _NOT_KNOWN = ("Whether the batch as a whole looks like the held-out normal images cannot be told: the model does not "
               "say what these look like. Calibrate it anew (ddad-fit --calibrate).")
 
+def warnings_of(
+    detector: DDAD,
+    lines: Sequence[dict],  # of scores
+) -> list[str]:
+    "Sentences on how a batch as a whole differs from the held-out images."
+    usual = getattr(detector, "calibration_looks_", {})
+    if not usual: return [_NOT_KNOWN] if hasattr(detector, "calibration_scores_") else []
+    return unlike({name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}, usual)
+
 def _trained_on(detector: DDAD) -> str:
     counts = getattr(detector, "about_", {}).get("images")
     return f"{counts['normal']} normal and {counts['unlabeled']} unlabeled images" if counts else "not recorded"
@@ -62,12 +71,9 @@ def write_report(
     "Writes the page of a batch that was scored."
     lines = [row for _, row in rows]
     held_out = getattr(detector, "calibration_scores_", np.zeros(0, np.float32))
-    values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
     model = {"backbone": detector.backbone, "score": detector.score_, "networks in each ensemble": str(detector.k),
              "image size": f"{detector.image_size} x {detector.image_size}", "held-out images": str(len(held_out)),
              "trained on": _trained_on(detector)}
-    usual = getattr(detector, "calibration_looks_", {})
-    warnings = unlike(values, usual) if usual or not len(held_out) else [_NOT_KNOWN]
     batch = Batch(lines, held_out, detector.threshold_ if len(held_out) else None, detector.fpr, detector.score_,
-                  warnings, model, list(failed), evaluation)
+                  warnings_of(detector, lines), model, list(failed), evaluation)
     return write_page(path, batch, highest(detector, rows))

@@ -140,8 +140,9 @@ def _finish(a: argparse.Namespace, detector, table, known: dict, report) -> None
     rows = table.finish(report.order, known)
     several = volumes(row for _, row in rows)
     columns = {name: [v[name] for v in several] for name in (several[0] if several else ())}
+    for name in ("volumes.csv", "evaluation.json", "report.html"):  # of earlier scores
+        (table.folder / name).unlink(missing_ok=True)
     if several: write_csv(table.folder / "volumes.csv", columns)
-    else: (table.folder / "volumes.csv").unlink(missing_ok=True)
     found = None
     if a.labels:
         from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
@@ -151,7 +152,9 @@ def _finish(a: argparse.Namespace, detector, table, known: dict, report) -> None
         print(evaluation_table(found), end="")
         if a.card: detector.add_evaluation(found, a.model)
     if a.report:
-        from ddad.detect.batch import write_report
+        from ddad.detect.batch import warnings_of, write_report
+        for sentence in warnings_of(detector, [row for _, row in rows]):
+            print(f"ddad-score: {sentence}", file=sys.stderr)
         print(write_report(table.folder / "report.html", detector, rows, report.bad, found))
 
 def _score(a: argparse.Namespace) -> int:

@@ -115,7 +115,8 @@ def _write_overlays(found: ScoredFile, rows: list[dict], options: Options, detec
         row["overlay"] = f"{OVERLAYS}/{path.name}"
 
 def _write_maps(found: ScoredFile, rows: list[dict], options: Options, detector: DDAD) -> None:
-    for row, path in zip(rows, write_maps(options.maps, _place(found, options, MAP_FILES), found, detector.score_)):
+    place = _place(found, options, MAP_FILES)
+    for row, path in zip(rows, write_maps(options.maps, place, found, detector.score_, options.key)):
         row["map"] = f"{MAP_FILES}/{path.name}"
 
 # %% ../../nbs/detect/13_report.ipynb #f60d7f7c
