@@ -15,7 +15,8 @@ RUNS = sorted(Path(__file__).parents[1].glob("figures/runs/*/record.json"))
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.parent.name)
 def test_results_come_from_the_scores(path):
-    record, scores = json.loads(path.read_text()), read_csv(path.parent / "scores.csv")
+    record, columns = json.loads(path.read_text()), read_csv(path.parent / "scores.csv")
+    scores = {name: column for name, column in columns.items() if name not in ("kind", "group")}
     assert list(scores) == ["image", "label", *(f"rec_{i + 1}" for i in range(record["config"]["k"])), "rec", "intra", "inter", *(["inter_top"] if "inter_top" in scores else []), *Config.of(**record["config"]).refiners]
     assert scores["label"].count(0) == record["images"]["test_normal"] and scores["label"].count(1) == record["images"]["test_abnormal"]
     by_score = {r["score"]: r for r in record["results"]}
