@@ -206,7 +206,7 @@ def browser(site):
         page.wrong = []
         page.on("pageerror", lambda e: page.wrong.append(str(e)))
         page.on("console", lambda m: page.wrong.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("requestfailed", lambda r: page.wrong.append(f"failed: {r.url}"))
+        page.on("requestfailed", lambda r: r.failure == "net::ERR_ABORTED" or page.wrong.append(f"failed: {r.url}"))  # aborted: the page was left
         page.on("response", lambda r: page.wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
         page.address = f"http://127.0.0.1:{server.server_port}/"
         yield page
