@@ -83,7 +83,7 @@ def measure(root):
     return found
 
 
-COLORS = dict(zip(STAGES, ("#7f7f7f", "#c5a880", "#8e44ad", plots.SCORE_COLORS["r_dual"], plots.SCORE_COLORS["inter"])))
+COLORS = dict(zip(STAGES, ("#7f7f7f", "#c5a880", plots.MODULE_COLORS["udm"], plots.SCORE_COLORS["r_dual"], plots.SCORE_COLORS["inter"])))
 
 
 @plots.styled

@@ -391,22 +391,28 @@ def chromium(p, width=1280, height=1700):
 
 
 @contextmanager
-def served(**env):
-    "The address of a Voilà server of nbs/guides/explore.ipynb, with these variables in its environment."
+def serving(command, folder, env):
+    "The port of a server once it answers; `command` is a module and its arguments, run in a folder."
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "voila", "nbs/guides/explore.ipynb", f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
-    server = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)} | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {"PYTHONPATH": str(REPO)} | env
+    server = subprocess.Popen([sys.executable, "-m", *command, f"--port={port}"], cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0: break
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/"
+        yield port
     finally:
         server.terminate()
         server.wait(20)
+
+
+@contextmanager
+def served(**env):
+    "The address of a Voilà server of nbs/guides/explore.ipynb, with these variables in its environment."
+    with serving(["voila", "nbs/guides/explore.ipynb", "--no-browser", "--Voila.ip=127.0.0.1"], REPO, env) as port: yield f"http://127.0.0.1:{port}/"
 
 
 def opened(page):
@@ -741,21 +747,9 @@ def test_nothing_went_wrong_in_the_browser(page): assert page.errors == []
 @contextmanager
 def lab(folder):
     "The address of a JupyterLab server of a folder."
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
-    env = os.environ | {"PYTHONPATH": str(REPO), "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-    server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(600):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0: break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/lab/tree/look.ipynb?reset"
-    finally:
-        server.terminate()
-        server.wait(20)
+    command = ["jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    env = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+    with serving(command, folder, env) as port: yield f"http://127.0.0.1:{port}/lab/tree/look.ipynb?reset"
 
 
 def test_in_jupyterlab_a_state_opens_and_all_parts_answer(run, root, csv, tmp_path, browsers):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..core.storage import markdown
+from .evaluate import interval_text
 from .looks import LOOKS
 from .threshold import conformal_threshold
 
@@ -64,12 +65,8 @@ def _reached(saved: Saved) -> str:
                        "--labels LABELS --card` adds that here.")
     metrics = {"auc": "AUC", "ap": "AP", "sensitivity": "sensitivity", "specificity": "specificity"}
     rows = [(e["normal"], e["abnormal"], e["intervals"], "" if e.get("threshold") is None else f"{e['threshold']:.4g}",
-             *(_cell(e.get(name)) for name in metrics)) for e in found]
+             *(interval_text(e.get(name)) for name in metrics)) for e in found]
     return said + "\n\n" + _table(rows, "normal", "abnormal", "95 % intervals", "threshold then", *metrics.values())
-
-def _cell(value) -> str:
-    if value is None: return ""
-    return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
 def model_card(
     saved: Saved,

@@ -17,7 +17,7 @@ from ..core.storage import markdown
 from ..method import metrics
 
 # %% auto #0
-__all__ = ['read_labels', 'evaluation', 'evaluation_table']
+__all__ = ['read_labels', 'evaluation', 'interval_text', 'evaluation_table']
 
 # %% ../../nbs/detect/15_evaluate.ipynb #7a1a4ce6
 _CLASSES = {"0": 0, "normal": 0, "1": 1, "abnormal": 1}
@@ -129,7 +129,10 @@ def evaluation(
                                "auc": _ranked(metrics.auc, scores[own | well], y[own | well], of(own | well))})
     return found
 
-def _text(value: tuple | None) -> str:
+def interval_text(
+    value: Sequence | None,  # value, low, high; the last two None: no interval
+) -> str:
+    "A value with its interval; nothing for what is not known."
     if value is None: return ""
     return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
@@ -139,7 +142,8 @@ def evaluation_table(
     "An evaluation as tables."
     names = {"auc": "AUC", "ap": "AP", "sensitivity": "sensitivity", "specificity": "specificity"}
     head = f"{found['normal']} normal and {found['abnormal']} abnormal images; 95 % intervals {found['intervals']}."
-    table = markdown([{"metric": label, "value": _text(found[name])} for name, label in names.items() if found[name]])
-    kinds = markdown([{"kind": k["kind"], "images": k["images"], "flagged": k["flagged"], "AUC": _text(k["auc"])}
-                      for k in found["kinds"]])
+    table = markdown([{"metric": label, "value": interval_text(found[name])}
+                      for name, label in names.items() if found[name]])
+    kinds = markdown([{"kind": k["kind"], "images": k["images"], "flagged": k["flagged"],
+                       "AUC": interval_text(k["auc"])} for k in found["kinds"]])
     return "\n\n".join(part for part in (head, table, kinds) if part) + "\n"

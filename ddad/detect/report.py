@@ -130,10 +130,11 @@ def write_scores(
     "A line a slice to `out`."
     report, header = Report() if report is None else report, options.header and options.form == "csv"
     pictures = options.overlays != "none" or options.maps != "none"
+    threshold = detector.threshold_ if hasattr(detector, "calibration_scores_") else None
     found_all = score_files(detector, files, pictures, options.known)
     with closing(found_all), tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for found in found_all:
-            try: lines = _lines(found, options, detector, header)
+            try: lines = _lines(found, options, detector, threshold, header)
             except ValueError as e:
                 report.bad.append(one_line(str(e)))
                 tqdm.write(f"ddad-score: {report.bad[-1]}", file=sys.stderr)
@@ -147,12 +148,12 @@ def write_scores(
             bar.update()
     return report.bad
 
-def _lines(found: ScoredFile | ValueError, options: Options, detector: DDAD, header: bool) -> str:
+def _lines(found: ScoredFile | ValueError, options: Options, detector: DDAD, threshold: float | None,
+           header: bool) -> str:
     "The lines of a file; raises `ValueError` for one that could not be read or whose map cannot be written."
     if isinstance(found, ValueError): raise found
     if found.scores is None: return ""
-    held_out = getattr(detector, "calibration_scores_", None)
-    rows = _rows(found, options.form, held_out, None if held_out is None else detector.threshold_)
+    rows = _rows(found, options.form, getattr(detector, "calibration_scores_", None), threshold)
     if options.overlays != "none": _write_overlays(found, rows, options, detector)
     if options.maps != "none": _write_maps(found, rows, options, detector)
     return (",".join(rows[0]) + "\n" if header else "") + "".join(line_of(row, options.form) for row in rows)

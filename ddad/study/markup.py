@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import contourpy
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image
@@ -50,11 +49,9 @@ def colour(
     "A map in the colours of every figure, as the address of a PNG."
     low, high = scale
     strength = np.clip((map - low) / (high - low or 1.0), 0, 1)
-    rgba = _heat(strength)
+    rgba = plots.HEAT(strength)
     rgba[..., 3] = np.minimum(1, 2 * strength)
     return _address(Image.fromarray((255 * rgba).round().astype(np.uint8)))
-
-def _heat(strength) -> np.ndarray: return matplotlib.colormaps["inferno"](0.25 + 0.75 * np.asarray(strength))
 
 def _address(image: Image.Image) -> str:
     buffer = io.BytesIO()
@@ -303,7 +300,7 @@ _STYLE = """
 .ddad figcaption {font-size: 13px; display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px}
 .ddad .stack {position: relative; aspect-ratio: 1; background: #000}
 .ddad .stack > * {position: absolute; inset: 0; width: 100%; height: 100%}
-.ddad .stack path {fill: none; stroke: #3ddc84; stroke-width: 2; vector-effect: non-scaling-stroke}
+.ddad .stack path {fill: none; stroke: var(--outline); stroke-width: 2; vector-effect: non-scaling-stroke}
 .ddad .stack path.halo {stroke: #000; stroke-width: 4}
 .ddad .bar {display: flex; gap: 4px; align-items: center; flex: 1; font-size: 12px}
 .ddad .bar i {height: 9px; flex: 1; background: linear-gradient(90deg, var(--inferno))}
@@ -328,7 +325,7 @@ _STYLE = """
 
 def style() -> str:
     "The page's style sheet as HTML."
-    inferno = ", ".join(to_hex(c) for c in _heat(np.linspace(0, 1, 9)))
-    colours = {"normal": plots.NORMAL, "abnormal": plots.ABNORMAL, "inferno": inferno}
+    inferno = ", ".join(to_hex(c) for c in plots.HEAT(np.linspace(0, 1, 9)))
+    colours = {"normal": plots.NORMAL, "abnormal": plots.ABNORMAL, "outline": plots.OUTLINE, "inferno": inferno}
     variables = "; ".join(f"--{name}: {value}" for name, value in colours.items())
     return f"<style>\n.ddad {{{variables}}}{_STYLE}</style>"
