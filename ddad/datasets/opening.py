@@ -13,12 +13,13 @@ from pathlib import Path
 
 from ..core.storage import cache_folder, write_json
 from .phantom import VERSION, make_phantom
-from .registry import PHANTOM, card, shipped_labels, shipped_repartition
+from .registry import PHANTOM, base_of, card, shipped_labels, shipped_repartition, split_of
+from .repartition import part_groups
 from ..method import data
-from ..method.data import Benchmark, as_repartition, find_root, read_labels
+from ..method.data import SPLITS, Benchmark, as_repartition, find_root, read_labels
 
 # %% auto #0
-__all__ = ['benchmark_root', 'labels_of', 'load_benchmark']
+__all__ = ['benchmark_root', 'lists_of', 'labels_of', 'load_benchmark']
 
 # %% ../../nbs/datasets/11_opening.ipynb #097124eb
 def benchmark_root(
@@ -33,12 +34,23 @@ def benchmark_root(
     if name == PHANTOM and not data_root: return make_phantom(cache_folder() / f"phantom-{VERSION}").parent
     root, of = find_root(data_root), card(name).of
     if of and not (root / name / "data.json").is_file() and (root / of / "images").is_dir():
-        return _parted_anew(name, (root / of / "images").resolve())
+        return _parted_anew(name, (root / of).resolve())
     return root
 
-def _parted_anew(name: str, images: Path) -> Path:
-    lists = shipped_repartition(name)
-    key = hashlib.sha256(repr((str(images), lists)).encode()).hexdigest()[:16]
+def lists_of(
+    name: str,  # of a benchmark whose repartition comes with the package, or of a further split of one
+) -> dict[str, list[str]]:  # by the keys of `SPLITS`
+    "Who is in which part. A further split puts whole groups on one side: patients, or copies of one picture."
+    if not split_of(name): return shipped_repartition(name)
+    base, seed = split_of(name)
+    table, sizes = shipped_labels(base), dict(zip(SPLITS, card(name).counts))
+    abnormal = [split.endswith("abnormal") for split in table["split"]]
+    parted = part_groups(table.get("group", table["image"]), table["kind"], abnormal, sizes, seed)
+    return {split: [image for image, part in zip(table["image"], parted) if part == split] for split in SPLITS}
+
+def _parted_anew(name: str, folder: Path) -> Path:
+    lists = lists_of(name)
+    key = hashlib.sha256(repr((str(folder), lists)).encode()).hexdigest()[:16]
     root = cache_folder() / f"repartition-{key}"
     if (root / name / "data.json").is_file(): return root
     part = None
@@ -46,12 +58,13 @@ def _parted_anew(name: str, images: Path) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=root))
         write_json(part / "data.json", as_repartition(lists))
-        os.symlink(images, part / "images", target_is_directory=True)
+        for inside in ("images", "masks"):
+            if (folder / inside).is_dir(): os.symlink(folder / inside, part / inside, target_is_directory=True)
         part.chmod(0o755)
         part.rename(root / name)
     except OSError as e:
         if (root / name / "data.json").is_file(): return root  # another process was quicker
-        raise OSError(f"{name} needs a link from {root} to {images}, which cannot be made ({e.strerror}): "
+        raise OSError(f"{name} needs a link from {root} to {folder}, which cannot be made ({e.strerror}): "
                       f"make the folder {name} beside the images with ddad-data repartition.") from None
     finally:
         if part: shutil.rmtree(part, ignore_errors=True)
@@ -64,7 +77,7 @@ def labels_of(
     used: list[str],  # its images
 ) -> dict[str, list[str]]:
     "The columns of `labels.csv`; where there is none, what the package knows, if it knows all images."
-    shipped = shipped_labels(name)
+    shipped = shipped_labels(base_of(name))
     known = {c: shipped[c] for c in shipped if c != "split"} if set(used) <= set(shipped.get("image", ())) else {}
     return read_labels(root / name, used) or known
 

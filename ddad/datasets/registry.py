@@ -5,7 +5,8 @@
 # %% ../../nbs/datasets/07_registry.ipynb #8c8cc3ad
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..core.storage import read_csv
 from ..method.data import SPLITS
 
 # %% auto #0
-__all__ = ['PHANTOM', 'CARDS', 'Card', 'card', 'shipped_labels', 'shipped_repartition']
+__all__ = ['PHANTOM', 'CARDS', 'Card', 'split_of', 'base_of', 'card', 'shipped_labels', 'shipped_repartition']
 
 # %% ../../nbs/datasets/07_registry.ipynb #a466505d
 @dataclass(frozen=True)
@@ -87,11 +88,29 @@ CARDS = {card.name: card for card in (
          n_unlabeled=500, source="drawn by ddad"),
 )}
 
+def split_of(
+    name: str,  # of a benchmark
+) -> tuple[str, int] | None:  # Kermany and 3 for Kermany-split3; None for any other name
+    "Of which benchmark this is another split, and by which seed."
+    found = re.fullmatch("(.+)-split([0-9]+)", name)
+    return (found[1], int(found[2])) if found and card(found[1]).shipped else None
+
+def base_of(
+    name: str,  # of a benchmark
+) -> str:
+    "The benchmark that a further split is of; any other one itself."
+    return split_of(name)[0] if split_of(name) else name
+
 def card(
     name: str,  # of a benchmark
 ) -> Card:
     "Its card; for a folder of the user's own, one that knows its name alone."
-    return CARDS.get(name, Card(name, name, "", "", "", "", source=name))
+    if name in CARDS: return CARDS[name]
+    if not split_of(name): return Card(name, name, "", "", "", "", source=name)
+    base, seed = split_of(name)
+    first = CARDS[CARDS[base].of or base]  # whose images they are
+    return replace(CARDS[base], name=name, title=f"{CARDS[base].title}, split {seed}", of=first.name,
+                   counts=first.counts, paper=False)
 
 # %% ../../nbs/datasets/07_registry.ipynb #3031acaf
 def _table(name: str): return files("ddad.datasets") / "repartitions" / f"{name}.csv"

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ..core.storage import markdown
 from ..method import metrics
@@ -82,9 +81,7 @@ def _rate(right: np.ndarray, groups) -> tuple[float, float | None, float | None]
     "A share and its interval; of patients who are all right or all wrong, as if each had one image."
     if not len(right): return None
     rate, n = float(right.mean()), len(right) if groups is None else len(set(groups))
-    if n == len(right) or rate in (0, 1):
-        interval = binomtest(round(rate * n), n).proportion_ci(0.95, "wilson")
-        return rate, float(interval.low), float(interval.high)
+    if n == len(right) or rate in (0, 1): return rate, *metrics.share_interval(round(rate * n), n)
     return (rate, None, None) if n == 1 else (rate, *metrics.mean_interval(right.astype(float), groups))
 
 def _ranked(metric, scores, labels, groups) -> tuple[float, float | None, float | None] | None:

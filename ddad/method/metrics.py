@@ -5,6 +5,7 @@
 # %% ../../nbs/method/06_metrics.ipynb #f9d451f1
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
 __all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'seed_bootstrap', 'vote_weights',
-           'class_histograms', 'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'evaluate',
-           'results_table', 'single_network', 'to_markdown']
+           'class_histograms', 'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'share_interval',
+           'evaluate', 'results_table', 'single_network', 'to_markdown']
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -163,27 +164,26 @@ def paired_bootstrap(
 # %% ../../nbs/method/06_metrics.ipynb #02288fe1
 def seed_bootstrap(
     metric: Callable,  # a function of (scores, labels)
-    pairs: list[tuple],  # one a seed: scores a and b, each (N,), or (M, N) for M scores whose mean metric counts
-    labels,  # (N,)
-    groups=None,  # as in `bootstrap_interval`
+    pairs: list[tuple],  # a seed each: scores a and b, (N,) or (M, N) for M whose mean metric counts; labels; groups
     n: int = 3000,  # draws, as many of each seed
     level: float = 0.95,  # of the interval
     seed: int = 0,  # of the draws
 ) -> dict[str, float]:  # difference (b - a), its interval low and high
     """The difference of a metric between two methods over training seeds and groups of test images.
 
-    A draw takes a seed, then groups. Raises what `bootstrap_interval` raises.
+    A draw takes a seed, then groups. Seeds may have test sets of their own. Raises what `bootstrap_interval` raises.
     """
     _check_draws(n, level)
-    differences, draws = [], []
-    for i, (a, b) in enumerate(pairs):
+    differences, draws, smallest = [], [], math.inf
+    for i, (a, b, labels, groups) in enumerate(pairs):
         columns = [_check(s, labels)[0] for s in (*np.atleast_2d(a), *np.atleast_2d(b))]
         y, of_a = _check(columns[0], labels)[1], len(np.atleast_2d(a))
         values = np.array(_draws(metric, columns, y, groups, max(1, n // len(pairs)), seed + i))
         draws.append(values[of_a:].mean(0) - values[:of_a].mean(0))
         observed = [metric(s, y) for s in columns]
         differences.append(np.mean(observed[of_a:]) - np.mean(observed[:of_a]))
-    low, high = _interval(np.concatenate(draws), len(set(_places(groups, y))), level)
+        smallest = min(smallest, len(set(_places(groups, y))))
+    low, high = _interval(np.concatenate(draws), smallest, level)
     return {"difference": float(np.mean(differences)), "low": low, "high": high}
 
 # %% ../../nbs/method/06_metrics.ipynb #085fcdd7
@@ -282,6 +282,18 @@ def mean_interval(
     k = places.max() + 1
     counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), n)[:, places]
     return _interval(counts @ values / counts.sum(1), k, level)
+
+# %% ../../nbs/method/06_metrics.ipynb #921794ff
+def share_interval(
+    k: int,  # images of
+    n: int,  # images
+    level: float = 0.95,
+) -> tuple[float, float]:  # low, high; NaN where n is 0
+    "Wilson's interval of a share."
+    if n == 0: return math.nan, math.nan
+    z = norm.ppf((1 + level) / 2)
+    centre, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 # %% ../../nbs/method/06_metrics.ipynb #2cb65efb
 def evaluate(

@@ -17,7 +17,7 @@ from ..method import metrics
 from ..method.networks import BACKBONES
 from ..method.refine import VARIANTS
 from ..method.scores import score_name
-from ..datasets.registry import PHANTOM, card
+from ..datasets.registry import PHANTOM, base_of, card
 from .results import BENCHMARKS, Result, Rival, Run, select, sweep_size
 
 # %% auto #0
@@ -62,8 +62,8 @@ def _matched(ours: Iterable[Result], theirs: Sequence[Result]) -> list[tuple[Res
     ours = list(ours)
     if len(theirs) == 1 and isinstance(theirs[0], Rival): return [(r, theirs[0]) for r in ours]
     if len(ours) == 1 and isinstance(ours[0], Rival): return [(ours[0], r) for r in theirs]
-    of = {r.seed: r for r in theirs}
-    return [(r, of[r.seed]) for r in ours if r.seed in of]
+    of = {(r.benchmark, r.seed): r for r in theirs}
+    return [(r, of[r.benchmark, r.seed]) for r in ours if (r.benchmark, r.seed) in of]
 
 def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
     "The columns of a score in the order of `images`: (M, N)."
@@ -73,29 +73,31 @@ def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(there)}
     return columns[:, [place[name] for name in images]]
 
+def _pair(a: Result, score: str, b: Result, against: str, kinds: Sequence[str]) -> tuple:
+    "Of one seed, for `seed_bootstrap`: their scores, ours, labels, groups."
+    images, labels, groups = a.scores["image"], a.labels, a.groups
+    chosen = (labels == 0) | np.isin(a.kinds, kinds) if kinds else np.ones(len(labels), bool)
+    return (_aligned(b, against, images)[:, chosen], _aligned(a, score, images)[:, chosen], labels[chosen],
+            np.arange(chosen.sum()) if groups is None else groups[chosen])
+
 def difference(
-    ours: Iterable[Result],  # of one benchmark, a seed each
+    ours: Iterable[Result],  # of one benchmark, a seed each; or of its further splits
     score: str,  # a column of scores.csv
     theirs: Sequence[Result],
     against: str,  # a column of theirs
     kinds: Sequence[str] = (),  # abnormal test images of these kinds alone; none: all
 ) -> dict | None:  # effect, low, high, seeds, groups; None where no seed has both
     "By how much the AUC of one score exceeds another's, with the interval over seeds and groups."
-    pairs = [(a, b) for a, b in _matched(ours, theirs) if a.columns(score) and b.columns(against)]
-    if not pairs: return None
-    first = pairs[0][0]
-    images, labels, groups = first.scores["image"], first.labels, first.groups
-    chosen = (labels == 0) | np.isin(first.kinds, kinds) if kinds else np.ones(len(labels), bool)
-    found = metrics.seed_bootstrap(
-        metrics.auc,
-        [(_aligned(b, against, images)[:, chosen], _aligned(a, score, images)[:, chosen]) for a, b in pairs],
-        labels[chosen], None if groups is None else groups[chosen])
+    matched = [(a, b) for a, b in _matched(ours, theirs) if a.columns(score) and b.columns(against)]
+    if not matched: return None
+    pairs = [_pair(a, score, b, against, kinds) for a, b in matched]
+    found = metrics.seed_bootstrap(metrics.auc, pairs)
     return {"effect": found["difference"], "low": found["low"], "high": found["high"], "seeds": len(pairs),
-            "groups": int(chosen.sum()) if groups is None else len(set(groups[chosen].tolist()))}
+            "groups": min(len(set(groups.tolist())) for *_, groups in pairs)}
 
 def effect(
     claim: Claim,
-    ours: Sequence[Run],  # of one benchmark and backbone, a seed each
+    ours: Sequence[Run],  # of one benchmark and backbone, a seed each; or of its further splits
     score: str,  # a column of scores.csv
     theirs: Sequence[Result],
     against: str,  # a column of theirs
@@ -107,7 +109,7 @@ def effect(
     "A difference with what it was taken on and its verdict."
     found = difference(ours, score, theirs, against, kinds)
     if found is None: return None
-    about = {"claim": claim.name, "benchmark": ours[0].benchmark, "backbone": ours[0].config["backbone"],
+    about = {"claim": claim.name, "benchmark": base_of(ours[0].benchmark), "backbone": ours[0].config["backbone"],
              "score": score_name(score), "against": called or score_name(against), "setting": setting}
     return about | found | {"verdict": verdict(found["low"], found["high"], found["seeds"])}
 
@@ -135,6 +137,11 @@ class Evidence:
     def _chosen(self, benchmark: str, backbone: str, **settings) -> list[Run]:
         return select(self.runs, benchmark=benchmark, backbone=backbone, **settings)
 
+    def _on_splits(self, benchmark: str, backbone: str) -> list[Run]:
+        "The runs on further splits of a benchmark."
+        names = sorted({r.benchmark for r in self.runs if base_of(r.benchmark) == benchmark != r.benchmark})
+        return [run for name in names for run in self._chosen(name, backbone)]
+
     def _at_rates(self, benchmark: str, backbone: str) -> dict[float, list[Run]]:
         "The runs of the sweep over anomaly rates."
         sweep = dict(n_unlabeled=sweep_size(benchmark), draw="stratified")
@@ -144,7 +151,9 @@ class Evidence:
 
     def _unlabeled(self, benchmark, backbone):
         main, sham = self._chosen(benchmark, backbone), self._chosen(benchmark, backbone, n_unlabeled=0)
+        splits = self._on_splits(benchmark, backbone)
         yield effect(UNLABELED, main, "inter", main, "rec")
+        yield effect(UNLABELED, splits, "inter", splits, "rec", setting=_SPLITS)
         yield effect(UNLABELED, main, "inter", sham, "inter", called="A_inter, sham UDM")
         at = self._at_rates(benchmark, backbone)
         yield effect(UNLABELED, at.get(0.6, []), "inter", at.get(0.0, []), "inter", called="A_inter, anomaly rate 0",
@@ -184,7 +193,7 @@ class Evidence:
             yield effect(UNSEEN, runs, "inter", same, "score", called="nnPU", **about)
 
     def _methods(self, benchmark, backbone):
-        "Against the current results of each other method with the usual D_u."
+        "Against the current results of each other method with the usual D_u; of nnPU on further splits too."
         here = [r for r in self.rivals if r.benchmark == benchmark and r.current and not r.draw]
         main, stable = (self._chosen(benchmark, backbone, variant=v) for v in VARIANTS)
         for runs, score, setting in ((main, "inter", ""), (stable, "r_dual", "stable")):
@@ -192,6 +201,13 @@ class Evidence:
                 rivals = [r for r in here if r.method == method]
                 yield effect(METHODS, runs, score, rivals, "score", called=method,
                              setting=_also(setting, _seeds_of(rivals)))
+        here = [r for r in self.rivals if base_of(r.benchmark) == benchmark != r.benchmark and r.current and not r.draw]
+        for method in sorted({r.method for r in here}):
+            rivals = [r for r in here if r.method == method]
+            yield effect(METHODS, self._on_splits(benchmark, backbone), "inter", rivals, "score", called=method,
+                         setting=_SPLITS)
+
+_SPLITS = "a split each"  # the setting of a row whose seeds are further splits
 
 def _seeds_of(rivals: Sequence[Rival]) -> str:
     trivial = all(r.record["group"] == "trivial" for r in rivals)

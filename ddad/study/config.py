@@ -12,7 +12,7 @@ from ..core.training import Machine, pick_device, pick_precision
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
-from ..datasets.registry import CARDS, PHANTOM
+from ..datasets.registry import CARDS, PHANTOM, base_of
 
 # %% auto #0
 __all__ = ['PRESETS', 'Config', 'stage_settings']
@@ -59,7 +59,7 @@ class Config(Recipe):
         if unknown:
             raise ValueError(f"There is no setting {', '.join(unknown)}: choose among {', '.join(known)}.")
         given = {k: v for k, v in settings.items() if v is not None}
-        return cls(**{"benchmark": benchmark, **PRESETS.get(benchmark, {}), **given}).check()
+        return cls(**{"benchmark": benchmark, **PRESETS.get(base_of(benchmark), {}), **given}).check()
 
     @classmethod
     def recorded(
@@ -89,7 +89,7 @@ class Config(Recipe):
         return Machine(self.device, self.workers or None, self.compile, progress)
 
     def _named(self, *groups: dict[str, str]) -> str:
-        usual = Config(benchmark=self.benchmark, **PRESETS.get(self.benchmark, {}))
+        usual = Config(benchmark=self.benchmark, **PRESETS.get(base_of(self.benchmark), {}))
         short = {field: text for group in groups for field, text in group.items()}
         changed = [field for field in short if getattr(self, field) != getattr(usual, field)]
         parts = [short[field] + re.sub(r"[^\w.+-]", "", str(getattr(self, field))) for field in changed]

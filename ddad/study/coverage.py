@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..datasets.registry import PHANTOM, card
+from ..datasets.registry import PHANTOM, base_of, card, split_of
 from .config import Config
 from .graph import Request
 from .results import BENCHMARKS, Rival, Run
@@ -16,13 +16,13 @@ from .results import BENCHMARKS, Rival, Run
 __all__ = ['experiment_cell', 'method_cell', 'coverage', 'counted']
 
 # %% ../../nbs/study/17_coverage.ipynb #0208746a
-def _seeds(done: int, wanted: int) -> str:
-    if done >= wanted: return f"{done} seed{'s' * (done != 1)}"
-    return f"{done} of {wanted} seeds"
+def _seeds(done: int, wanted: int, of: str = "seed") -> str:
+    if done >= wanted: return f"{done} {of}{'s' * (done != 1)}"
+    return f"{done} of {wanted} {of}s"
 
 def _missing(benchmark: str, at_hand: set[str]) -> str:
     "Why a place is empty."
-    known = benchmark in at_hand or card(benchmark).shipped or benchmark == PHANTOM
+    known = benchmark in at_hand or card(base_of(benchmark)).shipped or benchmark == PHANTOM
     return "not run" if known else "needs data"
 
 def experiment_cell(
@@ -33,10 +33,10 @@ def experiment_cell(
     "How many seeds have every run of the experiment, else how many runs there are."
     if not configs: return ""
     def done(c): return c.name in runs and {"inter", *c.refiners} <= set(runs[c.name].scores)
-    by_seed: dict[int, list[bool]] = {}
-    for c in configs: by_seed.setdefault(c.seed, []).append(done(c))
+    by_seed: dict[tuple, list[bool]] = {}
+    for c in configs: by_seed.setdefault((c.benchmark, c.seed), []).append(done(c))
     whole, some = sum(map(all, by_seed.values())), sum(map(sum, by_seed.values()))
-    if whole: return _seeds(whole, len(by_seed))
+    if whole: return _seeds(whole, len(by_seed), "split" if split_of(configs[0].benchmark) else "seed")
     return f"{some} of {len(configs)} runs" if some else _missing(configs[0].benchmark, at_hand)
 
 def method_cell(
@@ -64,7 +64,9 @@ def coverage(
     at_hand = {r.benchmark for r in [*runs, *rivals]}
     rows = []
     for experiment in request.grid:
-        asked = {b: list(request.runs_of([experiment], b).values()) for b in BENCHMARKS}
+        splits = [n for n in request.only.get(experiment, ()) if split_of(n)]
+        asked = {b: [c for n in (b, *splits) if base_of(n) == b for c in request.runs_of([experiment], n).values()]
+                 for b in BENCHMARKS}
         for backbone in dict.fromkeys(c.backbone for configs in asked.values() for c in configs):
             cells = {card(b).title: experiment_cell([c for c in configs if c.backbone == backbone], finished, at_hand)
                      for b, configs in asked.items()}

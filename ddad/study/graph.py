@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..core.extras import needed
 from ..method.recipe import MODULES, needed_modules
+from ..datasets.registry import base_of, split_of
 from .config import PRESETS, Config, stage_settings
 from .results import BENCHMARKS, Run, estimate, expand, read_rivals, read_runs, training_rates
 
@@ -96,7 +97,7 @@ class Request:
             raise ValueError(f"DATA is {data}, which is no folder: name the Med-AD folder that holds the benchmarks.")
         known = known_benchmarks(data)
         for benchmark in self.benchmarks:
-            if benchmark not in known:
+            if base_of(benchmark) not in known:
                 raise ValueError(f"There is no benchmark {benchmark!r}: choose among {', '.join(known)}, "
                                  "or name a folder of DATA that has a data.json.")
         for benchmark in self.benchmarks or BENCHMARKS[-1:]: self.runs_of(self.experiments, benchmark)
@@ -203,7 +204,8 @@ class Plan:
         page: str,  # a key of `PAGES`
     ) -> list[str]:
         "The files of results that a page is drawn from."
-        benchmarks = dict.fromkeys([*BENCHMARKS, *self.request.benchmarks])
+        splits = sorted({run.benchmark for run in self.finished if split_of(run.benchmark)})
+        benchmarks = dict.fromkeys([*BENCHMARKS, *self.request.benchmarks, *splits])
         names = self._runs_of(self._shown(page, READS), benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from matplotlib.colors import to_hex
 
-from ..method import plots
+from ..method import plots, scores as named
 from ..method.recipe import MODULES
 from .review import CLASSES, OUTCOMES, Decisions, View, rates
 
@@ -77,10 +77,7 @@ def score_name(
 ) -> str:
     "A score's name in plain text, such as A_rec or R_dual."
     score, of, other = score.partition(" of ")
-    if score == "score": name = "score"  # of a method that has one alone
-    elif score == "inter_top": name = "A_inter, upper half"  # pooled over the upper half of A_inter's map
-    else: name = "R" + score[1:] if score.startswith("r_") else f"A_{score}"
-    return name + of + other
+    return named.score_name(score) + of + other
 
 COPY = "has a copy in training"
 

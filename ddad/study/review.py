@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 from ..core.storage import read_csv, read_json
 from ..datasets.check import read_groups
@@ -209,14 +209,9 @@ def rates(
 ) -> dict[str, tuple[float, float, float]]:  # by name: value, low, high
     "Sensitivity, specificity and precision, each with its Wilson interval; NaN where it is 0 of 0."
     passed, alarm, miss, hit = (counts[o] for o in OUTCOMES)
-    return {"sensitivity": _wilson(hit, hit + miss, level), "specificity": _wilson(passed, passed + alarm, level),
-            "precision": _wilson(hit, hit + alarm, level)}
-
-def _wilson(k: int, n: int, level: float) -> tuple[float, float, float]:
-    if n == 0: return math.nan, math.nan, math.nan
-    z = norm.ppf((1 + level) / 2)
-    centre, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
-    return k / n, max(0.0, centre - half), min(1.0, centre + half)
+    def share(k, n): return k / n if n else math.nan, *metrics.share_interval(k, n, level)
+    return {"sensitivity": share(hit, hit + miss), "specificity": share(passed, passed + alarm),
+            "precision": share(hit, hit + alarm)}
 
 # %% ../../nbs/study/09_review.ipynb #8b0e4d17
 @dataclass(frozen=True)
