@@ -52,13 +52,16 @@ def test_a_verdict_turns_with_the_results(gain, says, tmp_path):
     assert ("holds in 1 of 1" in told, "fails in 1" in told, "1 undecided" in told) == tuple(says == v for v in ("holds", "fails", "undecided"))
     page = answers.decide(answers.gains(evidence(tmp_path).runs, "inter", "rec"), yes="Better.", no="Worse.", mixed="It depends.", unclear="Open.")
     assert page.startswith({"holds": "**Better.**", "fails": "**Worse.**", "undecided": "**Open.**"}[says])
-    assert ("worth using.**" in answers.where_worth_using(rows)) and ("not worth" in answers.where_worth_using(rows)) == (says != "holds")
+    worth = answers.where_worth_using(rows)
+    assert ("AE-U: **not worth using.**" in worth) == (says == "fails") and "AE-U: **worth using.**" not in worth, "nothing else was run to beat"
+    for seed in range(3): make_rival(tmp_path, "nnPU", seed, 0.0)
+    assert ("AE-U: **worth using.**" in answers.where_worth_using(evidence(tmp_path).rows(["NIH"]))) == (says == "holds")
 
 
 def test_two_seeds_decide_nothing(tmp_path):
     for seed in range(2): make_run(tmp_path, seed, 2.0)
     row = evidence(tmp_path).rows(["NIH"], [claims.UNLABELED])[0]
-    assert row["low"] > 0 and row["verdict"] == "undecided" and "for want of seeds" in answers.about_claim([row])
+    assert row["low"] > 0 and row["verdict"] == "undecided" and "1 have too few seeds" in answers.about_claim([row])
     assert "by one seed so far.**" in answers.decide({"a": answers.Effect(1, 0.5, 2, 1)}, yes="Better.", no="", mixed="", unclear="")
 
 
@@ -99,7 +102,34 @@ def test_other_methods_one_seed_and_older_versions(tmp_path):
     rows = {r["against"]: r for r in evidence(tmp_path).rows(["NIH"], [claims.METHODS])}
     assert set(rows) == {"nnPU", "VAE"} and (rows["nnPU"]["verdict"], rows["VAE"]["verdict"]) == ("fails", "holds")
     assert rows["nnPU"]["setting"] == "" and rows["VAE"]["setting"] == "one seed of the other method" and rows["VAE"]["seeds"] == 3
-    assert "behind 1 of 2 other scores (nnPU)" in answers.where_worth_using(evidence(tmp_path).rows(["NIH"]))
+    assert "ahead of 1 of 2 other scores, behind nnPU." in answers.where_worth_using(evidence(tmp_path).rows(["NIH"]))
+
+
+def test_a_win_over_a_score_below_chance_is_told_apart(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, seed, 1.0)
+        make_rival(tmp_path, "nnPU", seed, -2.0)
+    found = evidence(tmp_path)
+    rows = found.rows(["NIH"], [claims.METHODS])
+    assert found.weak == {("NIH", "nnPU")} and rows[0]["verdict"] == "holds" and claims.tally(rows, found.weak) == "1 over a score below chance"
+    assert "holds in 0 of 1 comparisons; 1 more over a score below chance" in answers.about_claim(rows, found.weak)
+
+
+def test_runs_of_older_arithmetic_decide_nothing(tmp_path):
+    for seed in range(3): make_run(tmp_path, seed, 1.0)
+    for path in tmp_path.glob("runs/*/record.json"): path.write_text(json.dumps(json.loads(path.read_text()) | {"numerics": 0}))
+    assert not evidence(tmp_path).rows(["NIH"])
+
+
+def test_a_further_split_takes_the_place_of_a_seed(tmp_path):
+    for i in (1, 2, 3):
+        make_run(tmp_path, 0, 1.0 + i / 9, benchmark=f"Kermany-split{i}")
+        make_rival(tmp_path, "nnPU", 0, 3.0, benchmark=f"Kermany-split{i}")
+    found = evidence(tmp_path)
+    rows = {r["against"]: r for r in found.rows(["Kermany"])}
+    assert set(rows) == {"A_rec", "nnPU"} and {r["setting"] for r in rows.values()} == {claims.SPLITS}
+    assert [(rows[a]["verdict"], rows[a]["seeds"], rows[a]["benchmark"]) for a in rows] == [("holds", 3, "Kermany"), ("fails", 3, "Kermany")]
+    assert "no benchmark has three seeds yet" in answers.where_worth_using(list(rows.values())), "the usual split decides that"
 
 
 def test_coverage_counts_seeds_and_says_what_is_missing(tmp_path):
@@ -109,7 +139,7 @@ def test_coverage_counts_seeds_and_says_what_is_missing(tmp_path):
     make_rival(tmp_path, "nnPU", 0, 1.0)
     make_rival(tmp_path, "PII", 0, 1.0)
     found = evidence(tmp_path)
-    rows = coverage.coverage(Request.of(config), found.runs, found.rivals, {"nnPU": 3, "PII": 1, "VAE": 1})
+    rows = coverage.coverage(Request.of(config), found.runs, results.read_rivals(tmp_path / "baselines"), {"nnPU": 3, "PII": 1, "VAE": 1})
     cells = {(r["experiment"], r["of"]): r for r in rows}
     nih = "NIH ChestX-ray14, a part"
     assert cells["seeds", "AE-U"][nih] == "2 of 3 seeds" and cells["seeds", "AE-U"]["ODIR-5K"] == "not run" and cells["seeds", "AE-U"]["LAG"] == "needs data"

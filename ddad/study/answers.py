@@ -5,19 +5,19 @@
 # %% ../../nbs/study/16_answers.ipynb #a06aec18
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.storage import written
 from ..datasets.registry import card
 from ..method.networks import BACKBONES
-from .claims import CLAIMS, METHODS, SEEDS, UNLABELED, effect
+from .claims import CLAIMS, FEW, METHODS, SEEDS, SPLITS, UNLABELED, WEAK, effect, in_words
 from .results import BENCHMARKS, Run, select
 
 # %% auto #0
-__all__ = ['NOTHING', 'Effect', 'alone', 'decide', 'gains', 'effects_of', 'about_claim', 'about_claims', 'where_worth_using',
-           'write_answer']
+__all__ = ['NOTHING', 'VERDICTS', 'Effect', 'alone', 'decide', 'gains', 'effects_of', 'about_claim', 'about_claims',
+           'where_worth_using', 'write_answer']
 
 # %% ../../nbs/study/16_answers.ipynb #b1e8ba67
 NOTHING = "**Not run yet.** There is nothing to answer from: see the coverage page."
@@ -91,53 +91,66 @@ def _named(rows: Iterable[dict]) -> str:
 
 def about_claim(
     rows: Sequence[dict],  # of claims.csv, of one claim
+    weak: Collection = (),  # as in `in_words`
 ) -> str:
     "On what a claim holds, on what it fails, how many comparisons are open."
-    by = {v: [r for r in rows if r["verdict"] == v] for v in ("holds", "fails", "undecided")}
-    few = sum(r["seeds"] < SEEDS for r in by["undecided"])
+    by = {word: [r for r in rows if in_words(r, weak) == word] for word in ("holds", WEAK, "fails", "undecided", FEW)}
     parts = [f"holds in {len(by['holds'])} of {len(rows)} comparisons"]
     parts[0] += f": {_named(by['holds'])}" if by["holds"] else ""
+    if by[WEAK]: parts.append(f"{len(by[WEAK])} more {WEAK}")
     if by["fails"]: parts.append(f"fails in {len(by['fails'])}: {_named(by['fails'])}")
-    open_for = f", {few} of them for want of seeds" if few else ""
-    if by["undecided"]: parts.append(f"{len(by['undecided'])} undecided{open_for}")
+    if by["undecided"]: parts.append(f"{len(by['undecided'])} undecided")
+    if by[FEW]: parts.append(f"{len(by[FEW])} have {FEW}")
     return "; ".join(parts)
 
 def about_claims(
     rows: Sequence[dict],  # of claims.csv
+    weak: Collection = (),  # as in `in_words`
 ) -> str:  # Markdown
-    "The answer of the page of claims: how many claims hold wherever they were decided, and each in a line."
+    "The answer of the page of claims: where DDAD is worth using, which claims hold wherever decided, each in a line."
     if not rows: return NOTHING
     of = {c.name: [r for r in rows if r["claim"] == c.name] for c in CLAIMS}
     decided = {name: {r["verdict"] for r in found} - {"undecided"} for name, found in of.items()}
-    kinds = {"hold(s) wherever decided": {"holds"}, "fail(s) wherever decided": {"fails"},
-             "hold(s) in places and fail(s) in others": {"holds", "fails"}, "undecided": set()}
-    number = {text: sum(d == kind for d in decided.values()) for text, kind in kinds.items()}
-    counts = [f"{n} {text.replace('(s)', 's' * (n == 1))}" for text, n in number.items() if n]
-    lines = [f"- *{name}*: {about_claim(found) if found else 'not run yet'}." for name, found in of.items()]
-    return f"**Of {len(of)} claims, {', '.join(counts)}.** Claim by claim:\n\n" + "\n".join(lines)
+    kinds = {"hold wherever decided": {"holds"}, "fail wherever decided": {"fails"},
+             "hold in places and fail in others": {"holds", "fails"}, "are undecided": set()}
+    named = {text: [f"*{name}*" for name, d in decided.items() if d == kind] for text, kind in kinds.items()}
+    counts = "; ".join(f"{len(names)} {text} ({', '.join(names)})" for text, names in named.items() if names)
+    lines = [f"- *{name}*: {about_claim(found, weak) if found else 'not run yet'}." for name, found in of.items()]
+    return f"{where_worth_using(rows)}\n\n**Of {len(of)} claims** {counts}:\n\n" + "\n".join(lines)
 
 # %% ../../nbs/study/16_answers.ipynb #a1abd152
+VERDICTS = ("worth using", "not worth using", "undecided")
+
+def _place(own: dict, others: Sequence[dict]) -> tuple[str, str]:
+    "The verdict of a benchmark with a backbone, and a line that says why."
+    lost, won = ([r["against"] for r in others if r["verdict"] == v] for v in ("fails", "holds"))
+    open_ = [r["against"] for r in others if r["verdict"] == "undecided"]
+    if own["verdict"] == "fails" or lost: found = "not worth using"
+    else: found = "worth using" if own["verdict"] == "holds" and others and not open_ else "undecided"
+    parts = [f"{own['effect']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}] against A_rec"]
+    if others: parts.append(f"ahead of {len(won)} of {len(others)} other scores")
+    if lost: parts.append(f"behind {'; '.join(lost)}")
+    if open_: parts.append(f"not told apart from {'; '.join(open_)}")
+    return found, f"- {card(own['benchmark']).title}, {own['backbone']}: **{found}.** {', '.join(parts)}."
+
 def where_worth_using(
     rows: Sequence[dict],  # of claims.csv
 ) -> str:  # Markdown
     """In plain words where DDAD's A_inter is worth using and where not.
 
-    Worth it, by its own ablations and by the trivial scores: it has to beat A_rec, and no score that learns next to
-    nothing may be ahead of it. A benchmark with fewer than three seeds is not judged.
+    Worth it, where it beats A_rec and every other method and trivial score that was run; not, where one of them is
+    ahead. A benchmark with fewer than three seeds is not judged.
     """
-    lines = []
+    places = []
     for benchmark, backbone in dict.fromkeys((r["benchmark"], r["backbone"]) for r in rows):
         here = [r for r in rows if (r["benchmark"], r["backbone"]) == (benchmark, backbone) and r["score"] == "A_inter"]
         own = next((r for r in here if r["against"] == "A_rec" and not r["setting"]), None)
-        if own is None or own["seeds"] < SEEDS: continue
-        others = [r for r in here if r["claim"] == METHODS.name]
-        lost = [r["against"] for r in others if r["verdict"] == "fails"]
-        worth = own["verdict"] == "holds" and not lost
-        gain = f"{own['effect']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}] against A_rec"
-        behind = f"behind {len(lost)} of {len(others)} other scores" + (f" ({'; '.join(lost)})" if lost else "")
-        told_so = "worth using" if worth else "not worth using"
-        lines.append(f"- **{card(benchmark).title}, {backbone}: {told_so}.** {gain}; {behind}.")
-    return "\n".join(lines) or "No benchmark has three seeds yet."
+        others = [r for r in here if r["claim"] == METHODS.name and not r["setting"].startswith(SPLITS)]
+        if own and own["seeds"] >= SEEDS: places.append(_place(own, others))
+    if not places: return "**Where A_inter is worth using is open: no benchmark has three seeds yet.**"
+    told = ", ".join(f"{v} in {sum(found == v for found, _ in places)}" for v in VERDICTS)
+    first = f"**Of {len(places)} places with three seeds, A_inter is {told}.**\n"
+    return "\n".join([first, *(line for _, line in places)])
 
 # %% ../../nbs/study/16_answers.ipynb #54d87199
 def write_answer(

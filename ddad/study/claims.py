@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -21,8 +22,9 @@ from ..datasets.registry import PHANTOM, base_of, card
 from .results import BENCHMARKS, Result, Rival, Run, select, sweep_size
 
 # %% auto #0
-__all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'CLAIMS', 'SEEDS', 'EDGE', 'Claim',
-           'verdict', 'difference', 'effect', 'Evidence', 'split_kinds', 'forest']
+__all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'CLAIMS', 'SEEDS', 'FEW', 'WEAK',
+           'SPLITS', 'ONE_SEED', 'EDGE', 'Claim', 'verdict', 'in_words', 'tally', 'difference', 'effect', 'Evidence',
+           'split_kinds', 'forest']
 
 # %% ../../nbs/study/08_claims.ipynb #450dc7f8
 @dataclass(frozen=True)
@@ -55,6 +57,24 @@ def verdict(
     "holds, fails or undecided."
     if seeds < SEEDS or low <= 0 <= high: return "undecided"
     return "holds" if low > 0 else "fails"
+
+FEW, WEAK = "too few seeds", "over a score below chance"
+
+def in_words(
+    row: dict,  # of claims.csv
+    weak: Collection = (),  # see `Evidence.weak`
+) -> str:  # holds, fails, undecided, or `FEW`, `WEAK`
+    "The verdict as tables tell it: what is undecided for want of seeds, and a win that says little, apart."
+    if row["seeds"] < SEEDS: return FEW
+    return WEAK if row["verdict"] == "holds" and (row["benchmark"], row["against"]) in weak else row["verdict"]
+
+def tally(
+    rows: Iterable[dict],  # of claims.csv
+    weak: Collection = (),
+) -> str:
+    "How many comparisons hold, fail, are undecided; empty where there are none."
+    counts = Counter(in_words(r, weak) for r in rows)
+    return ", ".join(f"{counts[word]} {word}" for word in ("holds", WEAK, "fails", "undecided", FEW) if counts[word])
 
 # %% ../../nbs/study/08_claims.ipynb #65261348
 def _matched(ours: Iterable[Result], theirs: Sequence[Result]) -> list[tuple[Result, Result]]:
@@ -121,7 +141,8 @@ class Evidence:
         runs: Sequence[Run],
         rivals: Sequence[Rival] = (),
     ):
-        self.runs, self.rivals = list(runs), list(rivals)
+        self.runs = [r for r in runs if r.current]  # not those of older arithmetic
+        self.rivals = [r for r in rivals if r.current]
 
     def rows(
         self,
@@ -133,6 +154,18 @@ class Evidence:
               REFINED: self._refined, RATES: self._rates, UNSEEN: self._unseen, METHODS: self._methods}
         places = [(b, k) for b in benchmarks for k in BACKBONES]
         return [row for claim in claims for place in places for row in of[claim](*place) if row]
+
+    @property
+    def trivial(self) -> set[str]:
+        "The scores that learn nothing or next to nothing."
+        return {r.method for r in self.rivals if r.record["group"] == "trivial"}
+
+    @property
+    def weak(self) -> set[tuple[str, str]]:
+        "Benchmark and method where the other method's mean test AUC is below 0.5: to be better says little."
+        found = {}
+        for r in self.rivals: found.setdefault((r.benchmark, r.method), []).append(r.value("score"))
+        return {place for place, values in found.items() if np.mean(values) < 0.5}
 
     def _chosen(self, benchmark: str, backbone: str, **settings) -> list[Run]:
         return select(self.runs, benchmark=benchmark, backbone=backbone, **settings)
@@ -153,7 +186,7 @@ class Evidence:
         main, sham = self._chosen(benchmark, backbone), self._chosen(benchmark, backbone, n_unlabeled=0)
         splits = self._on_splits(benchmark, backbone)
         yield effect(UNLABELED, main, "inter", main, "rec")
-        yield effect(UNLABELED, splits, "inter", splits, "rec", setting=_SPLITS)
+        yield effect(UNLABELED, splits, "inter", splits, "rec", setting=SPLITS)
         yield effect(UNLABELED, main, "inter", sham, "inter", called="A_inter, sham UDM")
         at = self._at_rates(benchmark, backbone)
         yield effect(UNLABELED, at.get(0.6, []), "inter", at.get(0.0, []), "inter", called="A_inter, anomaly rate 0",
@@ -187,31 +220,31 @@ class Evidence:
             seen, others = split_kinds(runs[0], match)
             if not others: continue
             about = dict(setting=f"{seen} unlabeled, {', '.join(others)} tested", kinds=others)
-            same = [r for r in self.rivals if r.benchmark == benchmark and r.method == "nnPU" and r.current
+            same = [r for r in self.rivals if r.benchmark == benchmark and r.method == "nnPU"
                     and r.draw.get("match") == match]
             yield effect(UNSEEN, runs, "inter", runs, "rec", **about)
             yield effect(UNSEEN, runs, "inter", same, "score", called="nnPU", **about)
 
     def _methods(self, benchmark, backbone):
-        "Against the current results of each other method with the usual D_u; of nnPU on further splits too."
-        here = [r for r in self.rivals if r.benchmark == benchmark and r.current and not r.draw]
+        "Against each other method with the usual D_u, on further splits too."
+        here = [r for r in self.rivals if r.benchmark == benchmark and not r.draw]
         main, stable = (self._chosen(benchmark, backbone, variant=v) for v in VARIANTS)
         for runs, score, setting in ((main, "inter", ""), (stable, "r_dual", "stable")):
             for method in sorted({r.method for r in here}):
                 rivals = [r for r in here if r.method == method]
                 yield effect(METHODS, runs, score, rivals, "score", called=method,
                              setting=_also(setting, _seeds_of(rivals)))
-        here = [r for r in self.rivals if base_of(r.benchmark) == benchmark != r.benchmark and r.current and not r.draw]
+        here = [r for r in self.rivals if base_of(r.benchmark) == benchmark != r.benchmark and not r.draw]
         for method in sorted({r.method for r in here}):
             rivals = [r for r in here if r.method == method]
             yield effect(METHODS, self._on_splits(benchmark, backbone), "inter", rivals, "score", called=method,
-                         setting=_SPLITS)
+                         setting=SPLITS)
 
-_SPLITS = "a split each"  # the setting of a row whose seeds are further splits
+SPLITS, ONE_SEED = "a split each", "one seed of the other method"  # settings: each seed is a split; what it says
 
 def _seeds_of(rivals: Sequence[Rival]) -> str:
     trivial = all(r.record["group"] == "trivial" for r in rivals)
-    return "" if trivial or len(rivals) > 1 else "one seed of the other method"
+    return "" if trivial or len(rivals) > 1 else ONE_SEED
 
 def _also(*parts: str) -> str: return ", ".join(part for part in parts if part)
 

@@ -209,6 +209,7 @@ class Plan:
         names = self._runs_of(self._shown(page, READS), benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
+        if page == "claims": files += self.checks
         if page == "leaks": files += [*self.checks, *sorted(self.request.figures.glob("crossover/*/record.json"))]
         if page in (*OF_RIVALS, "leaks", "kinds", "claims", "coverage"): files += self.rival_records
         if page == "crosswalk": files = [self.request.figures / "coverage.md"]
