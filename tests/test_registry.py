@@ -10,7 +10,7 @@ from conftest import make_discs
 
 import ddad
 from ddad.datasets.commands import main
-from ddad.datasets.opening import benchmark_root, labels_of
+from ddad.datasets.opening import benchmark_root, labels_of, lists_of
 from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
 from ddad.method.data import SPLITS, draw_unlabeled, list_names, load_benchmark
 from ddad.study import results
@@ -168,3 +168,19 @@ def test_the_explorer_names_a_benchmark_and_its_source():
     from ddad.study.explore import _about
     assert CARDS["NIH"].source in _about("NIH") and CARDS["NIH"].title in _about("NIH")
     assert "its pictures may not be published" in _about("ODIR") and "&lt;i&gt;" in _about("<i>")
+
+
+def test_a_further_split_opens_with_the_images_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "BrainTumor/images").mkdir(parents=True)
+    name = "BrainTumorLeakFree-split1"
+    root = benchmark_root(name, tmp_path)
+    assert os.path.samefile(root / name / "images", tmp_path / "BrainTumor/images") and list_names(root / name) == lists_of(name)
+    table = shipped_labels("BrainTumorLeakFree")
+    groups, sides = dict(zip(table["image"], table["group"])), {}
+    for split, names in lists_of(name).items():
+        for image in names: sides.setdefault(groups[image], set()).add(split.startswith("test"))
+    assert all(len(s) == 1 for s in sides.values()), "no group in both training and test"
+    assert tuple(map(len, lists_of(name).values())) == card(name).counts and lists_of(name) != lists_of("BrainTumorLeakFree-split2")
+    with pytest.raises(ValueError, match="There is no NIH-split1. Whole groups give .* with ddad-data repartition"): lists_of("NIH-split1")
+    assert card("Mine-split1").of == "" and Config.of(name).n_unlabeled == 990

@@ -40,12 +40,18 @@ def benchmark_root(
 def lists_of(
     name: str,  # of a benchmark whose repartition comes with the package, or of a further split of one
 ) -> dict[str, list[str]]:  # by the keys of `SPLITS`
-    "Who is in which part. A further split puts whole groups on one side: patients, or copies of one picture."
+    """Who is in which part. A further split puts whole groups on one side: patients, or copies of one picture.
+
+    Raises `ValueError` where whole groups cannot fill parts of the usual sizes.
+    """
     if not split_of(name): return shipped_repartition(name)
     base, seed = split_of(name)
     table, sizes = shipped_labels(base), dict(zip(SPLITS, card(name).counts))
     abnormal = [split.endswith("abnormal") for split in table["split"]]
-    parted = part_groups(table.get("group", table["image"]), table["kind"], abnormal, sizes, seed)
+    try: parted = part_groups(table["group"], table["kind"], abnormal, sizes, seed)
+    except ValueError as e:
+        what, remedy = str(e).split(":")[0], "make one of other sizes with ddad-data repartition"
+        raise ValueError(f"There is no {name}. {what}: {remedy}.") from None
     return {split: [image for image, part in zip(table["image"], parted) if part == split] for split in SPLITS}
 
 def _parted_anew(name: str, folder: Path) -> Path:
