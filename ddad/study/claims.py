@@ -258,16 +258,14 @@ def split_kinds(
     return seen, [str(k) for k, n in zip(known, counts) if k != seen and n >= 20]
 
 # %% ../../nbs/study/08_claims.ipynb #fd7d63ba
-_MARKS = {"holds": dict(marker="^", color="#1b7f5c"), "fails": dict(marker="v", color="#a61c3c"),
+_MARKS = {"holds": dict(marker="^", color="#1b7f5c"), WEAK: dict(marker="^", color="#1b7f5c", markerfacecolor="white"),
+          "fails": dict(marker="v", color="#a61c3c"),
           "undecided": dict(marker="o", color="0.35", markerfacecolor="white"),
-          "fewer than three seeds": dict(marker="s", color="0.7", markerfacecolor="white")}
-
-def _mark(row: dict) -> dict:
-    return _MARKS["fewer than three seeds" if row["seeds"] < SEEDS else row["verdict"]]
+          FEW: dict(marker="s", color="0.7", markerfacecolor="white")}
 
 def _label(row: dict) -> str:
     "Of a row of the picture."
-    if row["claim"] == METHODS.name: return f"{row['score']} against other methods, {row['backbone']}"
+    if row["claim"] == METHODS.name: return f"{row['score']} against each of them, {row['backbone']}"
     setting = row["setting"].split(",")[0].replace(" unlabeled images", " images")
     against = row["against"].removeprefix(f"{row['score']}, ")
     return f"{row['score']} against {against}{f' ({setting})' if setting else ''}, {row['backbone']}"
@@ -279,29 +277,36 @@ def _drawn(row: dict) -> tuple[float, list | None]:
     value, low, high = (max(-EDGE, min(EDGE, row[k])) for k in ("effect", "low", "high"))
     return value, None if row["claim"] == METHODS.name else [[value - low], [high - value]]
 
+def _lines(rows: Sequence[dict]) -> list[tuple[str, str]]:
+    "Claim and label of each line of the picture; a claim's own line, which has no label, comes first."
+    pairs = dict.fromkeys((r["claim"], _label(r)) for r in rows)
+    claims = dict.fromkeys(claim for claim, _ in pairs)
+    return [line for claim in claims for line in ((claim, ""), *(pair for pair in pairs if pair[0] == claim))]
+
 def forest(
     rows: Sequence[dict],  # of claims.csv
+    titles: dict[str, str],  # of the columns, by benchmark
+    weak: Collection = (),  # as in `in_words`
 ) -> plt.Figure:
     "Every effect with its interval; effects beyond 0.45 at the edge."
-    labels = list(dict.fromkeys((r["claim"], _label(r)) for r in rows))
-    benchmarks = list(dict.fromkeys(r["benchmark"] for r in rows))
-    fig, axes = plt.subplots(1, len(benchmarks), sharey=True, sharex=True, squeeze=False, layout="constrained",
-                             figsize=(3.6 + 1.2 * len(benchmarks), 0.9 + 0.17 * len(labels)))
-    for ax, benchmark in zip(axes[0], benchmarks):
+    lines = _lines(rows)
+    fig, axes = plt.subplots(1, len(titles), sharey=True, sharex=True, squeeze=False, layout="constrained",
+                             figsize=(3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines)))
+    for ax, (benchmark, title) in zip(axes[0], titles.items()):
         for row in (r for r in rows if r["benchmark"] == benchmark):
-            y = labels.index((row["claim"], _label(row)))
-            value, error = _drawn(row)
-            ax.errorbar(value, y, xerr=error, ms=3.5, lw=1, clip_on=False, **_mark(row))
+            y, (value, error) = lines.index((row["claim"], _label(row))), _drawn(row)
+            ax.errorbar(value, y, xerr=error, ms=3.5, lw=1, clip_on=False, **_MARKS[in_words(row, weak)])
         ax.set_xlim(-EDGE, EDGE)
         ax.axvline(0, color="0.6", lw=0.8)
-        ax.set_title(textwrap.fill(card(benchmark).title, 16), fontsize=8)
+        ax.set_title(textwrap.fill(title, 16), fontsize=8)
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
-        for y in (i - 0.5 for i in range(1, len(labels)) if labels[i][0] != labels[i - 1][0]):
-            ax.axhline(y, color="0.85", lw=0.6)
-    axes[0, 0].set_yticks(range(len(labels)), [text for _, text in labels], fontsize=6.5)
-    axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
+        for y, (_, label) in enumerate(lines):
+            if not label: ax.axhline(y, color="0.9", lw=0.6)
+    axes[0, 0].set_yticks(range(len(lines)), [label or claim for claim, label in lines], fontsize=6.5)
+    for text, (_, label) in zip(axes[0, 0].get_yticklabels(), lines): text.set_fontweight("normal" if label else "bold")
+    axes[0, 0].set_ylim(len(lines) - 0.5, -0.5)
     fig.supxlabel("difference of test AUC; right of the line speaks for the claim", fontsize=8)
     marks = [plt.Line2D([], [], linestyle="", ms=5, label=name, **look) for name, look in _MARKS.items()]
-    fig.legend(handles=marks, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    fig.legend(handles=marks, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     return fig
