@@ -12,12 +12,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from conftest import disc
-from ddad.core.formats import read_slices
+from ddad.core.formats import find_images, read_slices
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.copies import copied, copies_told
 from ddad.detect.estimator import DDAD
-from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
+from ddad.detect.evaluate import evaluation, evaluation_table, read_labels, read_patients
 from ddad.detect.export import overlay
+from ddad.detect.inputs import groups_of
 from ddad.detect.looks import usual_ranges, unlike
 from ddad.detect.report import volumes
 from ddad.detect.resume import Table
@@ -319,3 +320,36 @@ def test_a_model_of_before_says_that_it_cannot_tell_whether_a_batch_is_alike(pla
 @pytest.mark.parametrize("arguments, message", [(["--maps", "npy"], "--maps needs --out"), (["--report"], "--report needs --out"), (["--labels", "x.csv"], "--labels needs --out"), (["--card"], "--card needs --labels")])
 def test_options_that_need_others(place, arguments, message, capsys):
     assert main_score([str(place / "model"), str(place / "well"), *arguments]) == 2 and message in capsys.readouterr().err
+
+
+def test_whole_patients_are_held_out(place, tmp_path, capsys):
+    "Neither the slices of a volume nor the images of a patient are on both sides of training and the threshold."
+    rng = np.random.default_rng(0)
+    for i in range(8): nibabel.Nifti1Image(rng.normal(100, 20, (32, 32, 6)).astype(np.float32), np.eye(4)).to_filename(tmp_path / f"{i}.nii")
+    fitted = DDAD(k=2, epochs=1, refine_epochs=0, image_size=32, random_state=0, device="cpu")
+    with pytest.warns(UserWarning, match="The 24 held-out images are of 4 patients or files"): fitted.fit(tmp_path, unlabeled=None)
+    assert fitted.about_["images"] == {"normal": 24, "held_out": 24, "unlabeled": 0, "held_out_groups": 4}
+    fitted.save(tmp_path / "model")
+    assert "| patients or files of the held-out images | 4 |" in (tmp_path / "model/README.md").read_text()
+
+    files = find_images(place / "normals")
+    with pytest.raises(ValueError, match="3 groups for .* images or files"): DDAD().fit(files, groups=["a", "b", "c"])
+    table = tmp_path / "patients.csv"
+    table.write_text("file,patient\n" + "".join(f"{path.name},{i % 5}\n" for i, path in enumerate(files)))
+    assert read_patients(table, files) == [str(i % 5) for i in range(len(files))]
+    assert main_fit([str(place / "normals"), "-o", str(tmp_path / "other"), "--patients", str(table), *QUICK]) == 0
+    assert "patients or files, so the threshold hangs on few" in capsys.readouterr().err
+    table.write_text(f"file,patient\n{files[0].name},1\n")
+    assert main_fit([str(place / "normals"), "-o", str(tmp_path / "third"), "--patients", str(table), *QUICK]) == 2
+    assert f"names no patient of {len(files) - 1} of {len(files)} files" in capsys.readouterr().err
+
+
+def test_patients_who_all_have_one_name_are_told_by_series(tmp_path):
+    for i in range(3):
+        scan = pydicom.dcmread(DICOM)
+        scan.PatientID, scan.SeriesInstanceUID = "ANONYMOUS", f"1.2.{i // 2}"
+        scan.save_as(tmp_path / f"{i}.dcm")
+    files = sorted(tmp_path.glob("*.dcm"))
+    assert groups_of(files) == ["1.2.0", "1.2.0", "1.2.1"]
+    keep(tmp_path / "more", discs(1))
+    assert groups_of(find_images(tmp_path))[:3] == ["ANONYMOUS"] * 3, "another patient is there"

@@ -35,6 +35,7 @@ def _data(saved: Saved) -> Iterator[tuple[str, str]]:
     for name, what in (("normal", "known-normal, trained on"), ("held_out", "known-normal, held out for the threshold"),
                        ("unlabeled", "unlabeled, trained on")):
         if name in counts: yield what, str(counts[name])
+    if "held_out_groups" in counts: yield "patients or files of the held-out images", str(counts["held_out_groups"])
     for name, (low, high) in saved.calibration_looks.items():
         if name in LOOKS: yield f"{LOOKS[name]} of held-out images, 98 % of them", f"{low:.4g} to {high:.4g}"
     if "data_hash" in saved.about:

@@ -191,6 +191,9 @@ def _add_files(p: argparse.ArgumentParser) -> None:
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",
                    help="files or folders of unlabeled images, normal and abnormal mixed (default: none, one-class)")
+    p.add_argument("--patients", metavar="TABLE",
+                   help="a CSV file (columns file and patient) of the normal images: all of a patient are trained on "
+                        "or held out together (default: what DICOM files tell; slices of a file stay together)")
     p.add_argument("-o", "--out", metavar="MODEL", help="folder to save the detector to")
     p.add_argument("--calibrate", metavar="MODEL",
                    help="train nothing: set the threshold of this detector anew on all of the normal images, which it "
@@ -251,8 +254,9 @@ def _fit_arguments() -> argparse.ArgumentParser:
 def _fit(params: dict, unfinished: Path) -> None:
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
-    normal, unlabeled, out, window, licence = (
-        params.pop(name) for name in ("normal", "unlabeled", "out", "window", "licence"))
+    from ddad.detect.evaluate import read_patients
+    normal, unlabeled, out, window, licence, patients = (
+        params.pop(name) for name in ("normal", "unlabeled", "out", "window", "licence", "patients"))
     out, start = Path(out), time.perf_counter()
     if out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
     if unfinished.exists() and not unfinished.is_dir():
@@ -260,7 +264,9 @@ def _fit(params: dict, unfinished: Path) -> None:
     window = window[0] if len(window) == 1 else tuple(window)
     if params["fpr"] is None: del params["fpr"]
     detector = DDAD(**params, window=window, checkpoints=str(unfinished), verbose=True)
-    detector.fit(find_images(normal), unlabeled=find_images(unlabeled) if unlabeled else None)
+    files = find_images(normal)
+    detector.fit(files, unlabeled=find_images(unlabeled) if unlabeled else None,
+                 groups=read_patients(patients, files) if patients else None)
     if licence: detector.about_["licence"] = licence
     detector.save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -273,7 +279,8 @@ def _calibrate(a: argparse.Namespace) -> None:
     "Another threshold for a detector that is there."
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
-    if a.unlabeled: raise ValueError("--calibrate trains nothing, so it takes no --unlabeled.")
+    given = next((f"--{name}" for name in ("unlabeled", "patients") if getattr(a, name)), None)
+    if given: raise ValueError(f"--calibrate trains nothing, so it takes no {given}.")
     out = Path(a.out or a.calibrate)
     if a.out and out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
     detector = DDAD.load(a.calibrate, a.device)

@@ -24,14 +24,14 @@ from sklearn.utils import check_random_state
 from ..core.record import about_training, commit, environment
 from ..core.training import Machine, pick_device
 from .copies import copies_told
-from .inputs import as_images, as_source, to_images, to_sized
+from .inputs import as_images, as_source, groups_of, to_images, to_sized
 from .looks import LOOKS, looks, usual_ranges
 from .official import read_official
 from .onnx import write_onnx
 from .parameters import held_out_count, plain, recipe_of, split
 from .saving import Saved, detector_files, read_detector, readable, write_detector
 from .scorer import Networks, Scorer, pick_score, score_batch, score_batches
-from .threshold import conformal_p_values, conformal_threshold
+from .threshold import conformal_p_values, conformal_threshold, images_needed
 from ..method.recipe import train_ddad
 from ..method.refine import VARIANTS
 
@@ -144,8 +144,9 @@ class DDAD(OutlierMixin, BaseEstimator):
         X,  # known-normal images
         y=None,  # ignored, as by scikit-learn's outlier detectors
         unlabeled=None,  # normal and abnormal images mixed, of any form that X may have; None: one-class
+        groups=None,  # whose each image or file of X is; None: DICOM files say so, slices of a file belong together
     ) -> DDAD:
-        """Trains the networks and sets the threshold from the held-out images.
+        """Trains the networks and sets the threshold from held-out images, whole groups of them.
 
         Raises `ValueError` before any training for parameters, images or a number of images that do not work, and
         `FloatingPointError` where training diverges.
@@ -153,10 +154,18 @@ class DDAD(OutlierMixin, BaseEstimator):
         given = isinstance(self.random_state, (int, np.integer))
         seed = int(self.random_state if given else check_random_state(self.random_state).randint(2**31))
         recipe_of(self.get_params(), unlabeled is not None)  # says what is wrong before an image is read
-        images, sizes = to_sized(as_source(X), self.image_size, self.window)
+        source = as_source(X)
+        if groups is not None and len(groups) != len(source):
+            raise ValueError(f"There are {len(groups)} groups for {len(source)} images or files: give one for each.")
+        images, sizes, places = to_sized(source, self.image_size, self.window)
         others = images[:0] if unlabeled is None else as_images(unlabeled, self.image_size, self.window)
         recipe = recipe_of(self.get_params(), len(others) > 0)
-        kept, held = split(len(images), held_out_count(len(images), self.holdout, self.fpr), seed)
+        owners = np.asarray(groups_of(source) if groups is None else groups)[places]
+        kept, held = split(owners.tolist(), held_out_count(len(images), self.holdout, self.fpr), seed)
+        held_groups = len(set(owners[held].tolist()))
+        if 0 < held_groups < min(len(held), images_needed(self.fpr)):
+            warnings.warn(f"The {len(held)} held-out images are of {held_groups} patients or files, so the threshold "
+                          "hangs on few: bring more, or call calibrate with others.", stacklevel=2)
         train, held_out = images[kept], images[held]
         for sentence in copies_told(train, held_out, others): warnings.warn(sentence, stacklevel=2)
         recipe = replace(recipe, batch_size=min(recipe.batch_size, len(train)),
@@ -166,6 +175,7 @@ class DDAD(OutlierMixin, BaseEstimator):
             trained = train_ddad(recipe, train, others, folder, seed=seed, machine=machine, about=about_training)
         self.losses_ = trained.losses
         counts = {"normal": len(train), "held_out": len(held_out), "unlabeled": len(others)}
+        if held_groups < len(held): counts["held_out_groups"] = held_groups
         self.about_ = {"seed": seed, "images": counts, "data_hash": _hash(train, held_out, others), "commit": commit(),
                        **environment(pick_device(self.device))}
         score = pick_score(self.score, len(others) > 0, self.refine_epochs)
@@ -216,7 +226,9 @@ class DDAD(OutlierMixin, BaseEstimator):
     ) -> DDAD:
         "Sets the threshold, as `fit` does with its held-out images. Raises `ValueError` for fewer than `fpr` needs."
         _check_fitted(self)
-        return _set_threshold(self, *to_sized(as_source(X), self.image_size, self.window))
+        images, sizes, _ = to_sized(as_source(X), self.image_size, self.window)
+        self.__dict__.get("about_", {}).get("images", {}).pop("held_out_groups", None)  # of the held-out images before
+        return _set_threshold(self, images, sizes)
 
     @property
     def threshold_(self) -> float:

@@ -16,7 +16,7 @@ from ..core.storage import markdown
 from ..method import metrics
 
 # %% auto #0
-__all__ = ['read_labels', 'evaluation', 'interval_text', 'evaluation_table']
+__all__ = ['read_labels', 'read_patients', 'evaluation', 'interval_text', 'evaluation_table']
 
 # %% ../../nbs/detect/15_evaluate.ipynb #7a1a4ce6
 _CLASSES = {"0": 0, "normal": 0, "1": 1, "abnormal": 1}
@@ -38,22 +38,40 @@ def _of_folders(places: list[Path], files: Sequence[Path]) -> dict[Path, dict]:
     return {path: {"label": y, "kind": "", "patient": ""} for path in files for y, place in enumerate(inside)
             if path.resolve().is_relative_to(place)}
 
-def _of_table(table: Path, files: Sequence[Path]) -> dict[Path, dict]:
+def _rows(table: Path, column: str) -> tuple[list[dict], str]:
+    "The rows of a table that has a column, and the column that names the files."
     try:
         with table.open(newline="", encoding="utf-8-sig") as f: rows = list(csv.DictReader(f))
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise ValueError(f"{table} cannot be read as CSV ({e}): save it as comma-separated text.") from None
     name = next((c for c in ("file", "image") if rows and c in rows[0]), None)
-    if name is None or "label" not in rows[0]:
-        raise ValueError(f"{table} needs the columns file (or image) and label.")
-    known = {}
+    if name is None or column not in rows[0]:
+        raise ValueError(f"{table} needs the columns file (or image) and {column}.")
+    return rows, name
+
+def _of_table(table: Path, files: Sequence[Path]) -> dict[Path, dict]:
+    (rows, name), known = _rows(table, "label"), {}
     for row in rows:
         label = _CLASSES.get(str(row["label"]).strip().lower())
         if label is None: raise ValueError(f"{table} has the label {row['label']!r} of {row[name]}: write 0 or 1.")
+        if row[name] in known: raise ValueError(f"{table} has two rows for {row[name]}: leave one.")
         patient = row.get("patient") or row.get("group") or ""
         known[row[name] or ""] = {"label": label, "kind": row.get("kind") or "", "patient": patient}
     pairs = _paired({Path(text): text for text in known}, files)
     return {path: known[text] for path, text in pairs.items()}
+
+def read_patients(
+    table: str | Path,  # a CSV file with the columns file (or image) and patient
+    files: Sequence[Path],
+) -> list[str]:  # of each file
+    "Whose each file is. Raises `ValueError` for a table without the columns, and for files that it lacks."
+    rows, name = _rows(Path(table), "patient")
+    patients = {row[name]: row["patient"] for row in rows if row[name] and row["patient"]}
+    pairs = _paired({Path(text): text for text in patients}, files)
+    lost = [path for path in files if path not in pairs]
+    if lost:
+        raise ValueError(f"{table} names no patient of {len(lost)} of {len(files)} files, such as {lost[0]}: add them.")
+    return [patients[pairs[path]] for path in files]
 
 def _paired(names: dict[Path, str], files: Sequence[Path]) -> dict[Path, str]:
     "To each file the name that shares most of its end, where no other name, and no other file, shares as much."

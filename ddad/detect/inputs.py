@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.formats import Window, check_window, find_images, read_slices
+from ..core.formats import Window, check_window, find_images, identifiers, read_slices
 from ..core.images import resize, to_gray
 
 # %% auto #0
-__all__ = ['as_source', 'to_sized', 'to_images', 'as_images']
+__all__ = ['as_source', 'to_sized', 'to_images', 'as_images', 'groups_of']
 
 # %% ../../nbs/detect/02_inputs.ipynb #cf213978
 _FORMS = "give gray levels (uint8) or intensities (16 bits or float) as (N, H, W), or files, or a folder"
@@ -71,20 +71,24 @@ def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
     bad = [str(f) for f in found if isinstance(f, ValueError)]
     if len(bad) == 1: raise ValueError(bad[0])
     if bad: raise ValueError(f"{len(bad)} files cannot be read, the first of them: {bad[0]}")
-    return [image for slices in found for image in slices]
+    return [(image, i) for i, slices in enumerate(found) for image in slices]
 
 def to_sized(
     source: list[Path] | np.ndarray,  # of `as_source`, or a slice of it
     image_size: int,  # S, the side in pixels
     window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
-) -> tuple[torch.Tensor, np.ndarray]:  # (N, 1, S, S) uint8, and the size (H, W) that each image had: (N, 2)
-    "The images of a source. Raises `ValueError` naming a file that cannot be read."
+) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:  # (N, 1, S, S) uint8; of each its size (H, W), and what it came from
+    """The images of a source: themselves, the size that each had (N, 2), its place in the source (N,).
+
+    Raises `ValueError` naming a file that cannot be read.
+    """
     window = check_window(window)
     def small(gray): return gray if gray.shape == (image_size, image_size) else resize(gray, image_size), gray.shape
-    if isinstance(source, np.ndarray): found = [small(_gray(image, window)) for image in source]
+    if isinstance(source, np.ndarray): found = [(small(_gray(image, window)), i) for i, image in enumerate(source)]
     else: found = _from_files(source, window, small)
-    images = np.stack([image for image, _ in found]) if found else np.empty((0, image_size, image_size), np.uint8)
-    return torch.from_numpy(images).unsqueeze(1), np.array([shape for _, shape in found]).reshape(-1, 2)
+    images = np.stack([image for (image, _), _ in found]) if found else np.empty((0, image_size, image_size), np.uint8)
+    sizes = np.array([size for (_, size), _ in found]).reshape(-1, 2)
+    return torch.from_numpy(images).unsqueeze(1), sizes, np.array([i for _, i in found], dtype=int)
 
 def to_images(source, image_size: int, window: Window = "auto") -> torch.Tensor:
     "The images of `to_sized` alone."
@@ -101,3 +105,14 @@ def as_images(
     """
     return to_images(as_source(X), image_size, window)
 
+
+# %% ../../nbs/detect/02_inputs.ipynb #5d1ce564
+def groups_of(
+    source: list[Path] | np.ndarray,  # of `as_source`
+) -> list[str]:  # of each item of the source
+    "Whose each item is: the patient's or the series' that a DICOM file tells, else its own."
+    if isinstance(source, np.ndarray): return [str(i) for i in range(len(source))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool: told = list(pool.map(identifiers, source))
+    by_patient = [patient or series or str(path) for (patient, series), path in zip(told, source)]
+    if len(set(by_patient)) > 1: return by_patient
+    return [series or str(path) for (_, series), path in zip(told, source)]

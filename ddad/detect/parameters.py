@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,19 @@ def held_out_count(
     return 0
 
 def split(
-    n: int,  # known-normal images
-    held: int,  # how many are held out
+    groups: Sequence,  # (N,) whose each known-normal image is
+    held: int,  # how many are held out at least
     seed: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # places of the images to train on, and of the held-out ones
-    "Known-normal images in two parts; raises `ValueError` where fewer than two remain to train on."
-    if n - held < 2:
-        raise ValueError(f"{n} known-normal images, {held} of them held out, leave {n - held} to train on: bring more.")
-    order = torch.randperm(n, generator=generator(seed, "holdout"))
-    return order[held:].sort().values, order[:held]
+    "Whole groups of known-normal images in two parts. Raises `ValueError` where fewer than two remain to train on."
+    members = {}
+    for i, group in enumerate(groups): members.setdefault(group, []).append(i)
+    blocks, chosen = list(members.values()), []
+    for block in torch.randperm(len(blocks), generator=generator(seed, "holdout")).tolist():
+        if len(chosen) < held: chosen += blocks[block]
+    n, rest = len(groups), sorted(set(range(len(groups))) - set(chosen))
+    if len(rest) < 2:
+        of = f" of {len(blocks)} patients or files" if len(blocks) < n else ""
+        raise ValueError(f"{n} known-normal images{of}, {len(chosen)} of them held out, leave {len(rest)} to train on: "
+                         "bring more.")
+    return torch.tensor(rest), torch.tensor(chosen, dtype=torch.long)
