@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from ddad.core.storage import write_csv, write_json
+from ddad.core.storage import write_csv, write_json, write_table
 from ddad.method import metrics
-from ddad.study import answers, claims, coverage, results
+from ddad.study import answers, claims, coverage, freshness, results
 from ddad.study.claims import CLAIMS, Evidence, verdict
 from ddad.study.config import Config
-from ddad.study.graph import Request, rival_name
+from ddad.study.graph import OF_RIVALS, PAGES, Request, rival_name
 
 REPO = Path(__file__).parents[1]
 COLUMNS = ["claim", "benchmark", "backbone", "score", "against", "setting", "effect", "low", "high", "seeds", "groups", "verdict"]
@@ -132,23 +133,120 @@ def test_a_further_split_takes_the_place_of_a_seed(tmp_path):
     assert "no benchmark has three seeds yet" in answers.where_worth_using(list(rows.values())), "the usual split decides that"
 
 
+def asked_of(grid, **only):
+    "A request of every experiment of a grid."
+    usual = yaml.safe_load((REPO / "nbs/paper/config.yaml").read_text(encoding="utf-8"))
+    return Request.of(usual | {"experiments": "all", "grid": grid, "only": only})
+
+
+def cells_of(request, folder, *more):
+    runs, rivals = results.read_runs(folder / "runs"), results.read_rivals(folder / "baselines")
+    return {(r["experiment"], r["of"]): r for r in coverage.coverage(request, runs, rivals, *more)}
+
+
+NIH = "NIH ChestX-ray14, a part"
+
+
 def test_coverage_counts_seeds_and_says_what_is_missing(tmp_path):
-    config = {"benchmarks": "", "experiments": "all", "methods": "", "method_seeds": 1, "method_draw": {}, "crossover": "", "keep": False, "pages": "all", "settings": {}, "only": {"sham": ["NIH"]},
-              "grid": {"seeds": {"backbone": "AE-U", "seed": [0, 1, 2], "refined": "none"}, "sham": {"backbone": "AE-U", "n_unlabeled": 0, "refined": "none"}}, "store": "runs", "figures": "figures", "committed": "figures"}
+    request = asked_of({"seeds": {"backbone": "AE-U", "seed": [0, 1, 2], "refined": "none"}, "sham": {"backbone": "AE-U", "n_unlabeled": 0, "refined": "none"}}, sham=["NIH"])
     for seed in range(2): make_run(tmp_path, seed, 1.0)
     make_rival(tmp_path, "nnPU", 0, 1.0)
     make_rival(tmp_path, "PII", 0, 1.0)
     found = evidence(tmp_path)
-    rows = coverage.coverage(Request.of(config), found.runs, results.read_rivals(tmp_path / "baselines"), {"nnPU": 3, "PII": 1, "VAE": 1})
-    cells = {(r["experiment"], r["of"]): r for r in rows}
-    nih = "NIH ChestX-ray14, a part"
-    assert cells["seeds", "AE-U"][nih] == "2 of 3 seeds" and cells["seeds", "AE-U"]["ODIR-5K"] == "not run" and cells["seeds", "AE-U"]["LAG"] == "needs data"
-    assert cells["sham", "AE-U"][nih] == "not run" and cells["sham", "AE-U"]["ODIR-5K"] == ""
-    assert [cells["other methods", m][nih] for m in ("nnPU", "PII", "VAE")] == ["1 of 3 seeds", "an older version", "not run"]
+    cells = cells_of(request, tmp_path, {"nnPU": 3, "PII": 1, "VAE": 1, "AnatPaste": 1, "Mean intensity": 1})
+    assert cells["seeds", "AE-U"][NIH] == "2 of 3 seeds" and cells["seeds", "AE-U"]["ODIR-5K"] == "not run" and cells["seeds", "AE-U"]["LAG"] == "needs data"
+    assert cells["sham", "AE-U"][NIH] == "not run" and cells["sham", "AE-U"]["ODIR-5K"] == ""
+    assert [cells["other methods", m][NIH] for m in ("nnPU", "PII", "VAE")] == ["1 of 3 seeds", "an older version", "not run"]
+    paste = cells["other methods", "AnatPaste"]
+    assert (paste[NIH], paste["RSNA Pneumonia"], paste["LGG Segmentation"], paste["LAG"]) == ("not run", "needs data", "", ""), "it cannot be run on what is no chest X-ray"
+    n = coverage.counted(cells.values())
+    assert n["DDAD's runs"]["in part"] == 1 and n["other methods"]["in part"] == 2 and set(cells) >= {("trivial scores", "Mean intensity")} and n["trivial scores"] == {"whole": 0, "in part": 0, "not run": 7, "need data": 4}
     record = tmp_path / "runs" / found.runs[0].name / "record.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"numerics": 0}))
-    again = coverage.coverage(Request.of(config), evidence(tmp_path).runs, [], {})
-    assert again[0][nih] == "1 of 3 seeds", "a run of older arithmetic does not count"
+    again = coverage.coverage(request, evidence(tmp_path).runs, [], {})
+    assert again[0][NIH] == "1 of 3 seeds", "a run of older arithmetic does not count"
+
+
+def test_coverage_tells_a_part_from_nothing(tmp_path):
+    request = asked_of({"main": {"backbone": "AE-U"}, "members": {"backbone": "AE-U", "k": [2, 3, 4], "refined": "none"}, "latent": {"backbone": "AE-U", "latent": [8, 16], "refined": "none"}, "stable": {"backbone": "AE-U", "variant": ["paper", "stable"], "refined": "r_dual"}})
+    def row(): return {e: cells[NIH] for (e, of), cells in cells_of(request, tmp_path, {}).items() if of == "AE-U"}
+    usual = make_run(tmp_path, 0, 1.0)
+    make_run(tmp_path, 0, 1.0, k=2)
+    assert row() == {"main": "without ASR-Net", "members": "2 of 3 runs", "latent": "not run", "stable": "not run"}, "the usual run begins no sweep"
+    scores = tmp_path / "runs" / usual.name / "scores.csv"
+    lines = scores.read_text().splitlines()
+    scores.write_text("\n".join([f"{lines[0]},r_dual", *(f"{line},0" for line in lines[1:])]) + "\n")
+    make_run(tmp_path, 0, 1.0, k=4)
+    assert row() == {"main": "without R_intra", "members": "1 seed", "latent": "not run", "stable": "not run"}
+
+
+def test_coverage_of_another_methods_draws_and_of_the_crossover(tmp_path):
+    drawn = {"n_unlabeled": "smaller pool", "draw": "stratified"}
+    request = asked_of({"rates": drawn | {"anomaly_rate": [0.2, 0.6], "seed": [0, 1]}, "unseen": drawn | {"match": ["", "*-gl*", "*-me*"]}, "splits": {}}, rates=["NIH"], unseen=["BrainTumor"], splits=["BrainTumorLeakFree-split1", "BrainTumorLeakFree-split2"])
+    also, crossed = {e: ["nnPU"] for e in ("rates", "unseen", "splits")}, {"benchmark": "BrainTumor", "backbone": "AE"}
+    def cells(*records): return cells_of(request, tmp_path, {}, also, records)
+    make_rival(tmp_path, "nnPU", 0, 1.0)
+    assert cells()["rates", "nnPU"][NIH] == "not run", "the usual draw is none of them"
+    make_rival(tmp_path, "nnPU", 1, 1.0, draw={"n_unlabeled": 200, "draw": "stratified", "anomaly_rate": 0.2})
+    assert cells()["rates", "nnPU"][NIH] == "1 of 4 runs"
+    make_rival(tmp_path, "nnPU", 1, 1.0, draw={"n_unlabeled": 200, "draw": "stratified"})
+    for match in ("*-gl*", "*-me*"): make_rival(tmp_path, "nnPU", 0, 1.0, "BrainTumor", draw={"n_unlabeled": 400, "draw": "stratified", "match": match})
+    make_rival(tmp_path, "nnPU", 0, 1.0, "BrainTumorLeakFree-split2")
+    found = cells(crossed)
+    assert found["rates", "nnPU"][NIH] == "1 of 2 seeds" and found["rates", "nnPU"]["ODIR-5K"] == ""
+    assert found["unseen", "nnPU"]["Brain Tumor MRI"] == "1 seed" and found["splits", "nnPU"]["Brain Tumor MRI, leak-free"] == "1 of 2 splits"
+    assert found["crossover", "AE"]["Brain Tumor MRI"] == "1 seed" and cells()["crossover", "AE"]["Brain Tumor MRI"] == "not run"
+    assert {cell for cell in found["crossover", "AE"].values()} == {"crossover", "AE", "1 seed", ""}, "no copy of a test image was trained on elsewhere"
+
+
+@pytest.mark.parametrize("rows, about, says", [
+    ([{"benchmark": "Brain Tumor MRI, leak-free, AE"}, {"benchmark": "RSNA, published"}], "", ["BrainTumorLeakFree"]),
+    ([{"benchmark": "NIH"}, {"benchmark": "Brain Tumor MRI, leak-free, split 2"}], "", ["BrainTumorLeakFree", "NIH"]),
+    ([{"benchmark": "LAG", "runs": "0"}, {"benchmark": "ODIR-5K", "runs": "1"}], "", ["ODIR"]),
+    ([{"benchmark": "Kermany Pneumonia", "run": "no panel drawn"}, {"benchmark": "Phantom", "run": "Phantom_AE_seed0"}], "", ["Phantom"]),
+    ([{"run": "LGG_AE-U_seed0_stable"}, {"run": "2 runs, mean"}, {"run": "[record](baselines/BrainTumorLeakFree-split1_PCA_seed0/record.json)"}], "", ["BrainTumorLeakFree", "LGG"]),
+    ([{"score": "A_rec"}], "BrainTumor", ["BrainTumor"]), ([{"score": "not run yet"}], "BrainTumor", []), ([{"run": "", "AUC": "not run"}], "Phantom", []), ([], "", []),
+])
+def test_a_pages_tables_tell_what_it_shows(rows, about, says, tmp_path):
+    write_table(tmp_path / "page_more", rows)
+    assert coverage.shown_on(tmp_path, "page", about=about) == says
+
+
+def crosswalk(figures):
+    "The statuses that the page of the crosswalk writes, by what is shown."
+    first, *cells = freshness.code_cells(REPO / "nbs/paper/crosswalk.ipynb")
+    exec("\n".join([first, f"figures = {str(figures)!r}", *cells]), {})
+    return {r["shows"]: r["status"] for r in csv.DictReader((figures / "crosswalk.csv").open(encoding="utf-8"))}
+
+
+def test_the_crosswalk_turns_with_the_pages_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(REPO)
+    write_table(tmp_path / "inputs", [{"benchmark": "not run yet"}])
+    write_table(tmp_path / "localisation", [{"benchmark": "LGG Segmentation", "score": "A_rec"}])
+    write_table(tmp_path / "claims", [{"benchmark": "NIH", "against": "A_inter, sham UDM"}, {"benchmark": "ODIR", "against": "A_rec"}])
+    found = crosswalk(tmp_path)
+    ran = {"localisation, where there are masks": "run on 1: LGG Segmentation", "the claims one by one": "run on 2: NIH ChestX-ray14, a part; ODIR-5K", "a sham UDM": "run on 1: NIH ChestX-ray14, a part"}
+    assert found == dict.fromkeys(found, "not run") | ran
+    assert (tmp_path / "answers/crosswalk.md").read_text(encoding="utf-8").startswith("**0 of the 9 things")
+    write_table(tmp_path / "inputs", [{"benchmark": "Phantom"}])
+    assert crosswalk(tmp_path)["what ASR-Net is given"] == "run on 1: Phantom"
+
+
+def test_the_crosswalk_reads_every_committed_table():
+    for item in csv.DictReader((REPO / "nbs/paper/data/crosswalk.csv").open(encoding="utf-8")):
+        empty = "not run yet" in (REPO / f"figures/{item['page']}.csv").read_text(encoding="utf-8")
+        shown = coverage.shown_on(REPO / "figures", item["page"], about=item["benchmark"])
+        assert shown or empty, f"{item['page']} names no benchmark as the crosswalk expects it"
+
+
+def test_a_command_of_the_crosswalk_draws_its_page():
+    items = list(csv.DictReader((REPO / "nbs/paper/data/crosswalk.csv").open(encoding="utf-8")))
+    grid = yaml.safe_load((REPO / "nbs/paper/config.yaml").read_text(encoding="utf-8"))["grid"]
+    for item in items:
+        experiments = set(filter(None, item["experiments"].split(",")))
+        assert experiments <= {*grid, "all"}, item["shows"]
+        assert experiments == {"all"} if PAGES[item["page"]] == "all" else experiments >= set(PAGES[item["page"]]), item["shows"]
+        assert item["page"] not in OF_RIVALS or item["methods"], item["shows"]
 
 
 def committed(): return list(csv.DictReader((REPO / "figures/claims.csv").open(encoding="utf-8")))

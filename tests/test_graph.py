@@ -167,6 +167,14 @@ def test_only_pages_that_were_asked_for_and_show_something(tmp_path):
     assert plan_of(tmp_path, pages="all").pages == list(graph.PAGES)
 
 
+def test_the_crosswalk_is_drawn_after_every_page_that_it_reads(tmp_path):
+    (tmp_path / "crossover/BrainTumor_AE_seed0").mkdir(parents=True)
+    (tmp_path / "crossover/BrainTumor_AE_seed0/record.json").write_text("{}")
+    every = plan_of(tmp_path, pages="all")
+    assert every.page_inputs("crosswalk") == sorted(str(tmp_path / f"{page}.md") for page in graph.PAGES if page != "crosswalk")
+    assert all(any("crossover" in path for path in every.page_inputs(page)) for page in ("coverage", "leaks"))
+
+
 def test_what_is_kept_and_what_a_benchmark_lacks(tmp_path):
     assert list(plan_of(tmp_path, experiments="unseen").runs) == []
     shutil.copytree(REPO / "figures/runs/Phantom_AE_seed0", tmp_path / "runs/Phantom_AE_seed0")

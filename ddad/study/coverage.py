@@ -5,15 +5,22 @@
 # %% ../../nbs/study/17_coverage.ipynb #859f3f4c
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from ..datasets.registry import PHANTOM, base_of, card, split_of
+from ..datasets.registry import CARDS, PHANTOM, base_of, card, shipped_labels, split_of
+from ..method.networks import BACKBONES
+from ..method.scores import score_name
 from .config import Config
-from .graph import Request
+from .graph import Request, rival_methods
 from .results import BENCHMARKS, Rival, Run
 
 # %% auto #0
-__all__ = ['experiment_cell', 'method_cell', 'coverage', 'counted']
+__all__ = ['STATES', 'experiment_cell', 'drawn_cell', 'method_cell', 'crossover_cell', 'coverage', 'counted', 'benchmark_of',
+           'shown_on']
 
 # %% ../../nbs/study/17_coverage.ipynb #0208746a
 def _seeds(done: int, wanted: int, of: str = "seed") -> str:
@@ -25,20 +32,62 @@ def _missing(benchmark: str, at_hand: set[str]) -> str:
     known = benchmark in at_hand or card(base_of(benchmark)).shipped or benchmark == PHANTOM
     return "not run" if known else "needs data"
 
+def _asked(configs: Iterable[Config]) -> set[tuple[str, str]]:
+    "The scores that some runs are wanted for: a run's name and a column of its scores.csv."
+    return {(c.name, score) for c in configs for score in ("inter", *c.refiners)}
+
+def _part(configs: Sequence[Config], there: set[tuple[str, str]]) -> str:
+    "What there is where no seed is whole: runs, else what the runs lack."
+    whole = sum(_asked([c]) <= there for c in configs)
+    if whole: return f"{whole} of {len(configs)} runs"
+    refined = sorted(_asked(configs) - _asked(replace(c, refined="none") for c in configs))
+    lacks = {score for name, score in refined if (name, score) not in there}
+    if lacks == {score for _, score in refined}: return "without ASR-Net"
+    return f"without {' and '.join(map(score_name, sorted(lacks)))}"
+
+# %% ../../nbs/study/17_coverage.ipynb #5be17c31
 def experiment_cell(
     configs: Sequence[Config],  # of one experiment, backbone and benchmark
     runs: dict[str, Run],  # that are finished, by name
     at_hand: set[str],  # benchmarks with any result
+    shared: set[tuple[str, str]] = frozenset(),  # runs and scores that an experiment higher up asks for too
 ) -> str:
-    "How many seeds have every run of the experiment, else how many runs there are."
+    "How many seeds have every run of the experiment; where none has, what there is of it."
     if not configs: return ""
-    def done(c): return c.name in runs and {"inter", *c.refiners} <= set(runs[c.name].scores)
-    by_seed: dict[tuple, list[bool]] = {}
-    for c in configs: by_seed.setdefault((c.benchmark, c.seed), []).append(done(c))
-    whole, some = sum(map(all, by_seed.values())), sum(map(sum, by_seed.values()))
+    there = {(name, score) for name, score in _asked(configs) if name in runs and score in runs[name].scores}
+    by_seed: dict[tuple, list[Config]] = {}
+    for c in configs: by_seed.setdefault((c.benchmark, c.seed), []).append(c)
+    whole = sum(_asked(of_seed) <= there for of_seed in by_seed.values())
     if whole: return _seeds(whole, len(by_seed), "split" if split_of(configs[0].benchmark) else "seed")
-    return f"{some} of {len(configs)} runs" if some else _missing(configs[0].benchmark, at_hand)
+    own = _asked(configs) - shared or _asked(configs)
+    return _part(configs, there) if own & there else _missing(configs[0].benchmark, at_hand)
 
+# %% ../../nbs/study/17_coverage.ipynb #5be17c32
+def _draw(config: Config) -> tuple: return config.n_unlabeled, config.anomaly_rate, config.draw, config.match
+
+def drawn_cell(
+    method: str,
+    configs: Sequence[Config],  # of one experiment and benchmark
+    rivals: Sequence[Rival],
+    at_hand: set[str],
+) -> str:
+    """How many seeds of another method have every draw of D_u that the experiment asks of DDAD.
+
+    Where it asks for kinds of disease, those alone.
+    """
+    if not configs: return ""
+    configs = [c for c in configs if c.match] or configs
+    there = {(r.benchmark, r.seed, _draw(Config.of(r.benchmark, **r.draw)))
+             for r in rivals if r.method == method and r.current}
+    wanted: dict[tuple, set] = {}
+    for c in configs: wanted.setdefault((c.benchmark, c.seed), set()).add((c.benchmark, c.seed, _draw(c)))
+    whole = sum(draws <= there for draws in wanted.values())
+    if whole: return _seeds(whole, len(wanted), "split" if split_of(configs[0].benchmark) else "seed")
+    every = set().union(*wanted.values())
+    some = len(every & there)
+    return f"{some} of {len(every)} runs" if some else _missing(configs[0].benchmark, at_hand)
+
+# %% ../../nbs/study/17_coverage.ipynb #5be17c33
 def method_cell(
     method: str,
     benchmark: str,
@@ -46,42 +95,115 @@ def method_cell(
     rivals: Sequence[Rival],
     at_hand: set[str],
 ) -> str:
-    "How many seeds of another method there are with the usual D_u; results of an older version do not count."
+    """How many seeds of another method there are with the usual D_u; results of an older version do not count.
+
+    Empty where it cannot be run.
+    """
+    if benchmark not in (rival_methods()[method].benchmarks or [benchmark]): return ""
     here = [r for r in rivals if (r.method, r.benchmark) == (method, benchmark) and not r.draw]
     current = sum(r.current for r in here)
     if current: return _seeds(current, wanted)
     return "an older version" if here else _missing(benchmark, at_hand)
 
+def crossover_cell(
+    benchmark: str,
+    backbone: str,
+    crossed: Sequence[dict],  # records of crossovers
+    at_hand: set[str],
+) -> str:
+    "How many seeds of the crossover there are; empty where no normal test image has a copy in D_n."
+    table = shipped_labels(benchmark)
+    groups = {part: {g for g, s in zip(table["group"], table["split"]) if s == part}
+              for part in ("normal", "test_normal") if table}
+    if not table or groups["normal"].isdisjoint(groups["test_normal"]): return ""
+    done = sum((r["benchmark"], r["backbone"]) == (benchmark, backbone) for r in crossed)
+    return _seeds(done, 1) if done else _missing(benchmark, at_hand)
+
 # %% ../../nbs/study/17_coverage.ipynb #3d7c6b4c
+def _row(experiment: str, of: str, cells: dict[str, str]) -> dict:
+    return {"experiment": experiment, "of": of} | {card(b).title: cell for b, cell in cells.items()}
+
+def _of_experiment(request: Request, experiment: str) -> dict[str, list[Config]]:
+    "The runs of an experiment by benchmark; those on its further splits too."
+    splits = [n for n in request.only.get(experiment, ()) if split_of(n)]
+    return {b: [c for n in (b, *splits) if base_of(n) == b for c in request.runs_of([experiment], n).values()]
+            for b in BENCHMARKS}
+
+def _by_backbone(asked: dict[str, list[Config]]) -> dict[str, dict[str, list[Config]]]:
+    backbones = dict.fromkeys(c.backbone for configs in asked.values() for c in configs)
+    return {k: {b: [c for c in configs if c.backbone == k] for b, configs in asked.items()} for k in backbones}
+
 def coverage(
     request: Request,  # every experiment of config.yaml
     runs: Sequence[Run],
     rivals: Sequence[Rival],
     seeds: dict[str, int],  # wanted of each other method
+    also: dict[str, Sequence[str]] | None = None,  # other methods that are to have an experiment's draws of D_u too
+    crossed: Sequence[dict] = (),  # records of crossovers
 ) -> list[dict]:  # a row an experiment and backbone or a method, a column a benchmark
     "What was run and what was not."
     finished = {r.name: r for r in runs if r.current}
     at_hand = {r.benchmark for r in [*runs, *rivals]}
-    rows = []
+    rows, shared = [], set()
     for experiment in request.grid:
-        splits = [n for n in request.only.get(experiment, ()) if split_of(n)]
-        asked = {b: [c for n in (b, *splits) if base_of(n) == b for c in request.runs_of([experiment], n).values()]
-                 for b in BENCHMARKS}
-        for backbone in dict.fromkeys(c.backbone for configs in asked.values() for c in configs):
-            cells = {card(b).title: experiment_cell([c for c in configs if c.backbone == backbone], finished, at_hand)
-                     for b, configs in asked.items()}
-            rows.append({"experiment": experiment, "of": backbone} | cells)
+        asked = _of_experiment(request, experiment)
+        for backbone, of in _by_backbone(asked).items():
+            cells = {b: experiment_cell(configs, finished, at_hand, shared) for b, configs in of.items()}
+            rows.append(_row(experiment, backbone, cells))
+        for method in (also or {}).get(experiment, ()):
+            cells = {b: drawn_cell(method, configs, rivals, at_hand) for b, configs in asked.items()}
+            rows.append(_row(experiment, method, cells))
+        for configs in asked.values(): shared |= _asked(configs)
+    for backbone in dict.fromkeys(["AE", *(r["backbone"] for r in crossed)]):
+        cells = {b: crossover_cell(b, backbone, crossed, at_hand) for b in BENCHMARKS}
+        rows.append(_row("crossover", backbone, cells))
     for method, wanted in seeds.items():
-        cells = {card(b).title: method_cell(method, b, wanted, rivals, at_hand) for b in BENCHMARKS}
-        rows.append({"experiment": "other methods", "of": method} | cells)
+        group = "trivial scores" if rival_methods()[method].group == "trivial" else "other methods"
+        rows.append(_row(group, method, {b: method_cell(method, b, wanted, rivals, at_hand) for b in BENCHMARKS}))
     return rows
+
+# %% ../../nbs/study/17_coverage.ipynb #5be17c34
+STATES = ("whole", "in part", "not run", "need data")
+
+def _kind(row: dict) -> str:
+    if row["experiment"] in ("other methods", "trivial scores"): return row["experiment"]
+    return "DDAD's runs" if row["of"] in BACKBONES else "other methods"
 
 def counted(
     rows: Sequence[dict],  # of `coverage`
-) -> dict[str, int]:  # whole, part, not run, needs data
-    "How many places of the matrix are filled."
-    found = dict.fromkeys(("whole", "part", "not run", "needs data"), 0)
-    for cell in (v for row in rows for k, v in row.items() if k not in ("experiment", "of") and v):
-        kind = cell if cell in found else "part" if " of " in cell or cell == "an older version" else "whole"
-        found[kind] += 1
+) -> dict[str, dict[str, int]]:  # DDAD's runs, other methods, trivial scores -> each of `STATES`
+    "How many places of the matrix are filled; those where an experiment makes no sense are left out."
+    found = {kind: dict.fromkeys(STATES, 0) for kind in ("DDAD's runs", "other methods", "trivial scores")}
+    for row in rows:
+        for cell in list(row.values())[2:]:
+            if not cell: continue
+            part = " of " in cell or cell.startswith("without ") or cell == "an older version"
+            state = {"not run": "not run", "needs data": "need data"}.get(cell, "in part" if part else "whole")
+            found[_kind(row)][state] += 1
     return found
+
+# %% ../../nbs/study/17_coverage.ipynb #5be17c36
+def benchmark_of(
+    row: dict[str, str],  # of a page's table
+) -> str | None:
+    "The folder of the benchmark whose results a row shows: the one that it names, or that of the run it names."
+    if row.get("runs") == "0": return None  # known, but nothing was run on it
+    cell = row["run"] if "run" in row else row.get("benchmark") or ""
+    for c in sorted(CARDS.values(), key=lambda c: -len(c.title)):
+        if cell == c.title or cell.startswith(f"{c.title}, "): return c.name
+    return next((base_of(word) for word in re.split("[/_]", cell) if base_of(word) in CARDS), None)
+
+def shown_on(
+    figures: str | Path,  # the folder of results
+    page: str,
+    having: str = "",  # only rows with this in a column; empty: all
+    about: str = "",  # the one benchmark of a page whose table has no column for it
+) -> list[str]:  # folders
+    "The benchmarks whose results a page's tables show."
+    found = set()
+    for path in sorted({*Path(figures).glob(f"{page}.csv"), *Path(figures).glob(f"{page}_*.csv")}):
+        with path.open(newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
+        for row in rows:
+            if having and having not in row.values() or "not run yet" in row.values(): continue
+            found.add(benchmark_of(row) if {"run", "benchmark"} & row.keys() else about)
+    return [b for b in CARDS if b in found]

@@ -209,10 +209,10 @@ class Plan:
         names = self._runs_of(self._shown(page, READS), benchmarks, self.request)
         files = [self.request.figures / "runs" / name / "record.json" for name in names]
         if page == "stability": files += self.watched
-        if page == "claims": files += self.checks
-        if page == "leaks": files += [*self.checks, *sorted(self.request.figures.glob("crossover/*/record.json"))]
+        if page in ("claims", "leaks"): files += self.checks
+        if page in ("leaks", "coverage"): files += self.request.figures.glob("crossover/*/record.json")
         if page in (*OF_RIVALS, "leaks", "kinds", "claims", "coverage"): files += self.rival_records
-        if page == "crosswalk": files = [self.request.figures / "coverage.md"]
+        if page == "crosswalk": files = [self.request.figures / f"{other}.md" for other in self.pages if other != page]
         return sorted(map(str, files))
 
     def page_parameters(self, **more) -> str:
