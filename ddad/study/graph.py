@@ -111,13 +111,21 @@ class Request:
                 raise ValueError(f"There is no crossover {name!r}: give a name such as BrainTumor_AE_seed0.")
         return self
 
+    def fits(
+        self,
+        experiment: str,
+        benchmark: str,
+    ) -> bool:
+        "Whether the experiment makes sense on this benchmark."
+        return benchmark in self.only.get(experiment, [benchmark])
+
     def runs_of(
         self,
         experiments: Iterable[str],
         benchmark: str,
     ) -> dict[str, Config]:
         "The runs by name; none of an experiment that makes no sense on this benchmark."
-        fitting = [e for e in experiments if benchmark in self.only.get(e, [benchmark])]
+        fitting = [e for e in experiments if self.fits(e, benchmark)]
         return expand(self.grid, fitting, benchmark, self.settings)
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a17
@@ -125,13 +133,14 @@ PAGES = {  # the pages, and the experiments whose runs each one shows; all: ever
     "claims": "all", "coverage": "all", "crosswalk": "all", "benchmarks": ["main"],
     "backbones": ["backbones", "seeds"], "comparison": ["seeds"],
     "anomaly_rate": ["rates", "main"], "histograms": ["main"], "maps": ["main"], "members": ["members"],
-    "latent": ["latent"], "training": ["main"], "curves": ["main"], "inputs": ["inputs"], "unseen": ["unseen"],
+    "latent": ["latent"], "training": ["main"], "curves": ["main"], "inputs": ["inputs"],
+    "unseen": ["unseen", "unseen_kermany", "unseen_odir"],
     "kinds": ["main", "backbones"],
     "stability": ["stable"], "localisation": "all", "leaks": ["backbones", "seeds"], "sanity": [],
     "baselines": ["main", "backbones"], "compute": "all",
 }
 READS = {page: [*PAGES[page], "backbones"] for page in ("curves", "histograms", "maps", "training")}
-READS |= {"benchmarks": "all", "unseen": ["unseen", "unseen_kermany", "unseen_odir"]}  # where it is more than that
+READS |= {"benchmarks": "all"}  # where it is more than that
 OF_RIVALS = ("sanity", "baselines")  # pages that say nothing without other methods
 
 # seconds that a step usually takes; trainings have estimates of their own
@@ -190,7 +199,8 @@ class Plan:
 
     def _is_asked(self, page: str) -> bool:
         if page in OF_RIVALS and not self.rival_records: return False
-        asked = set(self.request.experiments).issuperset(PAGES[page] if PAGES[page] != "all" else self.request.grid)
+        needed = {e for e in self._shown(page) if any(self.request.fits(e, b) for b in self.request.benchmarks)}
+        asked = needed.issubset(self.request.experiments) and (needed or page == "sanity")
         usual = replace(self.request, settings={})  # pages look for runs of the usual settings
         return asked and (page == "sanity" or bool(self._runs_of(self._shown(page), BENCHMARKS, usual)))
 
