@@ -199,7 +199,8 @@ class Plan:
 
     def _is_asked(self, page: str) -> bool:
         if page in OF_RIVALS and not self.rival_records: return False
-        needed = {e for e in self._shown(page) if any(self.request.fits(e, b) for b in self.request.benchmarks)}
+        shown = self.request.grid if PAGES[page] == "all" else PAGES[page]
+        needed = {e for e in shown if any(self.request.fits(e, b) for b in self.request.benchmarks)}
         asked = needed.issubset(self.request.experiments) and (needed or page == "sanity")
         usual = replace(self.request, settings={})  # pages look for runs of the usual settings
         return asked and (page == "sanity" or bool(self._runs_of(self._shown(page), BENCHMARKS, usual)))
