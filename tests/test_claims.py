@@ -88,6 +88,10 @@ def test_a_sham_udm_a_sweep_and_unseen_kinds_find_their_pairs(tmp_path):
     found = {(r["claim"], r["against"], r["setting"]): r for r in rows}
     assert found["unlabeled images help", "A_inter, sham UDM", ""]["verdict"] == "holds"
     assert found["unlabeled images help", "A_inter, anomaly rate 0", "200 unlabeled images"]["seeds"] == 3
+    sham = next((tmp_path / "runs").glob("*_n0/record.json"))
+    sham.write_text(json.dumps(json.loads(sham.read_text()) | {"precision": "bfloat16"}))
+    again = {(r["against"], r["setting"]): r for r in evidence(tmp_path).rows(["NIH"], [claims.UNLABELED])}
+    assert again["A_inter, sham UDM", ""]["seeds"] == 2, "runs of two precisions are no pair"
     assert {s for c, _, s in found if c == claims.RATES.name} == {f"anomaly rate {r}, 200 unlabeled images" for r in (0.0, 0.6)}
     unseen = {a: r for (c, a, _), r in found.items() if c == claims.UNSEEN.name}
     assert set(unseen) == {"A_rec", "nnPU"} and all("b tested" in r["setting"] for r in unseen.values())

@@ -77,13 +77,17 @@ def tally(
     return ", ".join(f"{counts[word]} {word}" for word in ("holds", WEAK, "fails", "undecided", FEW) if counts[word])
 
 # %% ../../nbs/study/08_claims.ipynb #65261348
+def _alike(a: Result, b: Result) -> bool:
+    "Of one seed, on one benchmark, and two runs of DDAD trained in one precision."
+    if (a.benchmark, a.seed) != (b.benchmark, b.seed): return False
+    return Rival in (type(a), type(b)) or a.record.get("precision") == b.record.get("precision")
+
 def _matched(ours: Iterable[Result], theirs: Sequence[Result]) -> list[tuple[Result, Result]]:
     "Both sides, seed by seed; a single result of another method goes with every seed of the other side."
     ours = list(ours)
     if len(theirs) == 1 and isinstance(theirs[0], Rival): return [(r, theirs[0]) for r in ours]
     if len(ours) == 1 and isinstance(ours[0], Rival): return [(ours[0], r) for r in theirs]
-    of = {(r.benchmark, r.seed): r for r in theirs}
-    return [(r, of[r.benchmark, r.seed]) for r in ours if (r.benchmark, r.seed) in of]
+    return [(a, b) for a in ours for b in theirs if _alike(a, b)]
 
 def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
     "The columns of a score in the order of `images`: (M, N)."
