@@ -170,7 +170,8 @@ def sensitivity(
 ) -> Callable:  # of scores and labels
     "The share of abnormal images that are found at a false-positive rate."
     def metric(scores, labels):
-        return float(np.mean(scores[labels == 1] > np.quantile(scores[labels == 0], 1 - fpr)))
+        s, y = np.asarray(scores), np.asarray(labels)
+        return float(np.mean(s[y == 1] > np.quantile(s[y == 0], 1 - fpr)))
     return metric
 
 # %% ../../nbs/study/16_answers.ipynb #a7b83278
