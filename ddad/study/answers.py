@@ -40,13 +40,13 @@ class Effect(NamedTuple):
 
     @property
     def enough(self) -> bool:
-        "Whether it may decide: it has the seeds for a verdict, and an interval."
-        return self.seeds >= SEEDS and self.low < self.high
+        "Whether it has the seeds for a verdict."
+        return self.seeds >= SEEDS
 
     @property
     def verdict(self) -> str:
         "As on the page of claims."
-        return verdict(self.low, self.high, self.seeds if self.enough else 0)
+        return verdict(self.low, self.high, self.seeds)
 
     def __str__(self) -> str:
         interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if self.low < self.high else ""
