@@ -153,7 +153,6 @@ def test_an_answer_turns_with_the_results(page, worlds, monkeypatch):
         for part in expected: assert part in verdicts(text), verdicts(text)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", TURNS)
 def test_one_seed_decides_nothing(page, tmp_path, monkeypatch):
     first, *more = re.findall(r"\*\*(.+?)\*\*", answer(page, world(tmp_path, UP, [0]), monkeypatch))
