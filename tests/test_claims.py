@@ -51,8 +51,8 @@ def test_a_verdict_turns_with_the_results(gain, says, tmp_path):
     told = answers.about_claim([row])
     assert "**Of 7 claims" in answers.about_claims(rows) and told in answers.about_claims(rows)
     assert ("holds in 1 of 1" in told, "fails in 1" in told, "1 undecided" in told) == tuple(says == v for v in ("holds", "fails", "undecided"))
-    page = answers.decide(answers.gains(evidence(tmp_path).runs, "inter", "rec"), yes="Better.", no="Worse.", mixed="It depends.", unclear="Open.")
-    assert page.startswith({"holds": "**Better.**", "fails": "**Worse.**", "undecided": "**Open.**"}[says])
+    page = answers.decide(answers.gains(evidence(tmp_path).runs, "inter", "rec"), yes="Better", no="Worse", unclear="Open")
+    assert page.startswith({"holds": "**Better (", "fails": "**Worse (", "undecided": "**Open ("}[says])
     worth = answers.where_worth_using(rows)
     assert ("AE-U: **not worth using.**" in worth) == (says == "fails") and "AE-U: **worth using.**" not in worth, "nothing else was run to beat"
     for seed in range(3): make_rival(tmp_path, "nnPU", seed, 0.0)
@@ -63,7 +63,7 @@ def test_two_seeds_decide_nothing(tmp_path):
     for seed in range(2): make_run(tmp_path, seed, 2.0)
     row = evidence(tmp_path).rows(["NIH"], [claims.UNLABELED])[0]
     assert row["low"] > 0 and row["verdict"] == "undecided" and "1 have too few seeds" in answers.about_claim([row])
-    assert "by one seed so far.**" in answers.decide({"a": answers.Effect(1, 0.5, 2, 1)}, yes="Better.", no="", mixed="", unclear="")
+    assert answers.decide({"a": answers.Effect(1, 0.5, 2, 1)}, yes="Better", no="", unclear="").startswith("**So far, by one seed: better (a).**")
 
 
 def test_the_interval_is_that_of_seeds_and_groups(tmp_path):

@@ -5,19 +5,23 @@
 # %% ../../nbs/study/16_answers.ipynb #a06aec18
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.storage import written
+import numpy as np
+from scipy.stats import t
+
+from ..core.storage import markdown, written
 from ..datasets.registry import card
+from ..method import metrics
 from ..method.networks import BACKBONES
-from .claims import CLAIMS, FEW, METHODS, SEEDS, SPLITS, UNLABELED, WEAK, effect, in_words
-from .results import BENCHMARKS, Run, select
+from .claims import CLAIMS, FEW, METHODS, SEEDS, SPLITS, UNLABELED, WEAK, effect, in_words, verdict
+from .results import BENCHMARKS, Result, Run, select
 
 # %% auto #0
-__all__ = ['NOTHING', 'VERDICTS', 'Effect', 'alone', 'decide', 'gains', 'effects_of', 'about_claim', 'about_claims',
-           'where_worth_using', 'write_answer']
+__all__ = ['NOTHING', 'VERDICTS', 'Effect', 'so_far', 'decide', 'table', 'gains', 'effects_of', 'measured', 'over', 'sensitivity',
+           'most_seeds', 'about_claim', 'about_claims', 'where_worth_using', 'write_answer']
 
 # %% ../../nbs/study/16_answers.ipynb #b1e8ba67
 NOTHING = "**Not run yet.** There is nothing to answer from: see the coverage page."
@@ -27,38 +31,89 @@ class Effect(NamedTuple):
     value: float
     low: float
     high: float
-    seeds: int = 0  # training seeds behind it; 0: not told
+    seeds: int = 1  # training seeds behind it
+
+    @property
+    def side(self) -> int:
+        "1 where the whole interval lies above 0, -1 where it lies below, else 0."
+        return int(self.low > 0) - int(self.high < 0)
+
+    @property
+    def enough(self) -> bool:
+        "Whether it has the seeds for a verdict."
+        return self.seeds >= SEEDS
+
+    @property
+    def verdict(self) -> str:
+        "As on the page of claims."
+        return verdict(self.low, self.high, self.seeds)
 
     def __str__(self) -> str:
         interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if self.low < self.high else ""
-        seeds = f" ({self.seeds} seed{'s' * (self.seeds != 1)})" if self.seeds else ""
-        return f"{self.value:+.3f}{interval}{seeds}"
+        return f"{self.value:+.3f}{interval} ({self.seeds} seed{'s' * (self.seeds != 1)})"
 
-def alone(
-    value: float,
-    seeds: int = 0,
-) -> Effect:
-    "A value without an interval."
-    return Effect(value, value, value, seeds)
+# %% ../../nbs/study/16_answers.ipynb #b1e8ba68
+def _inside(text: str) -> str:
+    "A sentence as part of another: its first letter small, but not that of A_inter or UDM."
+    return text[0].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+def so_far(
+    text: str,  # a verdict
+    seeds: Iterable[int],  # behind each of the things that it rests on
+) -> str:
+    "The verdict, marked as a preliminary one where it rests on fewer seeds than a verdict needs."
+    few = sorted({n for n in seeds if n < SEEDS})
+    if not few: return text
+    by = " or ".join({1: "one", 2: "two"}.get(n, str(n)) for n in few) + (" seed" if few == [1] else " seeds")
+    return f"So far, by {by}: {_inside(text)}"
+
+# %% ../../nbs/study/16_answers.ipynb #b1e8ba69
+def _verdict(found: Sequence[tuple[str, Effect]], yes: str, no: str, unclear: str, of: str) -> str:
+    sides, text_of, count = [e.side for _, e in found], {1: yes, -1: no, 0: unclear}, len(found)
+    if count == 1: return f"{text_of[sides[0]]} ({found[0][0]})"
+    if not any(sides): return f"{unclear} in any of {count} {of}"
+    if len(set(sides)) == 1: return f"{text_of[sides[0]]} in {'both' if count == 2 else f'all {count}'} {of}"
+    told = [f"{text_of[side]} in {sides.count(side)}" for side in (1, -1) if side in sides]
+    open_ones = [f"undecided in {sides.count(0)}"] if 0 in sides else []
+    return ", ".join([f"{told[0]} of {count} {of}", *map(_inside, told[1:]), *open_ones])
+
+def _numbers(found: Sequence[tuple[str, Effect]]) -> str:
+    "All of a few effects; of many the two lowest and the two highest."
+    if len(found) <= 4: return "; ".join(f"{name} {e}" for name, e in found)
+    by_value = [f"{name} {e}" for name, e in sorted(found, key=lambda pair: pair[1].value)]
+    return f"from {'; '.join(by_value[:2])} up to {'; '.join(by_value[-2:])}"
 
 def decide(
     effects: dict[str, Effect],  # by what they were taken on
     *,
-    yes: str,  # the verdict where every effect lies above 0
-    no: str,  # where every one lies below
-    mixed: str,  # where they differ
-    unclear: str,  # where no interval excludes 0
+    yes: str,  # what an effect above 0 says
+    no: str,  # what one below 0 says
+    unclear: str,  # what is said where no interval excludes 0
     what: str = "Difference of AUC",  # what the effects are
+    of: str = "places",  # what they were taken on
 ) -> str:  # Markdown
-    "The answer of a page: the verdict, then the numbers."
+    "The answer of a page: the verdict, then the numbers. Effects of fewer seeds decide nothing."
     if not effects: return NOTHING
-    found = list(effects.values())
-    ahead, behind = sum(e.low > 0 for e in found), sum(e.high < 0 for e in found)
-    if ahead == len(found): verdict = yes
-    elif behind == len(found): verdict = no
-    else: verdict = mixed if ahead or behind else unclear
-    if {e.seeds for e in found} == {1}: verdict = f"{verdict.rstrip('.')}, by one seed so far."
-    return f"**{verdict}** {what}: {'; '.join(f'{name} {e}' for name, e in effects.items())}."
+    enough = [(name, e) for name, e in effects.items() if e.enough]
+    found, rest = enough or list(effects.items()), [e for e in effects.values() if enough and not e.enough]
+    said = _verdict(found, yes, no, unclear, f"{of} with three seeds" if rest else of)
+    if not enough: said = so_far(said, [e.seeds for _, e in found])
+    text = f"**{said}.** {what}: {_numbers(found)}."
+    if rest:
+        sides = [e.side for e in rest]
+        told = f"{sides.count(1)} above 0, {sides.count(-1)} below, {sides.count(0)} undecided"
+        text += f" So far, by fewer seeds, {len(rest)} more: {told}."
+    return text
+
+# %% ../../nbs/study/16_answers.ipynb #ef90fb99
+def table(
+    effects: dict[str, Effect],  # as for `decide`
+    what: str = "difference of AUC",
+) -> str:  # Markdown
+    "All effects, with their verdicts."
+    rows = [{"of": name, f"{what} [95 %]": str(e).rpartition(" (")[0], "seeds": e.seeds, "verdict": e.verdict}
+            for name, e in effects.items()]
+    return markdown(rows) if rows else NOTHING
 
 # %% ../../nbs/study/16_answers.ipynb #a7b83275
 def gains(
@@ -82,6 +137,51 @@ def effects_of(
     "Rows of claims.csv as effects, by benchmark, backbone and setting."
     def name(r): return ", ".join(filter(None, (card(r["benchmark"]).title, r["backbone"], r["setting"].split(",")[0])))
     return {name(r): Effect(r["effect"], r["low"], r["high"], r["seeds"]) for r in rows}
+
+# %% ../../nbs/study/16_answers.ipynb #a7b83277
+def measured(
+    results: Iterable[Result],  # of one benchmark, a seed each
+    score: str,  # a column of scores.csv
+    against: str = "",  # another; empty: one that is the same for all images, of which the AUC is 0.5
+    metric: Callable = metrics.auc,  # of scores and labels
+    kinds: Sequence[str] = (),  # only abnormal test images of these kinds; none: all
+) -> Effect | None:  # None where no seed has both scores
+    "By how much the metric of one score exceeds another's, over seeds and groups of test images."
+    found = [r for r in results if r.columns(score) and (not against or r.columns(against))]
+    if not found: return None
+    def pair(r):
+        chosen = (r.labels == 0) | np.isin(r.kinds, kinds) if kinds else np.ones(len(r.labels), bool)
+        groups = np.arange(len(r.labels)) if r.groups is None else r.groups
+        other = np.array(r.columns(against)[0]) if against else np.zeros(len(r.labels))
+        return other[chosen], np.array(r.columns(score)[0])[chosen], r.labels[chosen], groups[chosen]
+    e = metrics.seed_bootstrap(metric, [pair(r) for r in found])
+    return Effect(e["difference"], e["low"], e["high"], len(found))
+
+def over(
+    values: Sequence[float],  # one a seed
+) -> Effect:
+    "Their mean with Student's 95 % interval; a single value stands without one."
+    mean, n = float(np.mean(values)), len(values)
+    half = t.ppf(0.975, n - 1) * float(np.std(values, ddof=1)) / n ** 0.5 if n > 1 else 0.0
+    return Effect(mean, mean - half, mean + half, n)
+
+def sensitivity(
+    fpr: float,  # the share of normal images that lie above the threshold
+) -> Callable:  # of scores and labels
+    "The share of abnormal images that are found at a false-positive rate."
+    def metric(scores, labels):
+        s, y = np.asarray(scores), np.asarray(labels)
+        return float(np.mean(s[y == 1] > np.quantile(s[y == 0], 1 - fpr)))
+    return metric
+
+# %% ../../nbs/study/16_answers.ipynb #a7b83278
+def most_seeds(
+    runs: Sequence[Run],
+    benchmark: str,
+    **settings,  # as in `ddad.study.results.select`
+) -> list[Run]:
+    "The runs of the backbone that has most seeds on a benchmark; of equals the first."
+    return max((select(runs, benchmark=benchmark, backbone=b, **settings) for b in BACKBONES), key=len)
 
 # %% ../../nbs/study/16_answers.ipynb #caceef88
 def _named(rows: Iterable[dict]) -> str:
