@@ -139,8 +139,9 @@ PAGES = {  # the pages, and the experiments whose runs each one shows; all: ever
     "stability": ["stable"], "localisation": "all", "leaks": ["backbones", "seeds"], "sanity": [],
     "baselines": ["main", "backbones"], "compute": "all",
 }
-READS = {page: [*PAGES[page], "backbones"] for page in ("curves", "histograms", "maps", "training")}
-READS |= {"benchmarks": "all"}  # where it is more than that
+READS = {page: ["main", "backbones", "seeds"]  # where it is more than that
+         for page in ("curves", "histograms", "maps", "training", "kinds", "baselines")}
+READS |= {"benchmarks": "all"}
 OF_RIVALS = ("sanity", "baselines")  # pages that say nothing without other methods
 
 # seconds that a step usually takes; trainings have estimates of their own
