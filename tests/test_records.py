@@ -39,9 +39,10 @@ def test_there_are_committed_runs():
     assert RUNS
 
 
-def test_the_readme_shows_the_committed_claims():
+def test_the_readme_shows_the_committed_claims_and_findings():
     root = Path(__file__).parents[1]
-    assert (root / "figures/claims_small.md").read_text() in (root / "README.md").read_text()
+    readme, findings = (root / "README.md").read_text(), (root / "figures/findings.md").read_text()
+    assert (root / "figures/claims_small.md").read_text() in readme and findings.replace("](", "](figures/") in readme
 
 
 def shown(notebook):
