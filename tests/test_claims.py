@@ -135,6 +135,9 @@ def test_a_further_split_takes_the_place_of_a_seed(tmp_path):
     assert set(rows) == {"A_rec", "nnPU"} and {r["setting"] for r in rows.values()} == {claims.SPLITS}
     assert [(rows[a]["verdict"], rows[a]["seeds"], rows[a]["benchmark"]) for a in rows] == [("holds", 3, "Kermany"), ("fails", 3, "Kermany")]
     assert "no benchmark has three seeds yet" in answers.where_worth_using(list(rows.values())), "the usual split decides that"
+    make_rival(tmp_path, "PCA", 0, 3.0, benchmark="Kermany-split2")
+    rows = {r["against"]: r for r in evidence(tmp_path).rows(["Kermany"])}
+    assert (rows["PCA"]["seeds"], rows["PCA"]["verdict"]) == (1, "undecided"), "one split of another method goes with that split alone"
 
 
 def asked_of(grid, **only):

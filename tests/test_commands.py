@@ -186,6 +186,18 @@ def test_ctrl_c_keeps_what_is_scored_and_the_same_command_goes_on(place, many, t
     assert np.allclose([float(r["score"]) for r in rows(found)], [float(r["score"]) for r in again], rtol=1e-5)
 
 
+def test_ctrl_c_in_the_middle_of_a_line_waits_until_it_is_written(place, tmp_path, monkeypatch, capsys):
+    "The library that writes holds a lock of its own there, which an interruption would leave in disorder."
+    written, whole = [], report.tqdm.write
+    def write(text, *a, **k):
+        written.append(text)
+        if len(written) == 3: signal.raise_signal(signal.SIGINT)
+        return whole(text, *a, **k)
+    monkeypatch.setattr(report.tqdm, "write", write)
+    assert main_score([str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found")]) == 130
+    assert "after 3 of" in capsys.readouterr().err and (tmp_path / "found/scores.csv.part").read_text() == "".join(written[:3])
+
+
 def broken_off(arguments, monkeypatch, after):
     "Runs ddad-score until `after` files are scored, as if Ctrl-C came then."
     whole = report.score_files

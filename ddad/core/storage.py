@@ -9,10 +9,12 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import platformdirs
 import torch
@@ -22,8 +24,8 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 
 # %% auto #0
-__all__ = ['COLUMN_TYPES', 'reason', 'written', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv', 'markdown',
-           'write_table', 'cache_folder', 'cached']
+__all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
+           'markdown', 'write_table', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -51,6 +53,19 @@ def written(
         if not isinstance(e, (OSError, SafetensorError)): raise
         remedy = "free some space, or choose a folder that you may write to"
         raise OSError(f"{path} cannot be written ({reason(e)}): {remedy}.") from None
+
+# %% ../../nbs/core/00_storage.ipynb #da69a3e0
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    "Ctrl-C waits until the block ends, a second one too. Other threads than the main one never get it."
+    if current_thread() is not main_thread():
+        yield
+        return
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try: yield
+    finally: signal.signal(signal.SIGINT, before)
+    if came: signal.raise_signal(signal.SIGINT)
 
 # %% ../../nbs/core/00_storage.ipynb #8f61b2d4
 @contextmanager

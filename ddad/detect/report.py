@@ -20,7 +20,7 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-from ..core.storage import written
+from ..core.storage import uninterrupted, written
 from .estimator import DDAD
 from .export import overlay, write_maps
 from .files import ScoredFile, score_files
@@ -134,18 +134,20 @@ def write_scores(
     found_all = score_files(detector, files, pictures, options.known)
     with closing(found_all), tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for found in found_all:
-            try: lines = _lines(found, options, detector, threshold, header)
-            except ValueError as e:
-                report.bad.append(one_line(str(e)))
-                tqdm.write(f"ddad-score: {report.bad[-1]}", file=sys.stderr)
-            else:
-                report.order.append((found.file, found.content))
-                report.known += found.scores is None
+            try: lines, problem = _lines(found, options, detector, threshold, header), ""
+            except ValueError as e: lines, problem = "", one_line(str(e))
+            with uninterrupted():
+                if problem:
+                    report.bad.append(problem)
+                    tqdm.write(f"ddad-score: {problem}", file=sys.stderr)
+                else:
+                    report.order.append((found.file, found.content))
+                    report.known += found.scores is None
                 if lines: tqdm.write(lines, file=out, end="")
                 out.flush()
                 header = header and not lines
-            report.files += 1
-            bar.update()
+                report.files += 1
+                bar.update()
     return report.bad
 
 def _lines(found: ScoredFile | ValueError, options: Options, detector: DDAD, threshold: float | None,

@@ -16,7 +16,7 @@ from ..core.storage import markdown, written
 from ..datasets.registry import card
 from ..method import metrics
 from ..method.networks import BACKBONES
-from .claims import CLAIMS, FEW, METHODS, SEEDS, SPLITS, UNLABELED, WEAK, effect, in_words, verdict
+from .claims import CLAIMS, FEW, METHODS, SEEDS, SPLITS, UNLABELED, WEAK, effect, in_words, over_pairs, verdict
 from .results import BENCHMARKS, Result, Run, select
 
 # %% auto #0
@@ -147,15 +147,8 @@ def measured(
     kinds: Sequence[str] = (),  # only abnormal test images of these kinds; none: all
 ) -> Effect | None:  # None where no seed has both scores
     "By how much the metric of one score exceeds another's, over seeds and groups of test images."
-    found = [r for r in results if r.columns(score) and (not against or r.columns(against))]
-    if not found: return None
-    def pair(r):
-        chosen = (r.labels == 0) | np.isin(r.kinds, kinds) if kinds else np.ones(len(r.labels), bool)
-        groups = np.arange(len(r.labels)) if r.groups is None else r.groups
-        other = np.array(r.columns(against)[0]) if against else np.zeros(len(r.labels))
-        return other[chosen], np.array(r.columns(score)[0])[chosen], r.labels[chosen], groups[chosen]
-    e = metrics.seed_bootstrap(metric, [pair(r) for r in found])
-    return Effect(e["difference"], e["low"], e["high"], len(found))
+    e = over_pairs(((r, r) for r in results), score, against, metric=metric, kinds=kinds)
+    return Effect(e["effect"], e["low"], e["high"], e["seeds"]) if e else None
 
 def over(
     values: Sequence[float],  # one a seed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -23,8 +23,8 @@ from .results import BENCHMARKS, Result, Rival, Run, select, sweep_size
 
 # %% auto #0
 __all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'CLAIMS', 'SEEDS', 'FEW', 'WEAK',
-           'SPLITS', 'ONE_SEED', 'EDGE', 'Claim', 'verdict', 'in_words', 'tally', 'difference', 'effect', 'Evidence',
-           'split_kinds', 'forest']
+           'SPLITS', 'ONE_SEED', 'EDGE', 'Claim', 'verdict', 'in_words', 'tally', 'over_pairs', 'difference', 'effect',
+           'Evidence', 'split_kinds', 'forest']
 
 # %% ../../nbs/study/08_claims.ipynb #450dc7f8
 @dataclass(frozen=True)
@@ -78,16 +78,14 @@ def tally(
 
 # %% ../../nbs/study/08_claims.ipynb #65261348
 def _alike(a: Result, b: Result) -> bool:
-    "Of one seed, on one benchmark, and two runs of DDAD trained in one precision."
-    if (a.benchmark, a.seed) != (b.benchmark, b.seed): return False
-    return Rival in (type(a), type(b)) or a.record.get("precision") == b.record.get("precision")
+    "Of one seed, and two runs of DDAD trained in one precision."
+    return a.seed == b.seed and (Rival in (type(a), type(b)) or a.record.get("precision") == b.record.get("precision"))
 
 def _matched(ours: Iterable[Result], theirs: Sequence[Result]) -> list[tuple[Result, Result]]:
-    "Both sides, seed by seed; a single result of another method goes with every seed of the other side."
+    "Both sides, by benchmark and seed; a single result of another method goes with every seed of its benchmark."
     ours = list(ours)
-    if len(theirs) == 1 and isinstance(theirs[0], Rival): return [(r, theirs[0]) for r in ours]
-    if len(ours) == 1 and isinstance(ours[0], Rival): return [(ours[0], r) for r in theirs]
-    return [(a, b) for a in ours for b in theirs if _alike(a, b)]
+    single = any(len(side) == 1 and isinstance(side[0], Rival) for side in (ours, theirs))
+    return [(a, b) for a in ours for b in theirs if a.benchmark == b.benchmark and (single or _alike(a, b))]
 
 def _aligned(result: Result, score: str, images: list[str]) -> np.ndarray:
     "The columns of a score in the order of `images`: (M, N)."
@@ -101,23 +99,35 @@ def _pair(a: Result, score: str, b: Result, against: str, kinds: Sequence[str]) 
     "Of one seed, for `seed_bootstrap`: their scores, ours, labels, groups."
     images, labels, groups = a.scores["image"], a.labels, a.groups
     chosen = (labels == 0) | np.isin(a.kinds, kinds) if kinds else np.ones(len(labels), bool)
-    return (_aligned(b, against, images)[:, chosen], _aligned(a, score, images)[:, chosen], labels[chosen],
+    theirs = _aligned(b, against, images) if against else np.zeros((1, len(images)))
+    return (theirs[:, chosen], _aligned(a, score, images)[:, chosen], labels[chosen],
             np.arange(chosen.sum()) if groups is None else groups[chosen])
+
+def over_pairs(
+    pairs: Iterable[tuple[Result, Result]],  # ours and theirs of the same test images, a pair a seed
+    score: str,  # a column of our scores.csv
+    against: str = "",  # one of theirs; empty: a score that is the same for all images, of which the AUC is 0.5
+    *,
+    metric: Callable = metrics.auc,  # of scores and labels
+    kinds: Sequence[str] = (),  # abnormal test images of these kinds alone; none: all
+) -> dict | None:  # effect, low, high, seeds, groups; None where no pair has both scores
+    "By how much the metric of one score exceeds another's, with the interval over seeds and groups."
+    found = [_pair(a, score, b, against, kinds) for a, b in pairs
+             if a.columns(score) and (not against or b.columns(against))]
+    if not found: return None
+    e = metrics.seed_bootstrap(metric, found)
+    return {"effect": e["difference"], "low": e["low"], "high": e["high"], "seeds": len(found),
+            "groups": min(len(set(groups.tolist())) for *_, groups in found)}
 
 def difference(
     ours: Iterable[Result],  # of one benchmark, a seed each; or of its further splits
     score: str,  # a column of scores.csv
     theirs: Sequence[Result],
     against: str,  # a column of theirs
-    kinds: Sequence[str] = (),  # abnormal test images of these kinds alone; none: all
-) -> dict | None:  # effect, low, high, seeds, groups; None where no seed has both
-    "By how much the AUC of one score exceeds another's, with the interval over seeds and groups."
-    matched = [(a, b) for a, b in _matched(ours, theirs) if a.columns(score) and b.columns(against)]
-    if not matched: return None
-    pairs = [_pair(a, score, b, against, kinds) for a, b in matched]
-    found = metrics.seed_bootstrap(metrics.auc, pairs)
-    return {"effect": found["difference"], "low": found["low"], "high": found["high"], "seeds": len(pairs),
-            "groups": min(len(set(groups.tolist())) for *_, groups in pairs)}
+    kinds: Sequence[str] = (),  # as for `over_pairs`
+) -> dict | None:  # as of `over_pairs`
+    "By how much the AUC of one score exceeds another's, where both sides are matched by benchmark and seed."
+    return over_pairs(_matched(ours, theirs), score, against, kinds=kinds)
 
 def effect(
     claim: Claim,

@@ -5,12 +5,12 @@
 # %% ../../nbs/study/17_coverage.ipynb #859f3f4c
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..core.storage import read_csv
 from ..datasets.registry import CARDS, PHANTOM, base_of, card, shipped_labels, split_of
 from ..method.networks import BACKBONES
 from ..method.scores import score_name
@@ -31,6 +31,13 @@ def _missing(benchmark: str, at_hand: set[str]) -> str:
     "Why a place is empty."
     known = benchmark in at_hand or card(base_of(benchmark)).shipped or benchmark == PHANTOM
     return "not run" if known else "needs data"
+
+def _whole(configs: Sequence[Config], needs: Callable[[list[Config]], set], there: set) -> str:
+    "How many seeds, or further splits, have all that they need; empty where none has."
+    by_seed: dict[tuple, list[Config]] = {}
+    for c in configs: by_seed.setdefault((c.benchmark, c.seed), []).append(c)
+    done = sum(needs(of_seed) <= there for of_seed in by_seed.values())
+    return _seeds(done, len(by_seed), "split" if split_of(configs[0].benchmark) else "seed") if done else ""
 
 def _asked(configs: Iterable[Config]) -> set[tuple[str, str]]:
     "The scores that some runs are wanted for: a run's name and a column of its scores.csv."
@@ -55,10 +62,8 @@ def experiment_cell(
     "How many seeds have every run of the experiment; where none has, what there is of it."
     if not configs: return ""
     there = {(name, score) for name, score in _asked(configs) if name in runs and score in runs[name].scores}
-    by_seed: dict[tuple, list[Config]] = {}
-    for c in configs: by_seed.setdefault((c.benchmark, c.seed), []).append(c)
-    whole = sum(_asked(of_seed) <= there for of_seed in by_seed.values())
-    if whole: return _seeds(whole, len(by_seed), "split" if split_of(configs[0].benchmark) else "seed")
+    whole = _whole(configs, _asked, there)
+    if whole: return whole
     own = _asked(configs) - shared or _asked(configs)
     return _part(configs, there) if own & there else _missing(configs[0].benchmark, at_hand)
 
@@ -79,13 +84,11 @@ def drawn_cell(
     configs = [c for c in configs if c.match] or configs
     there = {(r.benchmark, r.seed, _draw(Config.of(r.benchmark, **r.draw)))
              for r in rivals if r.method == method and r.current}
-    wanted: dict[tuple, set] = {}
-    for c in configs: wanted.setdefault((c.benchmark, c.seed), set()).add((c.benchmark, c.seed, _draw(c)))
-    whole = sum(draws <= there for draws in wanted.values())
-    if whole: return _seeds(whole, len(wanted), "split" if split_of(configs[0].benchmark) else "seed")
-    every = set().union(*wanted.values())
-    some = len(every & there)
-    return f"{some} of {len(every)} runs" if some else _missing(configs[0].benchmark, at_hand)
+    def draws(of): return {(c.benchmark, c.seed, _draw(c)) for c in of}
+    whole = _whole(configs, draws, there)
+    if whole: return whole
+    some = len(draws(configs) & there)
+    return f"{some} of {len(draws(configs))} runs" if some else _missing(configs[0].benchmark, at_hand)
 
 # %% ../../nbs/study/17_coverage.ipynb #5be17c33
 def method_cell(
@@ -202,8 +205,8 @@ def shown_on(
     "The benchmarks whose results a page's tables show."
     found = set()
     for path in sorted({*Path(figures).glob(f"{page}.csv"), *Path(figures).glob(f"{page}_*.csv")}):
-        with path.open(newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
-        for row in rows:
+        table = read_csv(path, text=True)
+        for row in (dict(zip(table, values)) for values in zip(*table.values())):
             if having and having not in row.values() or "not run yet" in row.values(): continue
             found.add(benchmark_of(row) if {"run", "benchmark"} & row.keys() else about)
     return [b for b in CARDS if b in found]
