@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -80,13 +81,19 @@ def _resample(rng: np.random.Generator, y: np.ndarray, places: np.ndarray, size:
         have += both.sum()
     return np.concatenate(kept)
 
+def _below(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    "How many of the sorted images lie below each threshold: (B, N) to (B, T), the first 0, the last all of them."
+    total = np.zeros((len(counts), counts.shape[1] + 1), np.int32)
+    counts.cumsum(1, np.int32, out=total[:, 1:])
+    return total.take(ends, 1)
+
 def _auc_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return (p * (n.cumsum(1) - n / 2)).sum(1) / (p.sum(1) * n.sum(1))
+    "Of the normal and the abnormal images below each threshold."
+    return (np.diff(p) * (n[:, 1:] + n[:, :-1])).sum(1) / (2.0 * p[:, -1] * n[:, -1])
 
 def _ap_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
-    n, p = n[:, ::-1], p[:, ::-1]
-    found = p.cumsum(1)
-    return (p * found / np.maximum(found + n.cumsum(1), 1)).sum(1) / p.sum(1)
+    found, false = (below[:, -1:] - below[:, :-1] for below in (p, n))
+    return (np.diff(p) * found / np.maximum(found + false, 1)).sum(1) / p[:, -1]
 
 # %% ../../nbs/method/06_metrics.ipynb #0f9f7c28
 _FAST = {auc: _auc_of_counts, average_precision: _ap_of_counts}
@@ -96,19 +103,24 @@ def _metric_of_draws(metric: Callable, s: np.ndarray, y: np.ndarray, counts: np.
     "The metric of each draw: (B, N) counts to (B,) values. Any metric will do; AUC and AP take the short way."
     if metric not in _FAST: return np.array([metric(np.repeat(s, c), np.repeat(y, c)) for c in counts])
     order = np.argsort(s)
-    starts = np.flatnonzero(np.diff(s[order], prepend=-np.inf))  # images with equal scores are counted as one threshold
-    n, p = (np.add.reduceat((counts * members)[:, order], starts, axis=1) for members in (~y, y))
+    ends = np.flatnonzero(np.diff(s[order], prepend=-np.inf, append=np.inf))  # equal scores have one threshold
+    taken, y = counts.take(order, 1), y[order]
+    n, p = (_below(taken * members, ends) for members in (~y, y))
     return _FAST[metric](n, p)
 
 # %% ../../nbs/method/06_metrics.ipynb #3a56fed4
+@lru_cache(8)
+def _counts(y: bytes, places: bytes, n: int, seed: int) -> np.ndarray:
+    "What `_resample` gives, (n, N); kept, since many scores are compared on the same images."
+    rng, labels, groups = np.random.default_rng(seed), np.frombuffer(y, bool), np.frombuffer(places, np.int64)
+    sizes = (min(_DRAWS, n - i) for i in range(0, n, _DRAWS))
+    return np.concatenate([_resample(rng, labels, groups, size).astype(np.int16) for size in sizes])
+
 def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int, seed: int) -> list[np.ndarray]:
     "The metric of each column of scores in `n` draws that all share."
-    rng, places = np.random.default_rng(seed), _places(groups, y)
-    found = [[] for _ in columns]
-    for i in range(0, n, _DRAWS):
-        counts = _resample(rng, y, places, min(_DRAWS, n - i))
-        for values, s in zip(found, columns): values.append(_metric_of_draws(metric, s, y, counts))
-    return [np.concatenate(values) for values in found]
+    counts = _counts(y.tobytes(), _places(groups, y).astype(np.int64).tobytes(), n, seed)
+    parts = [counts[i:i + _DRAWS] for i in range(0, n, _DRAWS)]
+    return [np.concatenate([_metric_of_draws(metric, s, y, part) for part in parts]) for s in columns]
 
 def _interval(draws: np.ndarray, groups: int, level: float) -> tuple[float, float]:
     "The percentiles of draws of so many groups, a little wider where these are few (Hesterberg 2015, section 3.5)."
