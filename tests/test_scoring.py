@@ -240,6 +240,9 @@ def test_calibration_for_another_scanner(place, tmp_path, capsys):
     assert np.array_equal(after.calibration_scores_, np.sort(before.anomaly_score(other))) and np.array_equal(after.anomaly_score(other), before.anomaly_score(other))
     assert "CC BY 4.0" in (tmp_path / "model/README.md").read_text()
     assert main_fit(["--calibrate", str(place / "model"), str(other), "-o", str(tmp_path / "model")]) == 2 and "already" in capsys.readouterr().err
+    for option, value in (("--unlabeled", str(other)), ("--epochs", "3"), ("--score-precision", "bfloat16")):
+        assert main_fit(["--calibrate", str(place / "model"), str(other), option, value]) == 2
+        assert capsys.readouterr().err == f"ddad-fit: --calibrate trains nothing, so it takes no {option}.\n"
     assert main_fit(["--calibrate", str(tmp_path / "model"), str(keep(tmp_path / "few", discs(3, seed=8)))]) == 2 and "too few" in capsys.readouterr().err
     assert main_fit(["--calibrate", str(tmp_path / "model"), str(other), "--fpr", "0.075"]) == 0 and "at most 7.5 %" in capsys.readouterr().out
     assert main_fit(["--calibrate", str(tmp_path / "model"), str(other)]) == 0 and DDAD.load(tmp_path / "model").fpr == 0.075  # its own

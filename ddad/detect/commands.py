@@ -279,8 +279,9 @@ def _calibrate(a: argparse.Namespace) -> None:
     "Another threshold for a detector that is there."
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
-    given = next((f"--{name}" for name in ("unlabeled", "patients") if getattr(a, name)), None)
-    if given: raise ValueError(f"--calibrate trains nothing, so it takes no {given}.")
+    default, takes = _fit_arguments().get_default, ("normal", "out", "calibrate", "licence", "fpr", "device")
+    given = [name for name, value in vars(a).items() if name not in takes and value != default(name)]
+    if given: raise ValueError(f"--calibrate trains nothing, so it takes no --{given[0].replace('_', '-')}.")
     out = Path(a.out or a.calibrate)
     if a.out and out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
     detector = DDAD.load(a.calibrate, a.device)
