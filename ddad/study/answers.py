@@ -92,18 +92,14 @@ def decide(
     what: str = "Difference of AUC",  # what the effects are
     of: str = "places",  # what they were taken on
 ) -> str:  # Markdown
-    "The answer of a page: the verdict, then the numbers. Effects of fewer seeds decide nothing."
-    if not effects: return NOTHING
-    enough = [(name, e) for name, e in effects.items() if e.enough]
-    found, rest = enough or list(effects.items()), [e for e in effects.values() if enough and not e.enough]
-    said = _verdict(found, yes, no, unclear, f"{of} with three seeds" if rest else of)
-    if not enough: said = so_far(said, [e.seeds for _, e in found])
-    text = f"**{said}.** {what}: {_numbers(found)}."
-    if rest:
-        sides = [e.side for e in rest]
-        told = f"{sides.count(1)} above 0, {sides.count(-1)} below, {sides.count(0)} undecided"
-        text += f" So far, by fewer seeds, {len(rest)} more: {told}."
-    return text
+    "The answer of a page: the verdict, then the numbers. Effects of fewer seeds decide nothing and come after it."
+    enough, rest = ([(name, e) for name, e in effects.items() if e.enough is done] for done in (True, False))
+    told = []
+    for found, where in ((enough, f"{of} with three seeds" if rest else of), (rest, of)):
+        if not found: continue
+        said = so_far(_verdict(found, yes, no, unclear, where), [e.seeds for _, e in found])
+        told.append(f"**{said}.** {what}: {_numbers(found)}.")
+    return "\n\n".join(told) or NOTHING
 
 # %% ../../nbs/study/16_answers.ipynb #ef90fb99
 def table(
