@@ -198,6 +198,18 @@ def test_ctrl_c_in_the_middle_of_a_line_waits_until_it_is_written(place, tmp_pat
     assert "after 3 of" in capsys.readouterr().err and (tmp_path / "found/scores.csv.part").read_text() == "".join(written[:3])
 
 
+def test_ctrl_c_while_an_image_is_handed_out_waits_too(monkeypatch):
+    "Threads have locks of their own, which an interruption would leave taken: the command would never end."
+    given, whole = [], scorer.ThreadPoolExecutor.submit
+    def submit(pool, *a):
+        if len(given) == 2: signal.raise_signal(signal.SIGINT)
+        given.append(whole(pool, *a))
+        return given[-1]
+    monkeypatch.setattr(scorer.ThreadPoolExecutor, "submit", submit)
+    with pytest.raises(KeyboardInterrupt): list(scorer.side_by_side(abs, range(9)))
+    assert len(given) == 3 and all(future.done() for future in given)
+
+
 def broken_off(arguments, monkeypatch, after):
     "Runs ddad-score until `after` files are scored, as if Ctrl-C came then."
     whole = report.score_files

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ..core.images import to_float
+from ..core.storage import uninterrupted
 from ..core.training import float32_exact
 from ..method.networks import ASRNet, make_network
 from ..method.refine import INPUTS
@@ -149,9 +150,13 @@ def side_by_side(
     pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * os.cpu_count(): yield waiting.pop(0).result()
-        while waiting: yield waiting.pop(0).result()
+            with uninterrupted():  # Ctrl-C inside would leave a lock of the pool taken, and all would wait for ever
+                waiting.append(pool.submit(function, item))
+                ready = [waiting.pop(0).result()] if len(waiting) > 2 * os.cpu_count() else []
+            yield from ready
+        while waiting:
+            with uninterrupted(): result = waiting.pop(0).result()
+            yield result
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
