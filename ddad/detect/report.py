@@ -134,10 +134,10 @@ def write_scores(
     found_all = score_files(detector, files, pictures, options.known)
     with closing(found_all), tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for found in found_all:
-            try: lines, problem = _lines(found, options, detector, threshold, header), ""
+            try: lines, problem = _lines(found, options, detector, threshold, header), None
             except ValueError as e: lines, problem = "", one_line(str(e))
             with uninterrupted():
-                if problem:
+                if problem is not None:
                     report.bad.append(problem)
                     tqdm.write(f"ddad-score: {problem}", file=sys.stderr)
                 else:
