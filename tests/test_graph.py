@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from ddad.study import graph, notebooks, results
 from ddad.study.config import Config
@@ -119,7 +120,7 @@ def test_an_estimate_comes_from_records():
 
 def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(notebooks.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(notebooks.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("DDAD_JOBS_PER_GPU", "2")
     locks, seen = [], []
     for _ in range(4):
@@ -133,7 +134,7 @@ def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path)
 
 def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setattr(notebooks.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(notebooks.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     locks = []
     for expected in ("0", "1"):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

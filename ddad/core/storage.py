@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
 
 import platformdirs
-import torch
 from PIL import UnidentifiedImageError
 from filelock import FileLock, Timeout
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
+
+if TYPE_CHECKING: import torch  # two seconds, which many a command can do without
 
 # %% auto #0
 __all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
@@ -58,7 +59,7 @@ def written(
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     "Ctrl-C waits until the block ends, a second one too. Other threads than the main one never get it."
-    if current_thread() is not main_thread():
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is None:  # None: not Python's to handle
         yield
         return
     came = []
@@ -211,4 +212,5 @@ def cached(
     return found or make()
 
 def _keep(path: Path, tensors: dict[str, torch.Tensor], content: str) -> None:
+    from safetensors.torch import save_file
     with written(path) as part: save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})

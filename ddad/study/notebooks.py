@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
 from ..core.extras import needed
@@ -130,16 +129,22 @@ def claim_gpu() -> FileLock | None:
     A GPU has as many places as the variable DDAD_JOBS_PER_GPU says, or one. Gives the lock, which holds the place until
     the process ends.
     """
-    if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.device_count() < 2: return None
+    if "CUDA_VISIBLE_DEVICES" in os.environ or (gpus := _gpus()) < 2: return None
     places = int(os.environ.get("DDAD_JOBS_PER_GPU") or 1)
     while True:
-        for place, i in product(range(places), range(torch.cuda.device_count())):  # first one job on each GPU
+        for place, i in product(range(places), range(gpus)):  # first one job on each GPU
             lock = FileLock(Path(tempfile.gettempdir()) / f"ddad-gpu-{i}-{place}.lock")
             try: lock.acquire(timeout=0)
             except Timeout: continue
             os.environ["CUDA_VISIBLE_DEVICES"] = str(i)
             return lock
         time.sleep(1)
+
+def _gpus() -> int:
+    "What the variable DDAD_GPUS says, else torch, which takes two seconds to import."
+    if "DDAD_GPUS" in os.environ: return int(os.environ["DDAD_GPUS"])
+    import torch
+    return torch.cuda.device_count()
 
 def _parameters(text: str) -> dict:
     "What the command line says of parameters; raises `ValueError` where it is no JSON object."
