@@ -84,12 +84,17 @@ def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
     (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew"], "for 400 images: give one number an image"), (["mine:NotFinite"], "400 of 400 scores are not finite"),
     (["mine:NearestNormal", "--benchmark", "NIH"], "DDAD_DATA"), (["--scores", "no.csv"], "no.csv"), (["--scores", "names.csv"], "names.csv has no column 'score'"),
     (["--scores", "few.csv", "--benchmark", "Phantom"], "of 400 test images of Phantom have no score"), (["--scores", "few.csv"], "No benchmark was compared"), (["--scores", "text.csv"], "text.csv has a score that is no number")])
-def test_bad_input_is_one_sentence(words, says, folder):
+def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):
     (folder / "names.csv").write_text("image\na.png\n")
     (folder / "few.csv").write_text("image,score\na.png,1\n")
     (folder / "text.csv").write_text("image,score\na.png,high\n")
-    done = compare(folder, *words)
-    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DDAD_DATA", str(folder / "nowhere"))
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    with pytest.raises(SystemExit) as stop: main([*words, "--results", str(REPO / "figures")])
+    error = capsys.readouterr().err + (stop.value.code if isinstance(stop.value.code, str) else "")
+    assert stop.value.code not in (0, None) and says in error and "Traceback" not in error and len(error.splitlines()) == 1
     assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.md").exists()
 
 
