@@ -1,6 +1,5 @@
 "A tiny benchmark in the Med-AD layout, and a cache folder that is not the user's."
 import json
-import os
 
 import numpy as np
 import pytest
@@ -18,10 +17,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    "One for all processes of pytest-xdist, so that the phantom is made once."
-    base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DDAD_CACHE", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"))
+        patch.setenv("DDAD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
