@@ -47,7 +47,8 @@ explore: $(INSTALLED)  ## open the explorer, a web page, on your newest run or a
 explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pages/, to send or keep (none: the phantom's; several: RUN='A B'; DATA=... for the images)
 	@$(BIN)/ddad-page $(or $(RUN),figures/runs/Phantom_AE_seed0) --out pages $(if $(DATA),--data '$(DATA)') $(ARGS)
 
-test test-slow: export OMP_NUM_THREADS = 1  # two processes of several threads each would wait for one another
+# two processes of several threads each would wait for one another
+test test-slow: export OMP_NUM_THREADS = 1
 
 test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
