@@ -93,8 +93,9 @@ def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     with pytest.raises(SystemExit) as stop: main([*words, "--results", str(REPO / "figures")])
-    error = capsys.readouterr().err + (stop.value.code if isinstance(stop.value.code, str) else "")
-    assert stop.value.code not in (0, None) and says in error and "Traceback" not in error and len(error.splitlines()) == 1
+    code, error = stop.value.code, capsys.readouterr().err
+    if isinstance(code, str): code, error = 1, error + code  # as Python itself does with a sentence
+    assert code == 1 and says in error and "Traceback" not in error and len(error.splitlines()) == 1
     assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.md").exists()
 
 

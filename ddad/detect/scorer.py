@@ -148,15 +148,13 @@ def side_by_side(
     "`map(function, items)` in order: an item a core, one torch thread a core, a few results ahead of the reader."
     threads, waiting = torch.get_num_threads(), []
     pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
-    try:
+    def oldest():
+        with uninterrupted(): return waiting.pop(0).result()
+    try:  # Ctrl-C inside of the pool would leave a lock of it taken, and all would wait for ever
         for item in items:
-            with uninterrupted():  # Ctrl-C inside would leave a lock of the pool taken, and all would wait for ever
-                waiting.append(pool.submit(function, item))
-                ready = [waiting.pop(0).result()] if len(waiting) > 2 * os.cpu_count() else []
-            yield from ready
-        while waiting:
-            with uninterrupted(): result = waiting.pop(0).result()
-            yield result
+            with uninterrupted(): waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * os.cpu_count(): yield oldest()
+        while waiting: yield oldest()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
