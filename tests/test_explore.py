@@ -386,6 +386,8 @@ def chromium(p, width=1280, height=1700):
         pytest.skip("no Chromium: `playwright install chromium`, or the system's package")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     page = p.chromium.launch(executable_path=path, args=flags).new_page(viewport={"width": width, "height": height})
+    page.asked = set()
+    page.on("websocket", lambda socket: overheard(page.asked, socket))
     page.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
     return page
 
@@ -415,10 +417,40 @@ def served(**env):
     with serving(["voila", "nbs/guides/explore.ipynb", "--no-browser", "--Voila.ip=127.0.0.1"], REPO, env) as port: yield f"http://127.0.0.1:{port}/"
 
 
+def overheard(asked, socket):
+    "Keeps in `asked` the messages that a page has sent to its kernel and that the kernel has not finished with."
+    if not socket.url.split("?")[0].endswith("/channels"): return
+    asked.clear()  # what an earlier page left open nobody answers
+    names = lambda frame: re.findall(rb'"msg_id": ?"([^"]+)"', frame)  # its own, then its parent's
+    socket.on("framesent", lambda frame: asked.update(names(frame)[:1]))
+    socket.on("framereceived", lambda frame: asked.difference_update(names(frame)[1:2]) if b'"execution_state": "idle"' in frame else None)
+
+
+def answered(page):
+    "Waits until the kernel has answered all that the page asked, and the page has had the time to draw it."
+    calm = 0
+    for _ in range(400):
+        page.evaluate("new Promise(done => setTimeout(done, 50))")  # in the page: behind all that it still has to draw
+        calm = 0 if page.asked else calm + 1
+        if calm == 3: return
+    pytest.fail("the kernel did not answer within 20 seconds")
+
+
+def choose(page, label, option, **exact):
+    page.get_by_label(label, **exact).select_option(option)
+    answered(page)
+
+
+def press(page, button, **exact):
+    page.get_by_role("button", name=button, **exact).click()
+    answered(page)
+
+
 def opened(page):
     "Waits until images and weights have been looked for."
     page.wait_for_selector(".confusion", timeout=60_000)
     page.wait_for_function("!document.querySelector('[role=status]').innerText.includes('Reading')", timeout=60_000)
+    answered(page)
 
 
 @pytest.fixture(scope="module")
@@ -442,17 +474,14 @@ def shown(page): return {o: int(page.locator(f".confusion .{o.replace(' ', '-')}
 def threshold(page): return float(page.locator(".widget-slider:has-text('Threshold') .widget-readout").inner_text())
 def handle(page): return page.locator(".widget-slider:has-text('Threshold') .noUi-handle")
 def names(page): return [t.split(":")[0] for t in page.locator(".ddad-tile:visible").all_inner_texts()]
-def show(page, how):
-    page.get_by_label("Show").select_option(how)
-    page.wait_for_timeout(200)
+def show(page, how): choose(page, "Show", how)
 
 
 def settled(page, csv, score):
-    "Waits until the table on the page is that of scores.csv at the threshold on the page."
-    for _ in range(50):
-        if shown(page) == table(csv, score, threshold(page)): return threshold(page)
-        page.wait_for_timeout(50)
+    "The threshold on the page, once the table on the page is that of scores.csv at this threshold."
+    answered(page)
     assert shown(page) == table(csv, score, threshold(page))
+    return threshold(page)
 
 
 def test_the_page_opens_on_the_run_named(page, csv):
@@ -464,26 +493,21 @@ def test_the_page_opens_on_the_run_named(page, csv):
 
 def test_another_score(page, csv, decisions):
     before = page.locator(".bqplot path.line").first.get_attribute("d")
-    page.get_by_role("button", name="A_inter", exact=True).click()
+    press(page, "A_inter", exact=True)
     page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, AUC {metrics.auc(csv['inter'], csv['label']):.3f}')")
     settled(page, csv, "inter")
     assert page.locator(".bqplot path.line").first.get_attribute("d") != before
     for name, score in (("A_rec", "rec"), ("R_intra", "r_intra"), ("A_inter", "inter")):  # ranges that do not meet: the browser once sent back what it had cut
-        page.get_by_role("button", name=name, exact=True).click()
+        press(page, name, exact=True)
         page.wait_for_function(f"document.body.innerText.includes('ROC curve of {name}, AUC')")
-        expected = pytest.approx(decisions.at_false_alarms(score), rel=1e-3)
-        for _ in range(60):
-            if threshold(page) == expected: break
-            page.wait_for_timeout(50)
-        page.wait_for_timeout(300)
-        assert settled(page, csv, score) == expected
+        assert settled(page, csv, score) == pytest.approx(decisions.at_false_alarms(score), rel=1e-3)
 
 
 def test_a_score_without_a_map_of_its_own(page, csv):
-    page.get_by_role("button", name="A_inter, upper half").click()
+    press(page, "A_inter, upper half")
     page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, upper half, AUC {metrics.auc(csv['inter_top'], csv['label']):.3f}')")
     settled(page, csv, "inter_top")
-    page.get_by_role("button", name="A_inter", exact=True).click()
+    press(page, "A_inter", exact=True)
     settled(page, csv, "inter")
 
 
@@ -494,13 +518,11 @@ def centre(locator):
 
 def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
     where = lambda: (centre(page.locator(".bqplot").nth(0).locator("path.line").nth(2))[0], *centre(page.locator(".bqplot").nth(1).locator("path.dot").last))
-    page.get_by_role("button", name="Youden").click()
-    page.wait_for_timeout(300)
+    press(page, "Youden")
     first, table_before, place = settled(page, csv, "inter"), shown(page), where()
     handle(page).focus()
     for _ in range(60): page.keyboard.press("PageDown")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(300)
     t = settled(page, csv, "inter")
     assert t < first and shown(page) != table_before
     now = where()
@@ -531,6 +553,7 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     name = next(n for n in names(page) if "abnormal" in n)
     i = csv["image"].index(name)
     page.locator(".ddad-tile", has_text=name).click()
+    answered(page)
     page.wait_for_selector(f"h2:has-text('{name}')")
     page.wait_for_selector("text=percentile among the 12 other normal test images (not trained on; not checked for copies in training)")
     captions = [c.split("\n")[0] for c in page.locator(".panels figcaption").all_inner_texts()]
@@ -550,7 +573,7 @@ def test_the_opacity_of_the_maps(page):
     assert opacity() == 1
     page.locator(".widget-slider:has-text('Opacity') .noUi-handle").focus()
     for _ in range(4): page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(300)
+    answered(page)
     assert opacity() == pytest.approx(0.8) and page.locator(".overlay").first.get_attribute("src") == source
 
 
@@ -565,6 +588,7 @@ def test_brushing_two_scores(page, csv):
     page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=4)
     page.mouse.move(x1, y1, steps=4)
     page.mouse.up()
+    answered(page)
     page.wait_for_function(f"document.querySelector('.where').innerText.endsWith(' of {len(inside)}')")
     assert 0 < len(inside) < 24 and set(names(page)) == inside and page.get_by_label("Show", exact=True).input_value() == "brushed"
 
@@ -573,7 +597,7 @@ def test_the_brush_from_the_keyboard(page, csv):
     before = names(page)
     page.locator(".widget-slider:has-text('A_rec') .noUi-handle").first.focus()
     for _ in range(25): page.keyboard.press("PageUp")
-    page.wait_for_timeout(400)
+    answered(page)
     low, high = map(float, page.locator(".widget-slider:has-text('A_rec') .widget-readout").inner_text().split("–"))
     bottom, top = map(float, page.locator(".widget-slider:has-text('R_dual') .widget-readout").inner_text().split("–"))
     within = lambda slack: {n for n, a, r in zip(csv["image"], csv["rec"], csv["r_dual"]) if low - slack <= a <= high + slack and bottom - slack <= r <= top + slack}
@@ -599,6 +623,7 @@ def test_the_keyboard_alone(page):
     page.keyboard.press("Tab")
     name = page.evaluate("document.activeElement.innerText").split(":")[0]
     page.keyboard.press("Enter")
+    answered(page)
     page.wait_for_selector(f"h2:has-text('{name}')")
 
 
@@ -609,60 +634,62 @@ def test_the_filter_on_the_page(page, csv):
     show(page, "highest score first")
     page.get_by_label("Name has").fill("_0")
     page.keyboard.press("Enter")
+    answered(page)
     page.wait_for_selector("text=20 of 24 images: 10 normal, 10 abnormal")
     inside = [i for i, n in enumerate(csv["image"]) if "_0" in n]
     part = {k: [v[i] for i in inside] if k == "image" else v[inside] for k, v in csv.items()}
     settled(page, part, "inter")
     assert page.locator("h2", has_text="ROC").inner_text().endswith(f"AUC {metrics.auc(part['inter'], part['label']):.3f}")
     assert len(names(page)) == 20 and page.locator(".bqplot").nth(2).locator("path.dot").count() == 20
-    page.get_by_label("Class").select_option("abnormal")
+    choose(page, "Class", "abnormal")
     page.wait_for_selector("h2:has-text('ROC curve and AUC: none, for all 10 images are abnormal')")
     assert page.locator(".rates .specificity").inner_text().endswith("no normal image") and page.get_by_label("Copy in training").is_hidden()
-    page.get_by_role("button", name="All images").click()
+    press(page, "All images")
     page.wait_for_selector("text=24 of 24 images")
     settled(page, csv, "inter")
 
 
 def test_the_selection_is_saved(page, csv):
-    page.get_by_label("Class").select_option("normal")
+    choose(page, "Class", "normal")
     page.wait_for_selector("text=12 of 24 images")
-    page.get_by_role("button", name="Images as CSV").click()
+    press(page, "Images as CSV")
     with page.expect_download() as download: page.get_by_role("link", name="whole_12_images.csv").click()
     kept = read_csv(download.value.path(), text=True)
     assert download.value.suggested_filename == "whole_12_images.csv" and kept["image"] == csv["image"][:12] and [float(v) for v in kept["inter"]] == csv["inter"][:12].tolist()
-    page.get_by_role("button", name="All images").click()
+    press(page, "All images")
     page.wait_for_selector("text=24 of 24 images")
     page.wait_for_selector("a.csv", state="detached")  # it was of another selection
 
 
 def test_a_second_run_and_another_method(page, csv):
-    page.get_by_label("Compare with").select_option("twin")
+    choose(page, "Compare with", "twin")
     found = metrics.paired_bootstrap(metrics.auc, csv["inter"], -csv["inter"], csv["label"], n=1000)
     page.wait_for_selector(f"text={found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], 95 % over 24 images")
     assert page.locator(".bqplot").nth(2).locator("text.axislabel").all_text_contents() == ["A_inter", "A_inter of twin"]
     show(page, "disagree most")
     assert set(names(page)[:2]) == {csv["image"][i] for i in (csv["inter"].argmin(), csv["inter"].argmax())}
     page.locator(".ddad-tile").nth(1).click()
+    answered(page)
     page.wait_for_selector(".pair .overlay")
     left, right = page.locator(".pair figcaption").all_inner_texts()
     assert left.split()[-2:] == right.split()[-2:] and "One scale for both" in page.locator(".ddad").inner_text()  # the ends of the colour bars
     assert all(i.get_attribute("src").startswith("data:image/png") for i in page.locator(".pair .overlay").all())
-    page.get_by_label("by", exact=True).select_option("A_rec")
+    choose(page, "by", "A_rec", exact=True)
     page.wait_for_selector("text=Two scores: each map has the scale of its own.")
-    page.get_by_role("button", name="Scores of every run").click()
+    press(page, "Scores of every run")
     page.wait_for_selector(".methods dt:has-text('PCA_seed0')")
     assert [t.split("\n")[0] for t in page.locator(".every li").all_inner_texts()] == ["bare", "twin", "whole"]
-    page.get_by_role("button", name="Scores of every run").click()
-    page.get_by_label("Compare with").select_option("PCA_seed0")
+    press(page, "Scores of every run")
+    choose(page, "Compare with", "PCA_seed0")
     page.wait_for_selector("text=PCA_seed0 is not a run of DDAD")
     page.wait_for_selector("text=score of PCA_seed0 has AUC")
 
 
 def test_a_link_opens_the_view_again(page, csv):
-    page.get_by_label("Compare with").select_option("twin")
-    page.get_by_label("Class").select_option("abnormal")
+    choose(page, "Compare with", "twin")
+    choose(page, "Class", "abnormal")
     page.wait_for_selector("text=12 of 24 images")
-    page.wait_for_timeout(300)
+    answered(page)
     link, before = address_of(page), (threshold(page), names(page), page.locator(".about h2, h2:has-text('.png')").inner_text())
     assert "state=run=whole;score=inter;threshold=" in link and "second=twin" in link
     page.get_by_role("link", name="link to this view").click()
@@ -671,14 +698,14 @@ def test_a_link_opens_the_view_again(page, csv):
     page.wait_for_selector(".pair .overlay")
     assert (threshold(page), names(page), page.locator("h2:has-text('.png')").inner_text()) == before and page.get_by_label("Compare with").input_value() == "twin"
     assert address_of(page) == link and page.url.endswith(link)
-    page.get_by_role("button", name="All images").click()
-    page.get_by_label("Compare with").select_option("nothing")
+    press(page, "All images")
+    choose(page, "Compare with", "nothing")
     page.wait_for_selector("text=24 of 24 images")
 
 
 @pytest.mark.parametrize("width", [1280, 800, 360])
 def test_nothing_is_wider_than_the_window(page, width):
-    page.get_by_role("button", name="Scores of every run").click()
+    press(page, "Scores of every run")
     page.wait_for_selector(".methods dt")
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(500)
@@ -686,31 +713,32 @@ def test_nothing_is_wider_than_the_window(page, width):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     scores = page.locator("table.scores")
     assert scores.evaluate("e => e.scrollWidth <= e.parentElement.clientWidth") and scores.evaluate("e => [...e.querySelectorAll('td, th')].every(c => c.scrollWidth <= c.clientWidth + 1)")
-    page.get_by_role("button", name="Scores of every run").click()
+    press(page, "Scores of every run")
     page.set_viewport_size({"width": 1280, "height": 1700})
 
 
 def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
-    page.get_by_label("Run").select_option("bare")
+    choose(page, "Run", "bare")
     page.wait_for_selector("text=No weights for reconstructions and maps: `make reproduce")
     settled(page, csv, "inter")  # as before: it has the same images
     assert page.get_by_role("button", name="A_inter, upper half").count() == 0
     page.locator(".ddad-tile").first.click()
+    answered(page)
     page.wait_for_selector("text=percentile among the 1")
     assert page.locator(".panels figure").count() == 1
-    page.get_by_label("Run").select_option("damaged")
+    choose(page, "Run", "damaged")
     page.wait_for_selector("text=scores.csv cannot be used")
     assert page.get_by_label("Run").locator("option:checked").inner_text() == "bare"
 
 
 def test_a_committed_run_without_its_images(page):
-    page.get_by_label("Run").select_option("BrainTumor_AE_seed0")
+    choose(page, "Run", "BrainTumor_AE_seed0")
     page.wait_for_selector(".warning:has-text('No images')")
     scores = read_csv(REPO / "figures/runs/BrainTumor_AE_seed0/scores.csv")
     settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
     show(page, "highest score first")
     first = names(page)
-    page.get_by_role("button", name="next").click()
+    press(page, "next")
     page.wait_for_function("document.querySelector('.where').innerText.startsWith('25 – 48 of 1200')")
     order = np.argsort(-np.array(scores["r_dual"]), kind="stable")
     assert first == [scores["image"][i] for i in order[:24]] and names(page) == [scores["image"][i] for i in order[24:48]]
@@ -718,22 +746,23 @@ def test_a_committed_run_without_its_images(page):
 
 
 def test_copies_in_training_are_flagged_and_found(page):
-    page.get_by_label("Copy in training").select_option("yes")
+    choose(page, "Copy in training", "yes")
     page.wait_for_selector("text=645 of 1200 images: 560 normal, 85 abnormal; 645 with a copy in training")
     tile = page.locator(".ddad-tile").first
     assert tile.inner_text().endswith("has a copy in training") and "copy in training" in tile.evaluate("e => getComputedStyle(e, '::after').content")
-    page.get_by_label("Copy in training").select_option("no")
+    choose(page, "Copy in training", "no")
     page.wait_for_selector("text=555 of 1200 images: 40 normal, 515 abnormal; 0 with a copy in training")
     assert "copy in training" not in tile.evaluate("e => getComputedStyle(e, '::after').content")
-    page.get_by_label("Copy in training").select_option("yes")
-    page.get_by_label("Class").select_option("normal")
+    choose(page, "Copy in training", "yes")
+    choose(page, "Class", "normal")
     page.wait_for_selector("text=560 of 1200")
     groups = review.Decisions.of(review.read_run(REPO / "figures/runs/BrainTumor_AE_seed0"))
     groups = dict(zip(groups.names, groups.groups.tolist()))
     n = next(n for n, name in enumerate(names(page)) if list(groups.values()).count(groups[name]) > 1)
     page.locator(".ddad-tile").nth(n).click()
+    answered(page)
     page.wait_for_selector("text=559 of them with a copy in training")
-    page.get_by_role("button", name="Show its group").click()
+    press(page, "Show its group")
     page.wait_for_function("document.querySelector('.told').innerText.match(/^[0-9]+ of 1200 images/) && !document.querySelector('.told').innerText.startsWith('560')")
     group = int(page.locator(".told").inner_text().split()[0])
     assert f"one of {group} test images of its group" in page.locator(".ddad").inner_text() and len(names(page)) == min(24, group)
@@ -768,17 +797,17 @@ def test_in_jupyterlab_a_state_opens_and_all_parts_answer(run, root, csv, tmp_pa
         opened(page)
         page.wait_for_selector("text=12 of 24 images: 0 normal, 12 abnormal")
         assert page.get_by_label("Compare with").input_value() == "twin" and page.get_by_label("Show", exact=True).input_value() == "disagree most" and len(names(page)) == 12
-        page.get_by_role("button", name="All images").click()
+        press(page, "All images")
         page.wait_for_selector("text=24 of 24 images")
         settled(page, csv, "inter")
         before = threshold(page)
         handle(page).focus()
         for _ in range(5): page.keyboard.press("PageDown")
-        page.wait_for_timeout(500)
         assert settled(page, csv, "inter") < before
         page.locator(".ddad-tile").first.click()
+        answered(page)
         page.wait_for_selector(".pair .overlay")
-        page.get_by_role("button", name="Images as CSV").click()
+        press(page, "Images as CSV")
         with page.expect_download() as download: page.get_by_role("link", name="whole_24_images.csv").click()
         assert read_csv(download.value.path(), text=True)["image"] == csv["image"]
         text = page.locator("code.view").inner_text()

