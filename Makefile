@@ -50,7 +50,7 @@ explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pag
 # two processes of several threads each would wait for one another
 test test-slow: export OMP_NUM_THREADS = 1
 
-test: $(INSTALLED) browser  ## run every notebook of nbs/ and all fast tests (those of READERS run among the tests, with fewer images)
+test: $(INSTALLED) browser  ## run every notebook of nbs/, without its cells marked slow, and all fast tests (those of READERS run among the tests, with fewer images)
 	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -58,7 +58,8 @@ browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
 	@for b in chromium chromium-browser google-chrome; do command -v $$b > /dev/null && exit 0; done; \
 	$(BIN)/playwright install $$([ "$$(id -u)" = 0 ] && echo --with-deps) chromium || { apt-get update && apt-get install -y chromium; } || echo "There is no Chromium: the browser tests will be skipped."
 
-test-slow: $(INSTALLED)  ## run the tests that take minutes
+test-slow: $(INSTALLED)  ## run what takes minutes: the chapters of nbs/method with the networks that they train, and the tests marked slow
+	$(BIN)/nbdev_test --n_workers 2 --path nbs/method --flags slow
 	$(BIN)/pytest -m slow
 
 notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it

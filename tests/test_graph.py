@@ -16,7 +16,7 @@ from ddad.study import graph, notebooks, results
 from ddad.study.config import Config
 from ddad.study.graph import Request, make_plan
 from ddad.study.notebooks import claim_gpu
-from ddad.study.reproduce import Progress, Step, gpu_places, main, read_events, snakemake_command
+from ddad.study.reproduce import _WAYS_TO_STOP, Progress, Step, _stop, gpu_places, main, read_events, snakemake_command
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -77,6 +77,7 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(place, root):
     assert "rule refine:" in done.stdout and "rule score:" in done.stdout and "rule train:" not in done.stdout
 
 
+@pytest.mark.slow  # tests/test_run.py kills a run in each fast round
 def test_killed_at_any_moment_it_goes_on_to_the_same_scores(place, root, tmp_path):
     for wait_for in ("store/modules/*/*unfinished*", "store/refiners/*/*unfinished*"):
         process = subprocess.Popen(command("runs", tmp_path), cwd=REPO, env={**os.environ, "DDAD_DATA": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -263,6 +264,18 @@ def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.strip() == "Broken off: the same command goes on where it stopped." and "Traceback" not in out
     assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
+
+
+def test_a_job_that_outlives_snakemake_is_ended_too(monkeypatch):
+    "The first process ends on Ctrl-C; its child heeds neither Ctrl-C nor SIGTERM."
+    monkeypatch.setattr("ddad.study.reproduce._WAYS_TO_STOP", [(how, 0.5) for how, _ in _WAYS_TO_STOP])
+    deaf = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]; print('ready', flush=True); time.sleep(600)"
+    first = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {deaf!r}]); print(child.pid, flush=True); child.wait()"
+    process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+    said = [process.stdout.readline().strip() for _ in range(2)]
+    child = psutil.Process(int(min(said)))  # digits come before letters
+    _stop(process)
+    assert process.returncode is not None and not psutil.wait_procs([child], timeout=5)[1]
 
 
 def test_what_is_left_follows_from_what_is_expected():

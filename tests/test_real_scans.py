@@ -61,6 +61,7 @@ def test_committed_scores_name_the_test_images(brains):
         assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names and about["data_hash"] == brains.hash
 
 
+@pytest.mark.slow
 def test_the_check_finds_the_copies_of_brain_tumor_mri():
     report = check_benchmark(ROOT, "BrainTumor", False)
     rows = {row["split"]: row for row in report.rows()}

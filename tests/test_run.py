@@ -100,6 +100,7 @@ def test_the_page_is_clean(finished):
     assert "image/png" in page and str(REPO) not in page and "epoch/s]" not in page
 
 
+@pytest.mark.slow
 def test_the_stable_variant_and_fewer_networks_train_nothing_anew(root, tmp_path):
     options = dict(epochs=2, refine_epochs=2, test_curve=0, store=tmp_path / "store")
     for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""), "stable": dict(k=3, variant="stable")}.items():

@@ -24,7 +24,7 @@ from ..core.storage import alone, written
 from .freshness import stamp
 
 # %% auto #0
-__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'main_notebook']
+__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'gpu_count', 'main_notebook']
 
 # %% ../../nbs/study/02_notebooks.ipynb #80a1c494
 def clean_notebook(path: Path) -> None:
@@ -129,7 +129,7 @@ def claim_gpu() -> FileLock | None:
     A GPU has as many places as the variable DDAD_JOBS_PER_GPU says, or one. Gives the lock, which holds the place until
     the process ends.
     """
-    if "CUDA_VISIBLE_DEVICES" in os.environ or (gpus := _gpus()) < 2: return None
+    if "CUDA_VISIBLE_DEVICES" in os.environ or (gpus := gpu_count()) < 2: return None
     places = int(os.environ.get("DDAD_JOBS_PER_GPU") or 1)
     while True:
         for place, i in product(range(places), range(gpus)):  # first one job on each GPU
@@ -140,8 +140,8 @@ def claim_gpu() -> FileLock | None:
             return lock
         time.sleep(1)
 
-def _gpus() -> int:
-    "What the variable DDAD_GPUS says, else torch, which takes two seconds to import."
+def gpu_count() -> int:
+    "The GPUs of this machine: what the variable DDAD_GPUS says, else torch, which takes two seconds to import."
     if "DDAD_GPUS" in os.environ: return int(os.environ["DDAD_GPUS"])
     import torch
     return torch.cuda.device_count()

@@ -22,6 +22,7 @@ from ..core.extras import needed
 from ..core.storage import markdown
 from ..datasets.registry import PHANTOM
 from .graph import Plan, Request, main_tables, make_plan
+from .notebooks import gpu_count
 from .report import report
 from .run import check_data
 
@@ -138,8 +139,7 @@ def snakemake_command(
 
 def gpu_places(jobs_per_gpu: int) -> int:
     "How many jobs the GPUs of this machine take at a time; one where there is none."
-    import torch
-    return max(1, torch.cuda.device_count() * jobs_per_gpu)
+    return max(1, gpu_count() * jobs_per_gpu)
 
 def planned_steps(
     plan: Plan,
@@ -183,15 +183,19 @@ def _follow(process: subprocess.Popen, said, tick: Callable[[], None]) -> Iterat
         tick()
         if not over: time.sleep(0.2)
 
+_WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # and how many seconds each is given
+
 def _stop(process: subprocess.Popen) -> None:
-    "Ends snakemake and its jobs, gently first."
-    for how, patience in ((signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+    "Ends snakemake and its jobs, gently first, and waits for the last of them: a job may outlive snakemake."
+    for how, patience in _WAYS_TO_STOP:
+        end = time.monotonic() + patience
         try:
             os.killpg(process.pid, how)
-            process.wait(patience)
-            return
-        except subprocess.TimeoutExpired: pass
-        except ProcessLookupError: return
+            while time.monotonic() < end:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+        except (ProcessLookupError, PermissionError): return  # none is left; of zombies macOS says that it may not
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1b
 class _Lines:
