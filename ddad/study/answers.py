@@ -49,7 +49,7 @@ class Effect(NamedTuple):
         return verdict(self.low, self.high, self.seeds)
 
     def __str__(self) -> str:
-        interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if self.low < self.high else ""
+        interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if self.low < self.high < np.inf else ""
         return f"{self.value:+.3f}{interval} ({self.seeds} seed{'s' * (self.seeds != 1)})"
 
 # %% ../../nbs/study/16_answers.ipynb #b1e8ba68
@@ -149,9 +149,9 @@ def measured(
 def over(
     values: Sequence[float],  # one a seed
 ) -> Effect:
-    "Their mean with Student's 95 % interval; a single value stands without one."
+    "Their mean with Student's 95 % interval; of a single value it has no ends, and decides nothing."
     mean, n = float(np.mean(values)), len(values)
-    half = t.ppf(0.975, n - 1) * float(np.std(values, ddof=1)) / n ** 0.5 if n > 1 else 0.0
+    half = t.ppf(0.975, n - 1) * float(np.std(values, ddof=1)) / n ** 0.5 if n > 1 else np.inf
     return Effect(mean, mean - half, mean + half, n)
 
 def sensitivity(
