@@ -41,7 +41,7 @@ def make_run(folder, benchmark, seed, gaps, networks=200, losses=(0.02, 0.01), *
     path.mkdir(parents=True)
     write_csv(path / "scores.csv", columns(benchmark) | {name: drawn(rng, gap) for name, gap in gaps.items()})
     names = [f"{module}_{i}" for module in ("udm", "ndm") for i in (1, 2, 3)]
-    training = {name: {"seconds": (networks + seed) / 6} for name in names} | {"r_dual": {"seconds": 100}}
+    training = {name: {"seconds": (networks + seed) / 6, "finished": "2026-01-01T00:00:00Z"} for name in names} | {"r_dual": {"seconds": 100, "finished": "2026-01-01T00:02:00Z"}}
     stages = {name: {"seconds": 1, "peak_memory_mb": 1} for name in ("scoring", "refined scoring")}
     write_json(path / "record.json", {"config": vars(config), "images": {"normal": 1}, "training": training, "stages": stages, "processor": "none", "precision": "float32"})
     write_csv(path / "curves.csv", {"network": names, "epoch": [1] * 6, "loss": [losses[name[0] == "n"] + 1e-5 * (seed + i) for i, name in enumerate(names)]})
