@@ -1,5 +1,6 @@
 "A tiny benchmark in the Med-AD layout, and a cache folder that is not the user's."
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -7,6 +8,9 @@ from PIL import Image
 
 SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12, "test_abnormal": 12}
 
+
+# a shell that puts the tests into the background has Ctrl-C ignored, in them and in all that they start: tests of Ctrl-C would wait for ever
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_readers", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
 
