@@ -421,9 +421,9 @@ def overheard(asked, socket):
     "Keeps in `asked` the messages that a page has sent to its kernel and that the kernel has not finished with."
     if not socket.url.split("?")[0].endswith("/channels"): return
     asked.clear()  # what an earlier page left open nobody answers
-    names = lambda frame: re.findall(rb'"msg_id": ?"([^"]+)"', frame)  # its own, then its parent's
-    socket.on("framesent", lambda frame: asked.update(names(frame)[:1]))
-    socket.on("framereceived", lambda frame: asked.difference_update(names(frame)[1:2]) if b'"execution_state": "idle"' in frame else None)
+    ids = lambda frame: re.findall(rb'"msg_id": ?"([^"]+)"', frame)  # its own, then its parent's
+    socket.on("framesent", lambda frame: asked.update(ids(frame)[:1]))
+    socket.on("framereceived", lambda frame: asked.difference_update(ids(frame)[1:2]) if b'"execution_state": "idle"' in frame else None)
 
 
 def answered(page):
@@ -441,9 +441,12 @@ def choose(page, label, option, **exact):
     answered(page)
 
 
-def press(page, button, **exact):
-    page.get_by_role("button", name=button, **exact).click()
+def click(page, what):
+    what.click()
     answered(page)
+
+
+def press(page, button, **exact): click(page, page.get_by_role("button", name=button, **exact))
 
 
 def opened(page):
@@ -552,8 +555,7 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     show(page, "highest score first")
     name = next(n for n in names(page) if "abnormal" in n)
     i = csv["image"].index(name)
-    page.locator(".ddad-tile", has_text=name).click()
-    answered(page)
+    click(page, page.locator(".ddad-tile", has_text=name))
     page.wait_for_selector(f"h2:has-text('{name}')")
     page.wait_for_selector("text=percentile among the 12 other normal test images (not trained on; not checked for copies in training)")
     captions = [c.split("\n")[0] for c in page.locator(".panels figcaption").all_inner_texts()]
@@ -668,8 +670,7 @@ def test_a_second_run_and_another_method(page, csv):
     assert page.locator(".bqplot").nth(2).locator("text.axislabel").all_text_contents() == ["A_inter", "A_inter of twin"]
     show(page, "disagree most")
     assert set(names(page)[:2]) == {csv["image"][i] for i in (csv["inter"].argmin(), csv["inter"].argmax())}
-    page.locator(".ddad-tile").nth(1).click()
-    answered(page)
+    click(page, page.locator(".ddad-tile").nth(1))
     page.wait_for_selector(".pair .overlay")
     left, right = page.locator(".pair figcaption").all_inner_texts()
     assert left.split()[-2:] == right.split()[-2:] and "One scale for both" in page.locator(".ddad").inner_text()  # the ends of the colour bars
@@ -689,7 +690,6 @@ def test_a_link_opens_the_view_again(page, csv):
     choose(page, "Compare with", "twin")
     choose(page, "Class", "abnormal")
     page.wait_for_selector("text=12 of 24 images")
-    answered(page)
     link, before = address_of(page), (threshold(page), names(page), page.locator(".about h2, h2:has-text('.png')").inner_text())
     assert "state=run=whole;score=inter;threshold=" in link and "second=twin" in link
     page.get_by_role("link", name="link to this view").click()
@@ -722,8 +722,7 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
     page.wait_for_selector("text=No weights for reconstructions and maps: `make reproduce")
     settled(page, csv, "inter")  # as before: it has the same images
     assert page.get_by_role("button", name="A_inter, upper half").count() == 0
-    page.locator(".ddad-tile").first.click()
-    answered(page)
+    click(page, page.locator(".ddad-tile").first)
     page.wait_for_selector("text=percentile among the 1")
     assert page.locator(".panels figure").count() == 1
     choose(page, "Run", "damaged")
@@ -759,8 +758,7 @@ def test_copies_in_training_are_flagged_and_found(page):
     groups = review.Decisions.of(review.read_run(REPO / "figures/runs/BrainTumor_AE_seed0"))
     groups = dict(zip(groups.names, groups.groups.tolist()))
     n = next(n for n, name in enumerate(names(page)) if list(groups.values()).count(groups[name]) > 1)
-    page.locator(".ddad-tile").nth(n).click()
-    answered(page)
+    click(page, page.locator(".ddad-tile").nth(n))
     page.wait_for_selector("text=559 of them with a copy in training")
     press(page, "Show its group")
     page.wait_for_function("document.querySelector('.told').innerText.match(/^[0-9]+ of 1200 images/) && !document.querySelector('.told').innerText.startsWith('560')")
@@ -804,8 +802,7 @@ def test_in_jupyterlab_a_state_opens_and_all_parts_answer(run, root, csv, tmp_pa
         handle(page).focus()
         for _ in range(5): page.keyboard.press("PageDown")
         assert settled(page, csv, "inter") < before
-        page.locator(".ddad-tile").first.click()
-        answered(page)
+        click(page, page.locator(".ddad-tile").first)
         page.wait_for_selector(".pair .overlay")
         press(page, "Images as CSV")
         with page.expect_download() as download: page.get_by_role("link", name="whole_24_images.csv").click()
