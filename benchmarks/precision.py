@@ -19,12 +19,11 @@ from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
 from ddad.core.training import Schedule, fit, image_batches, seeded
 from ddad.method import metrics, networks, scores
-from ddad.method.data import load_benchmark
 from ddad.method.ensemble import reconstruct
 from ddad.method.recipe import module_key
 from ddad.study import results
 from ddad.study.config import Config
-from ddad.study.run import check_data
+from ddad.study.run import open_data
 
 HERE = Path(__file__).parent
 
@@ -57,7 +56,7 @@ def main():
     report = {"run": a.run.name} if a.members else json.loads((HERE / "precision.json").read_text())
     report["committed_networks"] = committed_networks(config, a.run.parent)
     if a.members:
-        b = load_benchmark(check_data(config, a.data), config.benchmark, config.image_size)
+        b = open_data(config, a.data)
         if b.hash != record["data_hash"]: raise SystemExit(f"{a.data} holds other images than {a.run} was made from.")
         folder = Path("runs/precision")
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,10 +21,9 @@ from ddad.core.storage import write_json
 from ddad.core.training import load_weights
 from ddad.datasets.phantom import PHANTOM
 from ddad.method import metrics, networks, scores
-from ddad.method.data import load_benchmark
 from ddad.method.recipe import MODULES
 from ddad.study.config import Config
-from ddad.study.run import check_data, weights_folder
+from ddad.study.run import open_data, weights_folder
 from ddad.detect.estimator import DDAD, _assemble
 
 HERE = Path(__file__).parent
@@ -72,7 +71,7 @@ def main():
     a = p.parse_args()
     config = Config.of(a.benchmark, device="cpu")
     udm, ndm, asr = trained(config, a.store)
-    b = load_benchmark(check_data(config, a.data), config.benchmark, config.image_size)
+    b = open_data(config, a.data)
     images, labels = b.test, b.labels.numpy()
     record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images), "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
     for score in SCORES:

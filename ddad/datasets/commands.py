@@ -17,8 +17,9 @@ from .distributions import DISTRIBUTIONS, prepare_distribution
 from .download import ARCHIVES, download
 from .opening import benchmark_root
 from .prepare import Outcome, prepare
-from .registry import card
+from .registry import CARDS, card
 from .repartition import repartition
+from .sheets import TILE, export_sheet, sheet_name
 from .split import advice, split
 from ..method.data import SPLITS, find_root, list_names
 
@@ -94,6 +95,19 @@ def _add_prepare(commands) -> None:
     c.add_argument("--size", type=int, default=512,
                    help="side of RSNA's and VinCXR's images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")
+
+# %% ../../nbs/datasets/05_commands.ipynb #62f39ba3
+def _export(a: argparse.Namespace) -> int:
+    folder, about = export_sheet(a.benchmark, a.root), card(a.benchmark)
+    count = sum(map(len, list_names(folder).values()))
+    print(f"{folder}: {count} images of {TILE} x {TILE}. Their names are the repartition's; all are PNG inside.")
+    print(f"Licence of the data: {about.licence}. Cite {about.citation} ({about.url}).")
+    return 0
+
+def _add_export(commands) -> None:
+    c = _command(commands, "export", _export, "write the scans that are in the package as a Med-AD folder")
+    c.add_argument("benchmark", help=f"one of {', '.join(n for n in CARDS if sheet_name(n))}, or a further split")
+    c.add_argument("root", help="the Med-AD folder to put it in")
 
 # %% ../../nbs/datasets/05_commands.ipynb #f6103ec8
 def _split(a: argparse.Namespace) -> int:
@@ -181,7 +195,7 @@ def _arguments() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if "
                "nothing could be done. Every command goes on where it was broken off.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_download, _add_prepare, _add_split, _add_check, _add_repartition): add(commands)
+    for add in (_add_download, _add_prepare, _add_export, _add_split, _add_check, _add_repartition): add(commands)
     return p
 
 def main(

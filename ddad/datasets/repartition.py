@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.storage import read_csv, write_csv, write_json
-from .registry import card, shipped_labels
+from .registry import card, shipped_labels, shipped_repartition, split_of
 from ..method.data import SPLITS, as_repartition, benchmark_folder, find_root, list_names
 
 # %% auto #0
-__all__ = ['part_groups', 'repartition']
+__all__ = ['part_groups', 'lists_of', 'repartition']
 
 # %% ../../nbs/datasets/10_repartition.ipynb #6d263cd5
 _PLACES = {"normal": ("normal", "unlabeled_abnormal"), "pool": ("unlabeled_normal", "unlabeled_abnormal"),
@@ -88,6 +88,24 @@ def _even_out(parted: list, groups: np.ndarray, strata: list[tuple], sizes: dict
             parted[i] = part
             found[part] += 1
     return parted
+
+# %% ../../nbs/datasets/10_repartition.ipynb #59ba7986
+def lists_of(
+    name: str,  # of a benchmark whose repartition comes with the package, or of a further split of one
+) -> dict[str, list[str]]:  # by the keys of `SPLITS`
+    """Who is in which part. A further split puts whole groups on one side: patients, or copies of one picture.
+
+    Raises `ValueError` where whole groups cannot fill parts of the usual sizes.
+    """
+    if not split_of(name): return shipped_repartition(name)
+    base, seed = split_of(name)
+    table, sizes = shipped_labels(base), dict(zip(SPLITS, card(name).counts))
+    abnormal = [split.endswith("abnormal") for split in table["split"]]
+    try: parted = part_groups(table["group"], table["kind"], abnormal, sizes, seed)
+    except ValueError as e:
+        what, remedy = str(e).split(":")[0], "make one of other sizes with ddad-data repartition"
+        raise ValueError(f"There is no {name}. {what}: {remedy}.") from None
+    return {split: [image for image, part in zip(table["image"], parted) if part == split] for split in SPLITS}
 
 # %% ../../nbs/datasets/10_repartition.ipynb #1db1f612
 def _kinds(folder: Path, name: str) -> dict[str, str]:

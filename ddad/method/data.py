@@ -24,7 +24,7 @@ from ..core.storage import cache_folder, cached, read_csv, read_json
 # %% auto #0
 __all__ = ['SPLITS', 'DRAWS', 'find_root', 'benchmark_folder', 'list_names', 'as_repartition', 'leads_outside',
            'read_repartition', 'unlabeled_counts', 'draw_unlabeled', 'Benchmark', 'read_labels', 'check_image_size',
-           'load_benchmark']
+           'content_hash', 'load_benchmark']
 
 # %% ../../nbs/method/01_data.ipynb #1c75b077
 def find_root(
@@ -239,6 +239,22 @@ class Benchmark:
         if lost: raise ValueError(f"The labels of {self.name} have no row for {lost[0]!r}: name images of the table.")
         return [values[image] for image in images]
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        names: dict[str, list[str]],  # by the keys of `SPLITS`
+        tensors: dict[str, torch.Tensor],  # the images of each split, (N, 1, H, W) uint8, and `masks` if there are any
+        content: str,  # their hash
+        labels_table: dict[str, list[str]],
+    ) -> Benchmark:
+        "The benchmark that has these images in its splits."
+        parts = dict(tensors)
+        normal, abnormal = parts.pop("test_normal"), parts.pop("test_abnormal")
+        labels = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
+        return cls(name=name, test=torch.cat([normal, abnormal]), labels=labels, names=names,
+                   masks=parts.pop("masks", None), hash=content, labels_table=labels_table, **parts)
+
     def unlabeled(
         self,
         n_unlabeled: int,  # images in D_u
@@ -291,7 +307,11 @@ def _stat_key(folder: Path, names: dict[str, list[str]], masks: list[Path], imag
     stats = [(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()]]
     return hashlib.sha256(json.dumps([str(folder.resolve()), image_size, names, stats]).encode()).hexdigest()
 
-def _content_hash(names: dict[str, list[str]], tensors: dict[str, torch.Tensor]) -> str:
+def content_hash(
+    names: dict[str, list[str]],  # by the keys of `SPLITS`
+    tensors: dict[str, torch.Tensor],  # the images of each split
+) -> str:
+    "SHA-256 of a benchmark's names and pixels."
     h = hashlib.sha256(json.dumps(names, sort_keys=True).encode())
     for key in sorted(tensors): h.update(tensors[key].numpy().tobytes())
     return h.hexdigest()
@@ -327,11 +347,8 @@ def load_benchmark(
 
     def make():
         tensors = _read_splits(folder, names, masks, image_size, progress)
-        return tensors, _content_hash(names, tensors)
+        return tensors, content_hash(names, tensors)
 
     key = _stat_key(folder, names, list(masks.values()), image_size)
     tensors, content = cached(cache_folder() / f"{name}-{image_size}-{key[:16]}.safetensors", make)
-    normal, abnormal = tensors.pop("test_normal"), tensors.pop("test_abnormal")
-    classes = torch.cat([torch.zeros(len(normal), dtype=torch.long), torch.ones(len(abnormal), dtype=torch.long)])
-    return Benchmark(name=name, test=torch.cat([normal, abnormal]), labels=classes, names=names,
-                     masks=tensors.pop("masks", None), hash=content, labels_table=table, **tensors)
+    return Benchmark.of(name, names, tensors, content, table)

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from ..datasets.opening import load_benchmark
 from ..datasets.registry import PHANTOM
 from .config import Config, PRESETS
 from .notebooks import NotebookFailed, execute, notebook_path
-from .run import check_data, check_run
-
+from .run import check_run, open_data
 
 # %% auto #0
 __all__ = ['run', 'main']
@@ -47,7 +45,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 def run(
     notebook: str | Path,
-    data: str | None,  # the Med-AD folder; None: as in `ddad.study.run.check_data`
+    data: str | None,  # the Med-AD folder; None: as in `ddad.datasets.opening.load_benchmark`
     out: str | None,  # the run's folder; None: by the configuration's name in runs/
     config: Config,
     store: str | None = None,  # a folder of weights that runs share
@@ -57,7 +55,7 @@ def run(
     folder = Path(out or f"runs/{config.name}")
     if folder.is_file(): raise ValueError(f"--out is {folder}, which is a file: name a folder for the run.")
     if store and Path(store).is_file(): raise ValueError(f"--store is {store}, which is a file: name a folder.")
-    content = load_benchmark(check_data(config, data), config.benchmark, config.image_size, progress).hash
+    content = open_data(config, data, progress).hash
     check_run(folder, config, content)
     parameters = asdict(config) | {"data_root": data, "out": str(folder), "store": store}
     execute(notebook, folder / "run.ipynb", parameters, progress)
@@ -74,4 +72,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(f"Pictures, scores and the executed notebook: {folder}")
-

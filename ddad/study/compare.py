@@ -21,14 +21,14 @@ import numpy as np
 from ..core.record import environment, now
 from ..core.storage import markdown, read_csv, read_json, write_csv, write_json, write_table
 from ..core.training import pick_device
-from ..datasets.opening import load_benchmark
 from ..datasets.registry import CARDS, PHANTOM, card
 from ..method import metrics
 from ..method.networks import BACKBONES
 from .claims import difference
+from ..datasets.opening import is_at_hand
 from .config import PRESETS, Config
 from .results import Result, Rival, over_seeds, read_rivals, read_runs, select
-from .run import check_data, known_columns
+from .run import known_columns, open_data
 
 # %% auto #0
 __all__ = ['SCORES', 'find_method', 'checked_scores', 'run_method', 'given_scores', 'others', 'compared', 'results_folder',
@@ -79,7 +79,7 @@ def run_method(
 ) -> Result:
     "Fits and scores the user's class; what is there already, of the same source, seed and images, is kept."
     config = Config.of(benchmark, seed=seed)
-    data = load_benchmark(check_data(config, data_root), benchmark, config.image_size, progress=False)
+    data = open_data(config, data_root, progress=False)
     made_of = {"source": _source(method), "seed": seed, "data_hash": data.hash}
     if (out / "record.json").is_file():
         there = read_json(out / "record.json", "delete that folder")
@@ -168,12 +168,7 @@ def benchmarks_at_hand(
     data_root: str | None,
 ) -> list[str]:
     "The benchmarks whose images are here; the phantom always is."
-    found = []
-    for name in PRESETS:
-        try: check_data(Config.of(name), data_root if name != PHANTOM else None)
-        except (OSError, ValueError): continue
-        found.append(name)
-    return found
+    return [name for name in PRESETS if is_at_hand(name, data_root if name != PHANTOM else None)]
 
 def _known(benchmark: str, results: Path) -> Result | None:
     "Any result on a benchmark."

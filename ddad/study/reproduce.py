@@ -24,7 +24,7 @@ from ..datasets.registry import PHANTOM
 from .graph import Plan, Request, main_tables, make_plan
 from .notebooks import gpu_count
 from .report import report
-from .run import check_data
+from .run import open_data
 
 # %% auto #0
 __all__ = ['KINDS', 'Step', 'read_events', 'duration', 'plan_table', 'Progress', 'Broken', 'snakemake_command', 'gpu_places',
@@ -313,7 +313,7 @@ def reproduce(
 def _check_benchmarks(plan: Plan, data: str | None) -> None:
     "Whether the images are there; the phantom makes its own."
     first = {c.benchmark: c for c in plan.runs.values() if c.benchmark != PHANTOM or data}
-    for config in first.values(): check_data(config, data)
+    for config in first.values(): open_data(config, data)
 
 def _interrupt(*_): raise KeyboardInterrupt
 

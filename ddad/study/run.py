@@ -15,38 +15,34 @@ import torch
 from ..core.record import Stages, about_training, commit, environment, now
 from ..core.storage import alone, read_json, write_json
 from ..core.training import about_checkpoint, pick_device, pick_precision
-from ..method.data import Benchmark, draw_unlabeled, read_repartition
+from ..method.data import Benchmark
 from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
-from ..datasets.opening import benchmark_root, labels_of
+from ..datasets.opening import load_benchmark
 from ..datasets.registry import card
 from .config import Config
 
 # %% auto #0
-__all__ = ['check_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run',
+__all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run',
            'training_record', 'write_record']
 
-# %% ../../nbs/study/01_run.ipynb #a67fedff
-def check_data(
+# %% ../../nbs/study/01_run.ipynb #936ed021
+def open_data(
     config: Config,
-    data_root: str | Path | None = None,  # as in `ddad.datasets.opening.benchmark_root`
-) -> Path:  # the root
-    """Looks whether the repartition is whole, and large enough for `config`.
+    data_root: str | Path | None = None,  # as in `ddad.datasets.opening.load_benchmark`
+    progress: bool = True,  # show a bar
+) -> Benchmark:
+    """The benchmark of a run, whole and large enough for it.
 
-    Raises what `read_repartition`, `read_labels`, `draw_unlabeled` raise; `ValueError` for less than a batch of images.
+    Raises what `load_benchmark` and `draw_unlabeled` raise; `ValueError` for less than a batch of images.
     """
-    root = benchmark_root(config.benchmark, data_root)
-    pools = read_repartition(root, config.benchmark)
-    labels = labels_of(root, config.benchmark, [n for names in pools.values() for n in names])
-    of = dict(zip(labels.get("image", ()), labels.get("kind", ())))
-    draw_unlabeled(pools["unlabeled_normal"], pools["unlabeled_abnormal"], config.n_unlabeled, config.anomaly_rate,
-                   config.draw, config.seed, config.match, [of[n] for n in pools["unlabeled_abnormal"]] if of else ())
-    images = len(pools["normal"])
+    data = load_benchmark(data_root, config.benchmark, config.image_size, progress)
+    module_images(config, data, "udm")
+    images = len(data.normal)
     for setting in ("batch_size", "refine_batch_size"):
         size = getattr(config, setting)
         if images < size:
             raise ValueError(f"{setting} is {size}, but {config.benchmark} has {images} known-normal images: lower it.")
-    return root
-
+    return data
 
 # %% ../../nbs/study/01_run.ipynb #7e57ab1e
 def known_columns(
