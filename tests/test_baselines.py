@@ -234,7 +234,7 @@ def test_only_a_network_of_monai_needs_monai():
             except ImportError as e: print(name, e)
     """)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    missing = "monai is not installed: pip install 'ddad[rivals]'."
+    missing = "monai is not installed: run pip install '.[rivals]' in a clone of ddad."
     assert out == ["PCA (20,)", "AE (20,)", *(f"{name} {missing}" for name in ("AE, SSIM", "FPI", "CutPaste"))]
 
 

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from conftest import disc
+from ddad.core import training
 from ddad.detect import commands, files, report, scorer
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
@@ -296,6 +298,104 @@ def test_ctrl_c_in_training_keeps_its_epochs(place, tmp_path):
     assert status == 130 and out == "" and "Traceback" not in err
     assert err.splitlines()[-1] == f"ddad-fit: interrupted: the epochs so far are kept in {unfinished}, and the same command goes on from there."
     assert any(unfinished.glob("*.unfinished.safetensors")) and not (tmp_path / "model").exists()
+
+
+# ---- where a result goes
+
+TINY = "--k 2 --epochs 1 --refine-epochs 0 --image-size 16 --batch-size 4 --holdout 0 --precision float32".split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "A working folder with a few small images in `normals`, which is a home folder as well."
+    folder = tmp_path / "here"
+    (folder / "normals").mkdir(parents=True)
+    for i, rng in enumerate(np.random.default_rng(0).spawn(6)): Image.fromarray(disc(rng, 16, False)[0]).save(folder / f"normals/{i}.png")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def link(name, to): Path(name).symlink_to(to)
+def folder(name): Path(name).mkdir(parents=True)
+def nothing(): pass
+
+
+SPELLINGS = {"model": nothing, "model/": nothing, "model//": nothing, "./model/.": nothing, "new/deep/../model/": lambda: folder("new/deep"), "~/model": nothing, "~/model/": nothing,
+             "empty": lambda: folder("empty"), "empty/": lambda: folder("empty"), "link": lambda: link("link", "to"), "link/": lambda: (folder("to"), link("link", "to"))}
+
+
+@pytest.mark.parametrize("out", SPELLINGS)
+def test_a_model_is_saved_wherever_its_place_is_spelled(here, out, capsys):
+    SPELLINGS[out]()
+    was_link = Path(out).is_symlink()
+    assert main_fit(["normals/", "-o", out, *TINY]) == 0, capsys.readouterr().err
+    assert DDAD.load(os.path.expanduser(out)).about_["images"]["normal"] == 6 and Path(out).is_symlink() == was_link
+    assert sorted(p.name for p in Path(os.path.expanduser(out)).iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert not [p for p in here.rglob("*") if "unfinished" in p.name or p.name.startswith(".ddad-")]
+    assert main_fit(["normals/", "-o", out, *TINY]) == 2 and "already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [".", "./", "../empty/"])
+def test_a_model_goes_into_the_folder_one_stands_in(here, out, monkeypatch):
+    folder("empty")
+    monkeypatch.chdir("empty")
+    before = Path.cwd().stat().st_ino
+    assert main_fit(["../normals", "-o", out, *TINY]) == 0
+    assert DDAD.load(here / "empty").k == 2 and Path.cwd().stat().st_ino == before  # the shell's folder is still there
+
+
+def test_what_a_failed_command_of_before_left_is_taken_up(here, capsys, monkeypatch):
+    "Versions of before trained `-o model/` inside of `model`, to the end, and failed then."
+    settings = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=4, holdout=0, precision="float32", random_state=0)
+    before = DDAD(**settings, checkpoints="before/.unfinished").fit("normals")
+    assert sorted(p.name for p in Path("before/.unfinished").glob("*.safetensors")) == ["ndm_1.safetensors", "ndm_2.safetensors"]
+    monkeypatch.setattr(training._Training, "run_epoch", lambda *_: pytest.fail("it trains again"))
+    for out in ("model", "./model/", "~/model"):
+        shutil.copytree("before", "model")
+        assert main_fit(["normals", "-o", out, *TINY]) == 0, capsys.readouterr().err
+        assert np.array_equal(DDAD.load("model").anomaly_score("normals"), before.anomaly_score("normals"))
+        assert sorted(p.name for p in Path("model").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+        shutil.rmtree("model")
+
+
+@pytest.mark.parametrize("make, message", [(lambda: folder("model/mine"), "already"), (lambda: folder("model/..data"), "already"), (lambda: Path("model").write_text(""), "cannot be a folder"), (lambda: link("model", "model"), "cannot be a folder"),
+                                           (lambda: Path("model.unfinished").write_text(""), "is a file")])
+def test_a_place_that_cannot_be_used_is_said_before_training(here, make, message, capsys, monkeypatch):
+    make()
+    monkeypatch.setattr(DDAD, "fit", lambda *_, **__: pytest.fail("it reads images first"))
+    assert main_fit(["normals", "-o", "model", *TINY]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
+
+
+def test_calibration_and_card_know_their_place_before_they_score(place, here, capsys, monkeypatch):
+    shutil.copytree(place / "model", "model")
+    Path("model/notes.txt").write_text("mine")
+    normals = str(place / "normals")
+    assert main_fit(["--calibrate", "model/model.json", normals]) == 0 and Path("model/notes.txt").read_text() == "mine"  # a file of it stands for it
+    assert main_fit(["--calibrate", "model/", normals, "-o", "~/other/"]) == 0 and DDAD.load(here / "other").fpr == 0.05
+    monkeypatch.setattr(DDAD, "calibrate", lambda *_: pytest.fail("it scores first"))
+    Path("file").write_text("")
+    for out, message in (("normals", "already"), ("file", "cannot be a folder"), ("file/model", "cannot be a folder")):
+        assert main_fit(["--calibrate", "model", normals, "-o", out]) == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make, message", [(lambda: folder("found/scores.csv"), "is a folder"), (lambda: folder("found/report.html"), "is a folder"),
+                                           (lambda: (folder("found"), Path("found/overlays").write_text("")), "is a file")])
+def test_an_out_that_cannot_be_used_is_said_before_scoring(place, here, make, message, capsys, monkeypatch):
+    make()
+    monkeypatch.setattr(DDAD, "load", lambda *_: pytest.fail("it loads the model first"))
+    assert main_score([str(place / "model"), "normals", "--out", "found/"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
+
+
+def test_scores_go_to_a_home_folder_and_through_a_link(place, here):
+    Path("far").mkdir()
+    link("near", "far")
+    for out in ("~/found/", "near"): assert main_score([str(place / "model"), "normals", "--out", out]) == 0
+    assert (here / "found/scores.csv").is_file() and (here / "far/scores.csv").is_file() and not Path("~").exists()
 
 
 # ---- names, overlays, help

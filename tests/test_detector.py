@@ -203,7 +203,7 @@ def test_the_detector_stands_on_the_core_packages_alone(tmp_path):
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["(40,)", "onnx is not installed: pip install 'ddad[onnx]'."]
+    assert done.stdout.splitlines() == ["(40,)", "onnx is not installed: run pip install '.[onnx]' in a clone of ddad."]
 
 
 # ---- bad input, before any training

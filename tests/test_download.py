@@ -364,7 +364,7 @@ def test_any_json_is_a_sentence(record):
 def test_a_missing_package_is_named_with_its_extra_and_nothing_is_made(zenodo, tmp_path, monkeypatch, capsys, package):
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["download", NAME, "--root", str(tmp_path / "root"), "--base-url", zenodo.base]) == 2
-    assert capsys.readouterr().err == f"ddad-data: {package} is not installed: pip install 'ddad[data]'.\n"
+    assert capsys.readouterr().err == f"ddad-data: {package} is not installed: run pip install '.[data]' in a clone of ddad.\n"
     assert list(tmp_path.iterdir()) == [] and zenodo.paths == []
 
 

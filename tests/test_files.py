@@ -140,7 +140,7 @@ def test_a_missing_decoder_is_named_with_its_extra(tmp_path, monkeypatch):
     def pixel_array(*args, **kwargs): raise RuntimeError("Unable to decode as the plugins are all missing dependencies")
     path = write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16))
     monkeypatch.setattr(pydicom.pixels, "pixel_array", pixel_array)
-    with pytest.raises(ValueError, match=r"no decoder for Explicit VR Little Endian is installed: pip install 'ddad\[dicom\]'"): one(path)
+    with pytest.raises(ValueError, match=r"no decoder for Explicit VR Little Endian is installed: run pip install '.\[dicom\]' in a clone of ddad"): one(path)
 
 
 # ---- NIfTI

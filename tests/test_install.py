@@ -74,7 +74,7 @@ USES = {
 def test_a_missing_package_is_named_with_its_extra(extra, root):
     package, use = USES[extra]
     done = python(use.replace("ROOT", repr(str(root))), EXTRAS)
-    assert done.returncode and done.stderr.strip().splitlines()[-1] == f"ImportError: {package} is not installed: pip install 'ddad[{extra.strip()}]'.", done.stderr
+    assert done.returncode and done.stderr.strip().splitlines()[-1] == f"ImportError: {package} is not installed: run pip install '.[{extra.strip()}]' in a clone of ddad.", done.stderr
 
 
 def test_every_module_imports_without_the_extras():

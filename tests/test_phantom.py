@@ -44,6 +44,6 @@ def test_an_unknown_lesion_is_refused():
 def test_without_nilearn_the_extra_is_named_and_nothing_is_made(tmp_path, monkeypatch):
     for name in ("nilearn", "nilearn.datasets"): monkeypatch.setitem(sys.modules, name, None)
     phantom.tissue_maps.cache_clear()
-    with pytest.raises(ImportError, match=r"^nilearn is not installed: pip install 'ddad\[paper\]'\.$"):
+    with pytest.raises(ImportError, match=r"^nilearn is not installed: run pip install '\.\[paper\]' in a clone of ddad\.$"):
         phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
     assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,15 @@ from importlib import import_module
 from types import ModuleType
 
 # %% auto #0
-__all__ = ['needed']
+__all__ = ['remedy', 'needed']
 
 # %% ../../nbs/core/07_extras.ipynb #40d6d4f9
+def remedy(
+    extra: str,  # of ddad, such as dicom
+) -> str:
+    "What brings the packages of an extra; it works where no package index has ddad, too."
+    return f"run pip install '.[{extra}]' in a clone of ddad"
+
 def needed(
     package: str,  # as it is imported, such as monai or monai.networks.nets
     extra: str,  # the extra of ddad that has it
@@ -21,4 +27,4 @@ def needed(
     except ModuleNotFoundError as e:
         name = package.split(".")[0]
         if e.name is None or e.name.split(".")[0] != name: raise
-        raise ImportError(f"{name} is not installed: pip install 'ddad[{extra}]'.") from None
+        raise ImportError(f"{name} is not installed: {remedy(extra)}.") from None

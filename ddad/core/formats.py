@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence
 
+from .extras import remedy
 from .images import open_picture, read_page, to_gray
 from .storage import reason
 
@@ -116,7 +117,7 @@ def _decoded(header, index: int) -> np.ndarray:
     except RuntimeError as e:
         if "missing dependencies" not in str(e): raise
         kind = header.file_meta.TransferSyntaxUID.name
-        raise ValueError(f"no decoder for {kind} is installed: pip install 'ddad[dicom]'") from None
+        raise ValueError(f"no decoder for {kind} is installed: {remedy('dicom')}") from None
 
 def read_frame(
     header,  # of `open_dicom`

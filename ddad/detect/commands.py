@@ -75,12 +75,14 @@ def _prepare(a: argparse.Namespace) -> tuple:
     "The detector and the files; raises `ValueError` and `OSError` for what cannot work."
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
+    from ddad.detect.saving import check_place, detector_files
     asked = {"--overlays": a.overlays != "none", "--maps": a.maps != "none", "--report": a.report, "--labels": a.labels}
     for option in (name for name, given in asked.items() if given and not a.out):
         raise ValueError(f"{option} needs --out, the folder to write to.")
     if a.card and not a.labels: raise ValueError("--card needs --labels, which tell how well the detector does.")
-    if a.out and Path(a.out).is_file(): raise ValueError(f"--out {a.out} is a file: name a folder.")
+    if a.out: _check_out(a)
     detector = DDAD.load(a.model, a.device)
+    if a.card: check_place(detector_files(a.model)[0].parent)
     changed = {"fpr": a.fpr, "score_precision": a.precision}
     detector.set_params(**{name: v for name, v in changed.items() if v is not None})
     if hasattr(detector, "calibration_scores_"):
@@ -90,6 +92,17 @@ def _prepare(a: argparse.Namespace) -> tuple:
                          "or leave out --fpr and --overlays abnormal.")
     else: print(f"ddad-score: {a.model} has no threshold, so p_value and abnormal stay empty.", file=sys.stderr)
     return detector, list(dict.fromkeys(find_images(a.images)))  # one that is given twice is scored once
+
+def _check_out(a: argparse.Namespace) -> None:
+    "Says what is in the way of the results before they are computed; turns `~` in `--out` into a path."
+    a.out = os.path.expanduser(a.out)
+    if Path(a.out).is_file(): raise ValueError(f"--out {a.out} is a file: name a folder.")
+    for name in (f"scores.{a.format}", "record.json", "volumes.csv", "evaluation.json", "report.html"):
+        if Path(a.out, name).is_dir():
+            raise ValueError(f"{Path(a.out, name)}, where results go, is a folder: name another --out.")
+    for name in ("overlays", "maps"):
+        if Path(a.out, name).is_file():
+            raise ValueError(f"{Path(a.out, name)}, where pictures go, is a file: name another --out.")
 
 def _table(a: argparse.Namespace, detector):
     "Where the scores go with `--out`."
@@ -255,10 +268,11 @@ def _fit(params: dict, unfinished: Path) -> None:
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
     from ddad.detect.evaluate import read_patients
+    from ddad.detect.saving import check_place
     normal, unlabeled, out, window, licence, patients = (
         params.pop(name) for name in ("normal", "unlabeled", "out", "window", "licence", "patients"))
-    out, start = Path(out), time.perf_counter()
-    if out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
+    start = time.perf_counter()
+    check_place(out, replace=False)
     if unfinished.exists() and not unfinished.is_dir():
         raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
     window = window[0] if len(window) == 1 else tuple(window)
@@ -279,11 +293,12 @@ def _calibrate(a: argparse.Namespace) -> None:
     "Another threshold for a detector that is there."
     from ddad.core.formats import find_images
     from ddad.detect.estimator import DDAD
+    from ddad.detect.saving import check_place, detector_files
     default, takes = _fit_arguments().get_default, ("normal", "out", "calibrate", "licence", "fpr", "device")
     given = [name for name, value in vars(a).items() if name not in takes and value != default(name)]
     if given: raise ValueError(f"--calibrate trains nothing, so it takes no --{given[0].replace('_', '-')}.")
-    out = Path(a.out or a.calibrate)
-    if a.out and out.exists(): raise FileExistsError(f"{out} is there already: choose another name, or delete it.")
+    out = a.out or detector_files(a.calibrate)[0].parent
+    check_place(out, replace=not a.out)
     detector = DDAD.load(a.calibrate, a.device)
     if a.fpr is not None: detector.set_params(fpr=a.fpr)
     detector.calibrate(find_images(a.normal))
@@ -292,7 +307,7 @@ def _calibrate(a: argparse.Namespace) -> None:
     print(f"{out}: the networks of {a.calibrate}, calibrated anew.")
     _tell_threshold(detector, out)
 
-def _tell_threshold(detector, out: Path) -> None:
+def _tell_threshold(detector, out: str | Path) -> None:
     if hasattr(detector, "calibration_scores_"):
         print(f"Threshold {detector.threshold_:.4g}: a normal image is called abnormal with a probability of at most "
               f"{100 * detector.fpr:g} % ({len(detector.calibration_scores_)} held-out images).")
@@ -307,14 +322,18 @@ def main_fit(
     parser = _fit_arguments()
     a = parser.parse_args(argv)
     if not a.out and not a.calibrate: parser.error("-o MODEL is missing: the folder to save the detector to")
-    unfinished = Path(f"{a.out or a.calibrate}.unfinished")
+    unfinished = None  # where the epochs of a training are kept
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _said
             if a.calibrate: _calibrate(a)
-            else: _fit({name: v for name, v in vars(a).items() if name != "calibrate"}, unfinished)
+            else:
+                from ddad.detect.saving import unfinished_place
+                unfinished = unfinished_place(a.out)
+                _fit({name: v for name, v in vars(a).items() if name != "calibrate"}, unfinished)
         return 0
     except KeyboardInterrupt:
         kept = f": the epochs so far are kept in {unfinished}, and the same command goes on from there"
-        return _interrupted("ddad-fit", kept if unfinished.is_dir() else " before anything was saved")
+        if not unfinished or not unfinished.is_dir(): kept = " before anything was saved"
+        return _interrupted("ddad-fit", kept)
     except (ValueError, OSError, FloatingPointError) as e: return _failed("ddad-fit", e)

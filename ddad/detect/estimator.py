@@ -292,7 +292,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         new = json.loads(json.dumps(found)) | {"fpr": self.fpr, "threshold": threshold}  # tuples as they are read again
         if new in known: return
         saved.about_["evaluations"] = [*known, new]
-        saved.save(folder)
+        saved.save(detector_files(folder)[0].parent)
 
     @classmethod
     def load(
@@ -339,7 +339,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         self,
         path: str | Path,
     ) -> Path:  # the path
-        """Writes the scoring path as one ONNX graph; needs the packages of `pip install 'ddad[onnx]'`.
+        """Writes the scoring path as one ONNX graph; needs the packages of the extra `onnx`.
 
         Input `images`: (N, 1, S, S) uint8, S = `image_size`. Outputs: `score` (N,) and each map (N, 1, S, S) under its
         name, float32. Metadata: `score`, `image_size` and, where there is one, `threshold`.

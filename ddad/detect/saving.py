@@ -5,6 +5,7 @@
 # %% ../../nbs/detect/06_saving.ipynb #97ac31e8
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ..core.storage import read_json, write_json, written
+from ..core.storage import read_json, uninterrupted, write_json, written
 from ..core.training import not_finite
 from .card import model_card
 from .scorer import Networks
 
 # %% auto #0
-__all__ = ['FORMAT', 'Saved', 'write_detector', 'DamagedWeights', 'readable', 'detector_files', 'read_detector']
+__all__ = ['FORMAT', 'Saved', 'place_of', 'check_place', 'unfinished_place', 'write_detector', 'DamagedWeights', 'readable',
+           'detector_files', 'read_detector']
 
-# %% ../../nbs/detect/06_saving.ipynb #3a200923
+# %% ../../nbs/detect/06_saving.ipynb #0fd940f9
 FORMAT = 1  # of a saved detector
+_FILES = ("README.md", "weights.safetensors", "model.json")  # in the order in which they are replaced
 
 @dataclass
 class Saved:
@@ -38,35 +41,82 @@ class Saved:
     about: dict = field(default_factory=dict)  # what it was trained with
     calibration_looks: dict = field(default_factory=dict)  # the usual ranges of held-out images, by quantity
 
+def place_of(
+    folder: str | Path,  # as a user spells it
+) -> Path:
+    "Where a folder lies: without `~`, `.` and `..`, and where a link leads."
+    return Path(os.path.realpath(os.path.expanduser(folder)))
+
+def _is_leftover(path: Path) -> bool:
+    "Whether this is a broken-off training or saving, left inside of the folder that it was to fill."
+    ours = path.name.startswith(".ddad-") or path.name.startswith(".") and path.name.endswith(".unfinished")
+    return ours and path.is_dir()
+
+def check_place(
+    folder: str | Path,
+    replace: bool = True,  # a detector that lies there already may be replaced
+) -> Path:  # the folder, see `place_of`
+    """Where a detector is to be saved, checked before anything is trained or scored for it.
+
+    Raises `FileExistsError` where a file or another folder lies there, `PermissionError` where it may not be written.
+    """
+    place = place_of(folder)
+    nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise FileExistsError(f"{folder} cannot be a folder, since {nearest} is none: choose another name.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written: choose a folder that you may write to.")
+    if nearest != place: return place
+    theirs = [path for path in place.iterdir() if not _is_leftover(path)]
+    if theirs and not replace:
+        raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
+    if theirs and not (place / "model.json").is_file():
+        raise FileExistsError(f"{folder} is there and is no saved detector: choose another folder.")
+    return place
+
+def unfinished_place(
+    folder: str | Path,  # where the detector is to be saved
+) -> Path:
+    """Where a training is kept until its detector is saved: what was broken off before, else a new folder.
+
+    The new one lies beside a folder that is still to be made, and inside of one that is there.
+    """
+    place = place_of(folder)
+    beside, inside = Path(f"{place}.unfinished"), place / ".unfinished"
+    before = [path for path in (beside, place_of(f"{folder}.unfinished"), inside) if path.is_dir()]
+    return before[0] if before else inside if place.is_dir() else beside
+
 def write_detector(
     folder: str | Path,
     saved: Saved,
-) -> Path:  # the folder
+) -> Path:  # the folder, see `place_of`
     """Writes a detector to `folder`, whole or not at all; a detector that is there already is replaced.
 
-    Raises `FileExistsError` for a folder that holds anything else.
+    Raises `FileExistsError` for a folder that holds anything else, `OSError` where it cannot be written.
     """
-    folder = Path(folder).absolute()
-    ours = (folder / "model.json").is_file() or folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not ours:
-        raise FileExistsError(f"{folder} is there and is no saved detector: choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = check_place(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    within = place if place.exists() else place.parent  # it may be a mount, or where a shell stands
+    with tempfile.TemporaryDirectory(dir=within, prefix=".ddad-") as part:
+        new = Path(part) / "new"
+        _write_files(new, saved)
+        with uninterrupted():
+            if within == place:
+                for name in _FILES: (new / name).replace(place / name)
+            else: new.rename(place)
+    return place
+
+def _write_files(folder: Path, saved: Saved) -> None:
     nets = saved.networks
     about = {"format": FORMAT, "params": saved.params, "score": saved.score,
              "modules": {"udm": len(nets.udm), "ndm": len(nets.ndm)}, "refiners": list(nets.refiners),
              "calibration_scores": saved.calibration_scores.tolist(), "calibration_pixel": saved.calibration_pixel,
              "calibration_looks": saved.calibration_looks, "about": saved.about}
     weights = {f"{name}.{key}": t for name, net in nets.named().items() for key, t in net.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".ddad-") as place:
-        new = Path(place) / "new"
-        new.mkdir()
-        with written(new / "weights.safetensors") as part:
-            save_file({key: t.detach().cpu().contiguous() for key, t in weights.items()}, part)
-        write_json(new / "model.json", about)
-        with written(new / "README.md") as part: part.write_text(model_card(saved), encoding="utf-8")
-        if folder.exists(): folder.rename(Path(place) / "old")
-        new.rename(folder)
-    return folder
+    with written(folder / "weights.safetensors") as part:
+        save_file({key: t.detach().cpu().contiguous() for key, t in weights.items()}, part)
+    write_json(folder / "model.json", about)
+    with written(folder / "README.md") as part: part.write_text(model_card(saved), encoding="utf-8")
 
 # %% ../../nbs/detect/06_saving.ipynb #f87d67a3
 _REMEDY = "restore the file, or fit and save anew"
