@@ -1,16 +1,14 @@
 # `make reproduce` and `make test` set up their own environment in .venv; nothing but Python 3.11 or newer is needed.
 PYTHON ?= python3
-BENCHMARK ?= Phantom
-EXPERIMENTS ?= main
+BENCHMARK ?= Kermany
+EXPERIMENTS ?=
+EPOCHS ?=
 DATA ?=
 RUN ?=
 ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
-READERS = start|own_data
-# shown on real scans: they keep their outputs where the scans (DDAD_DATA) or a run's networks (DDAD_WEIGHTS) are not at hand
-KEPT = $(if $(DDAD_WEIGHTS),,nbs/method/00_method.ipynb) $(if $(DDAD_DATA),,nbs/guides/start.ipynb)
 REPRODUCE = $(BIN)/ddad-reproduce
-ASKED = --benchmark '$(BENCHMARK)' --experiments '$(EXPERIMENTS)' $(if $(DATA),--data '$(DATA)')
+ASKED = --benchmark '$(BENCHMARK)' $(if $(EXPERIMENTS),--experiments '$(EXPERIMENTS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(DATA),--data '$(DATA)')
 STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -29,7 +27,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 install: $(INSTALLED)  ## set up .venv with the tested versions
 
-reproduce: $(INSTALLED)  ## compute from raw images into reproduced/ and compare with figures/ (BENCHMARK=... DATA=... EXPERIMENTS=all STRICT=1)
+reproduce: $(INSTALLED)  ## compute from raw images into reproduced/ and compare with figures/ (BENCHMARK=NIH, EPOCHS=paper, EXPERIMENTS=all, DATA=..., STRICT=1)
 	@$(REPRODUCE) $(ASKED) $(if $(STRICT),--strict) $(ARGS)
 
 plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
@@ -50,8 +48,8 @@ explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pag
 # two processes of several threads each would wait for one another
 test test-slow: export OMP_NUM_THREADS = 1
 
-test: $(INSTALLED) browser  ## run every notebook of nbs/, without its cells marked slow, and all fast tests (those of READERS run among the tests, with fewer images)
-	$(BIN)/nbdev_test --n_workers 2 --skip_file_re '^([_.]|$(READERS))'
+test: $(INSTALLED) browser  ## run every notebook of nbs/, with fewer images and epochs and without its cells marked slow, and all fast tests
+	DDAD_EPOCHS=1 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 browser: $(INSTALLED)  ## find or install a Chromium for the browser tests
@@ -64,7 +62,7 @@ test-slow: $(INSTALLED)  ## run what takes minutes: the chapters of nbs/method w
 
 notebooks: $(INSTALLED)  ## export nbs/ to ddad/, execute nbs/ in place and clean it
 	$(BIN)/nbdev_export
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False $(filter-out $(KEPT),$(wildcard $(CHAPTERS)))
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN --ExecutePreprocessor.store_widget_state=False $(wildcard $(CHAPTERS))
 	$(BIN)/nbdev_clean
 
 book: $(INSTALLED)  ## build the book, a site of the notebooks as they are, into _book/html; needs no network

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -26,8 +27,8 @@ def _arguments() -> argparse.ArgumentParser:
         description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the "
                     "pictures.",
         epilog="A run that was broken off goes on where it stopped when the same command is given again.")
-    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs "
-                                  "none)")
+    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD, else the scans in "
+                                  "the package)")
     p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs "
                                  "from the paper's settings)")
     p.add_argument("--store", help="a folder of weights that runs share; what it has is not trained again (default: "
@@ -40,7 +41,8 @@ def _arguments() -> argparse.ArgumentParser:
             p.add_argument(option, action=argparse.BooleanOptionalAction)
         else:
             usual = "the benchmark's preset" if f.name in preset else f.default
-            p.add_argument(option, type=kind, help=f"default: {usual}")
+            tried = os.environ.get("DDAD_EPOCHS") if f.name in ("epochs", "refine_epochs") else None
+            p.add_argument(option, type=kind, default=tried, help=f"default: {usual}")
     return p
 
 def run(

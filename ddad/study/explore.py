@@ -29,7 +29,7 @@ from .review import Decisions, Filter, View, list_runs, read_run
 from .sharing import State, selection_csv
 
 # %% auto #0
-__all__ = ['first_run', 'Explorer']
+__all__ = ['first_run', 'own_runs', 'Explorer']
 
 # %% ../../nbs/study/14_explore.ipynb #be20d7f3
 widgets = needed("ipywidgets", "explore")
@@ -47,7 +47,7 @@ def first_run(
     Their own newest one, in reproduced/ or runs/. Else a committed one of the first seed on real images that are at
     hand, on a repartition without copies before one with them. Else the phantom's, whose images can always be made.
     """
-    own = [run for place in _PLACES[:2] for run in _finished(root / place)]
+    own = own_runs(root)
     if own: return max(own, key=lambda run: run.record.get("finished", "")).folder
     runs = _finished(root / _PLACES[2])
     there = {run.config["benchmark"] for run in runs} & set(benchmarks_at_hand(data_root))
@@ -55,6 +55,12 @@ def first_run(
         usual = select(runs, benchmark=benchmark, backbone=None) if benchmark in there else []
         if usual: return usual[0].folder
     return runs[0].folder if runs else None
+
+def own_runs(
+    root: Path,  # the repository
+) -> list[Run]:
+    "The reader's runs, in reproduced/ and runs/."
+    return [run for place in _PLACES[:2] for run in _finished(root / place)]
 
 def _finished(place: Path) -> list[Run]:
     "The runs in a folder whose records can be read."

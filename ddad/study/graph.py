@@ -20,7 +20,7 @@ from .config import PRESETS, Config, stage_settings
 from .results import BENCHMARKS, Run, estimate, expand, read_rivals, read_runs, training_rates
 
 # %% auto #0
-__all__ = ['PAGES', 'READS', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan',
+__all__ = ['PAGES', 'READS', 'SHOWN', 'OF_RIVALS', 'STARTING', 'USUAL', 'rival_methods', 'known_benchmarks', 'Request', 'Plan',
            'make_plan', 'rival_name', 'parameters', 'crossover_parameters', 'trained_before', 'main_tables', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
@@ -142,6 +142,7 @@ PAGES = {  # the pages, and the experiments whose runs each one shows; all: ever
 READS = {page: ["main", "backbones", "seeds"]  # where it is more than that
          for page in ("curves", "histograms", "maps", "training", "kinds", "baselines")}
 READS |= {"benchmarks": "all"}
+SHOWN = ("quick", "paper", "main")  # experiments of one run, whose table is printed at the end
 OF_RIVALS = ("sanity", "baselines")  # pages that say nothing without other methods
 
 # seconds that a step usually takes; trainings have estimates of their own
@@ -231,6 +232,11 @@ class Plan:
         "Of a page's notebook, as JSON."
         return json.dumps({"figures": str(self.request.figures)} | more)
 
+    @property
+    def alone(self) -> bool:
+        "Whether one run without an ASR-Net is all: it trains its networks itself, all six side by side, in one job."
+        return len(self.runs) == 1 and not any(config.refiners for config in self.runs.values())
+
     def threads(
         self,
         module: str,  # a key of `modules`
@@ -247,6 +253,9 @@ class Plan:
         return training_rates(records), {r.config["benchmark"]: r.record["images"]["normal"] for r in records}
 
     def _estimated(self, rule: str, name: str) -> float | None:
+        if rule == "score" and self.alone:
+            parts = [self._estimated("train", module) for module in self.modules]
+            return sum(parts) if all(parts) else None
         stages = {"train": self.modules, "refine": self.refiners}.get(rule, {})
         if name not in stages: return None
         (what, config), (rates, sizes) = stages[name], self._known
@@ -263,10 +272,11 @@ class Plan:
 
     def minutes(
         self,
-        rule: str,  # train or refine
+        rule: str,  # train, refine or score
         name: str,  # what its wildcard stands for
     ) -> int:
-        "The time that a training asks a cluster for: an hour where no record helps."
+        "The time that a training asks a cluster for: an hour where no record helps. Scoring alone takes minutes."
+        if rule == "score" and not self.alone: return 5
         seconds = self._estimated(rule, name)
         return round(seconds / 60 + 1) if seconds else 60
 
@@ -351,7 +361,8 @@ def trained_before(
     rule: str,  # refine or score
     name: str,  # what its wildcard stands for
 ) -> list[Path]:
-    "The records of the trainings that a step stands on."
+    "The records of the trainings that a step stands on; none where the step trains by itself, see `Plan.alone`."
+    if rule == "score" and plan.alone: return []
     store = plan.request.store
     if rule == "refine":
         score, config = plan.refiners[name]
@@ -365,8 +376,9 @@ def trained_before(
 def main_tables(
     plan: Plan,
 ) -> list[Path]:
-    "The tables of the main experiment's runs on what was asked for, those that are there."
-    main = {name for b in plan.request.benchmarks for name in plan.request.runs_of(["main"], b)}
+    "The tables of the runs that one asks for to look at them, those that are there."
+    shown = [experiment for experiment in SHOWN if experiment in plan.request.experiments]
+    main = {name for b in plan.request.benchmarks for name in plan.request.runs_of(shown, b)}
     files = [plan.request.figures / "runs" / name / "results.md" for name in plan.runs if name in main]
     return sorted(path for path in files if path.is_file())
 

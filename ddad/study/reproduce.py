@@ -249,8 +249,11 @@ def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-reproduce", description="Compute tables and figures from raw images, and compare them with ours.",
         epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same command.")
-    p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Phantom)")
-    p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: main)")
+    p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
+    p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
+    p.add_argument("--epochs", default=os.environ.get("DDAD_EPOCHS"),
+                   help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the experiment's, or "
+                        "the variable DDAD_EPOCHS)")
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
     p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
@@ -264,9 +267,14 @@ def _arguments() -> argparse.ArgumentParser:
     return p
 
 def _config(a: argparse.Namespace) -> dict:
-    "What the command line changes of config.yaml."
-    asked = {"benchmarks": a.benchmark, "experiments": a.experiments, "data": a.data, "methods": a.methods,
-             "settings": a.settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
+    "What the command line changes of config.yaml. Raises `ValueError` for epochs that are neither a number nor paper."
+    experiments, settings = a.experiments, a.settings
+    if a.epochs == "paper": experiments = experiments or "paper"
+    elif a.epochs:
+        if not a.epochs.isdecimal(): raise ValueError(f"EPOCHS is {a.epochs!r}: give a number, or paper.")
+        settings = settings or f"{{epochs: {a.epochs}, refine_epochs: {a.epochs}}}"
+    asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods,
+             "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
              "keep": a.keep or None, "figures": a.into}
     changed = {name: value for name, value in asked.items() if value is not None}
     return changed if a.into == "figures" else changed | {"pages": "asked"}
