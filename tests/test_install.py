@@ -1,12 +1,17 @@
 "What is installed is enough: the detector on the core packages alone, one sentence for what is missing, a wheel that runs outside the clone."
+import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+
+import ddad
 
 REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
@@ -91,18 +96,70 @@ def test_what_the_project_stands_on_is_named_for_conda():
 
 
 def test_every_package_is_in_the_wheel():
-    packages = set(PROJECT["tool"]["setuptools"]["packages"])
-    assert packages == {"ddad", "ddad.notebooks"} | {f"ddad.{p.parent.name}" for p in REPO.glob("ddad/*/__init__.py")}
+    packages, code = set(PROJECT["tool"]["setuptools"]["packages"]), {f"ddad.{p.parent.name}" for p in REPO.glob("ddad/*/__init__.py")}
+    data = packages - code - {"ddad"}
+    assert code <= packages and data == {"ddad.core.web", "ddad.datasets.repartitions", "ddad.datasets.scans", "ddad.notebooks", "ddad.notebooks.data"}
+    assert data <= set(PROJECT["tool"]["setuptools"]["package-data"])
 
 
-def test_a_run_from_a_wheel_outside_the_clone(root, tmp_path):
-    source, site = tmp_path / "source", tmp_path / "site"
-    shutil.copytree(REPO, source, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True, capture_output=True)
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), *map(str, tmp_path.glob("*.whl"))], check=True, capture_output=True)
-    shutil.rmtree(source)
-    for name in ("core/web/page.html", "core/web/alpine.min.js", "core/web/alpine.LICENSE.txt", "study/static.js", "detect/page.html"): assert (site / "ddad" / name).is_file()
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "A wheel of this clone, built where no clone is, and what was printed meanwhile."
+    place = tmp_path_factory.mktemp("built")
+    shutil.copytree(REPO, place / "source", ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
+    done = subprocess.run([*PIP, "wheel", "-v", "--no-deps", "--no-build-isolation", "-w", str(place), str(place / "source")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(place / "source")
+    return next(place.glob("*.whl")), done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(built, tmp_path_factory):
+    "A folder that the wheel was installed into, without what it depends on."
+    place = tmp_path_factory.mktemp("site")
+    subprocess.run([*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", str(place), str(built[0])], check=True, capture_output=True)
+    return place
+
+
+def test_the_wheel_builds_without_a_warning_and_holds_what_it_needs(built):
+    wheel, log = built
+    assert not re.findall(r"absent from the `packages`|importable package|Deprecat|\w+Warning", log)
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+        metadata = archive.read(next(n for n in inside if n.endswith(".dist-info/METADATA"))).decode()
+    data = [p for folder in ("core/web", "datasets/repartitions", "datasets/scans") for p in (REPO / "ddad" / folder).iterdir() if p.is_file()]
+    assert len(data) >= 14 and {str(p.relative_to(REPO)) for p in data} <= inside
+    assert {"ddad/datasets/scans/Kermany.png", "ddad/datasets/scans/NIH.png", "ddad/datasets/scans/BrainTumor.png"} <= inside
+    assert {"ddad/detect/page.html", "ddad/study/static.js", "ddad/notebooks/run.ipynb", "ddad/notebooks/data/reported.csv"} <= inside
+    assert any(n.endswith("licenses/DATA-LICENSES.md") for n in inside)
+    assert "Author: The ddad authors" in metadata and "Project-URL: Paper, https://doi.org/10.1016/j.media.2023.102794" in metadata
+
+
+def test_what_describes_the_project_agrees():
+    import yaml
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    settings = configparser.ConfigParser()
+    settings.read(REPO / "settings.ini", encoding="utf-8")
+    ours, project = settings["DEFAULT"], PROJECT["project"]
+    assert ddad.__version__ == citation["version"] == ours["version"] and str(citation["date-released"]) > "2026"
+    assert ours["description"] == project["description"] and ours["author"] == project["authors"][0]["name"] == citation["authors"][0]["name"]
+    assert ours["keywords"].lower().replace("-", " ").split() == " ".join(project["keywords"]).lower().replace("-", " ").split()
+    assert project["urls"]["Paper"].endswith(citation["preferred-citation"]["doi"]) and f">={ours['min_python']}" == project["requires-python"]
+
+
+def test_the_scans_come_with_a_wheel(site, tmp_path):
+    "In an empty folder, with nothing in the user's home."
+    env = {k: v for k, v in os.environ.items() if k not in ("DDAD_DATA", "DDAD_CACHE")} | {"PYTHONPATH": str(site), "HOME": str(tmp_path)}
+    code = "import ddad; print(len(ddad.load_benchmark('NIH').test))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("500\n", "")
+    assert python("import ddad\nprint(ddad.__file__)", cwd=tmp_path, PYTHONPATH=str(site)).stdout.startswith(str(site))
+
+
+def test_a_run_from_a_wheel_outside_the_clone(root, site, tmp_path):
     options = "--benchmark Discs --k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16 --n-unlabeled 24 --refined r_dual"
     code = f"import ddad\nassert ddad.__file__.startswith({str(site)!r})\nfrom ddad.study.command import main\nmain({options.split()!r} + ['--data', {str(root)!r}])"
     done = python(code, cwd=tmp_path, PYTHONPATH=str(site))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import os
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -69,7 +69,8 @@ def read_sheet(
     remedy = "install ddad again"
     try:
         with Image.open(path, formats=["PNG"]) as picture: sheet = np.asarray(picture)
-    except OSError as e: raise ValueError(f"{path} cannot be read ({reason(e)}): {remedy}.") from None
+    except Exception as e:  # Pillow raises whatever a damaged file leads it into
+        raise ValueError(f"{path} cannot be read ({reason(e)}): {remedy}.") from None
     if hashlib.sha256(sheet.tobytes()).hexdigest() != CARDS[sheet_name(name)].sheet:
         raise ValueError(f"{path} is not the contact sheet that ddad came with: {remedy}.")
     tiles = sheet.reshape(-1, TILE, COLUMNS, TILE).swapaxes(1, 2)
@@ -92,38 +93,41 @@ def load_sheet(
     names, images = _parts(name)
     return Benchmark.of(name, names, images, content_hash(names, images), _labels(name))
 
+def _fill(folder: Path, names: dict, images: dict[str, torch.Tensor], labels: dict[str, list[str]]) -> None:
+    (folder / "images").mkdir(parents=True)
+    for split, scans in images.items():
+        for image, scan in zip(names[split], scans):
+            Image.fromarray(scan[0].numpy()).save(folder / "images" / image, format="PNG")
+    write_csv(folder / "labels.csv", labels)
+    write_json(folder / "data.json", as_repartition(names))
+
 def export_sheet(
     name: str,  # of a benchmark with a sheet
     root: str | Path,  # the Med-AD folder to put it in, made if need be
 ) -> Path:  # the benchmark's folder, whole or not there
     """Writes a sheet out as a Med-AD folder. The files keep the names of the repartition, though all are PNG inside.
 
-    Raises `FileExistsError` where the folder is there, `ValueError` for a benchmark without a sheet.
+    Raises `FileExistsError` where the folder is there, `ValueError` for a benchmark without a sheet, `OSError` where
+    nothing can be written.
     """
     if not sheet_name(name): raise ValueError(not_inside(name))
     folder = Path(root) / name
-    if folder.exists(): raise FileExistsError(f"{folder} is there already: choose another folder, or delete it.")
+    if os.path.lexists(folder): raise FileExistsError(f"{folder} is there already: choose another, or delete it.")
     names, images = _parts(name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
     try:
-        (part / "images").mkdir()
-        for split, scans in images.items():
-            for image, scan in zip(names[split], scans):
-                Image.fromarray(scan[0].numpy()).save(part / "images" / image, format="PNG")
-        write_csv(part / "labels.csv", _labels(name))
-        write_json(part / "data.json", as_repartition(names))
-        part.chmod(0o755)
-        part.rename(folder)
-    finally: shutil.rmtree(part, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as part:
+            _fill(Path(part) / name, names, images, _labels(name))
+            os.rename(Path(part) / name, folder)
+    except OSError as e: raise OSError(f"{folder} cannot be written ({reason(e)}): choose another place.") from None
     return folder
 
 def not_inside(
     name: str,  # of a benchmark without a sheet
 ) -> str:
     "One sentence on how to get a benchmark that is not in the package."
-    about, inside = card(name), ", ".join(n for n in CARDS if sheet_name(n))
+    about, inside = card(base_of(name)), ", ".join(n for n in CARDS if sheet_name(n))
     how = "name the Med-AD folder that has it"
-    if about.shipped: how = f"make its folder with ddad-data prepare {name}, then name the Med-AD folder"
+    if about.shipped: how = f"make its folder with ddad-data prepare {about.name}, then name the Med-AD folder"
     elif about.paper and about.url: how = f"get it with ddad-data download {name}, then name the Med-AD folder"
     return f"The scans of {name} are not in the package, which has {inside}: {how}, or set DDAD_DATA to it."

@@ -1,0 +1,210 @@
+"The scans in the package: the pixels that committed runs had, found by name alone, and one sentence for whatever is wrong with them."
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ddad
+from ddad.datasets import commands, opening, sheets
+from ddad.datasets.registry import card, shipped_labels
+from ddad.datasets.sheets import COLUMNS, TILE, export_sheet, sheet_path
+from ddad.method.data import SPLITS
+from ddad.study.command import run
+from ddad.study.config import Config
+
+FOLDER = os.environ.get("DDAD_DATA", "")  # of the scans themselves, where they are at hand
+HASHES = {  # `data_hash` of the committed runs
+    "Kermany": "f57e7eb63a0cf032f1d132eb838ad0a38afff148432c9417238fbb24f92ccba0",
+    "NIH": "0b8bdfe0e5ab369004fd475d8bdc4a9d3f33c6a2125817ed9009fc9bf0db92d3",
+    "BrainTumor": "bbe5c44ecef667a65b0055bbee3206b35557ee9952e0dd47fdb18aaae0c6cb25",
+    "BrainTumorLeakFree": "cac1070ac6cdfe6e8ee0a8a7619507dada28ae9e2d261ad00d14feb00ee07ccb",
+}
+SHEETS = ("Kermany", "NIH", "BrainTumor")
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_hand(tmp_path, monkeypatch):
+    "No folder of data, neither by the variable nor in the user's home."
+    monkeypatch.delenv("DDAD_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    opening._tell_embedded.cache_clear()
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_the_scans_are_those_of_the_committed_runs(name):
+    data = ddad.load_benchmark(name)
+    assert data.hash == HASHES[name]
+    assert tuple(len(data.names[split]) for split in SPLITS) == card(name).counts
+    assert data.test.shape == (len(data.test_names), 1, TILE, TILE) and data.labels.sum() == card(name).counts[-1]
+    assert set(data.test_names) <= set(data.labels_table["image"]) and {"kind", "group"} <= set(data.labels_table)
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_the_folder_gives_the_same_scans(name):
+    if not any((Path(FOLDER) / known / "data.json").is_file() for known in (name, card(name).of) if known and FOLDER):
+        pytest.skip(f"DDAD_DATA has no {name}")
+    assert ddad.load_benchmark(FOLDER, name, progress=False).hash == HASHES[name]
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_a_sheet_is_a_picture_of_its_scans(name):
+    with Image.open(sheet_path(name)) as picture:
+        assert (picture.format, picture.mode, picture.width) == ("PNG", "L", COLUMNS * TILE)
+        shown = np.asarray(picture)
+    data, images = ddad.load_benchmark(name), shipped_labels(name)["image"]
+    row, column = divmod(images.index(data.test_names[3]), COLUMNS)
+    assert (shown[row * TILE:(row + 1) * TILE, column * TILE:(column + 1) * TILE] == data.test[3, 0].numpy()).all()
+    assert sheet_path(name).stat().st_size < 7.5e6
+
+
+def test_an_explicit_root_is_believed(discs):
+    with pytest.raises(ValueError, match="There is no benchmark 'NIH' in .*: it has Discs"): ddad.load_benchmark(discs, "NIH")
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"): ddad.load_benchmark(discs / "nowhere", "NIH")
+    assert ddad.load_benchmark(discs, "Discs").name == "Discs"
+
+
+def test_a_root_and_a_name_read_the_folder(discs):
+    export_sheet("NIH", discs)
+    path = discs / "NIH" / "images" / ddad.load_benchmark("NIH").test_names[0]
+    Image.new("L", (TILE, TILE)).save(path, format="PNG")
+    assert ddad.load_benchmark(discs, "NIH").hash != HASHES["NIH"] == ddad.load_benchmark("NIH").hash
+
+
+@pytest.mark.parametrize("place", ["DDAD_DATA", "home"])
+def test_a_folder_of_data_without_the_benchmark_is_passed_over_and_said_once(place, discs, monkeypatch, capsys):
+    root = discs if place == "DDAD_DATA" else Path("~/Med-AD").expanduser()
+    if place == "DDAD_DATA": monkeypatch.setenv("DDAD_DATA", str(discs))
+    else: root.mkdir()
+    for _ in range(2): assert ddad.load_benchmark("NIH").hash == HASHES["NIH"]
+    assert capsys.readouterr() == ("", f"{root} has no NIH: the scans in the package are used.\n")
+
+
+def test_a_folder_of_data_with_the_benchmark_comes_first(discs, monkeypatch, capsys):
+    export_sheet("NIH", discs)
+    Image.new("L", (TILE, TILE)).save(discs / "NIH" / "images" / ddad.load_benchmark("NIH").test_names[0], format="PNG")
+    monkeypatch.setenv("DDAD_DATA", str(discs))
+    assert ddad.load_benchmark("NIH", progress=False).hash != HASHES["NIH"] and "package" not in capsys.readouterr().err
+
+
+def test_without_any_folder_nothing_is_said(capsys):
+    ddad.load_benchmark("NIH")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_embedded_scans_have_one_size():
+    with pytest.raises(ValueError) as error: ddad.load_benchmark("Kermany", image_size=128)
+    assert str(error.value) == ("image_size is 128, but the scans of Kermany in the package are of 64 x 64: choose 64, "
+                                "or name the Med-AD folder with larger ones.")
+    with pytest.raises(ValueError, match="multiple of 16"): ddad.load_benchmark("Kermany", image_size=50)
+
+
+def test_a_further_split_parts_the_same_scans():
+    first, other = ddad.load_benchmark("Kermany"), ddad.load_benchmark("Kermany-split1")
+    assert other.name == "Kermany-split1" and other.hash != first.hash and len(other.test) == len(first.test)
+    shared = next(n for n in other.test_names if n in first.test_names)
+    assert (other.test[other.test_names.index(shared)] == first.test[first.test_names.index(shared)]).all()
+
+
+REMEDIES = {
+    "LGG": "make its folder with ddad-data prepare LGG, then name the Med-AD folder, or set DDAD_DATA to it.",
+    "LGG-split1": "make its folder with ddad-data prepare LGG, then name the Med-AD folder, or set DDAD_DATA to it.",
+    "RSNA": "get it with ddad-data download RSNA, then name the Med-AD folder, or set DDAD_DATA to it.",
+    "CXAD": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
+    "Kermanny": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_a_benchmark_that_is_not_inside_says_how_to_get_it(name, tmp_path):
+    says = f"The scans of {name} are not in the package, which has BrainTumor, BrainTumorLeakFree, NIH, Kermany: {REMEDIES[name]}"
+    for use in (ddad.load_benchmark, lambda name: export_sheet(name, tmp_path / "new")):
+        with pytest.raises(ValueError, match=f"^{re.escape(says)}$"): use(name)
+    assert not (tmp_path / "new").exists()
+
+
+def harmed(name, path):
+    "Writes what a sheet may be after a bad copy to `path`."
+    whole = sheet_path("NIH").read_bytes()
+    damaged = {"cut short": whole[:len(whole) // 2], "another header": whole[:34] + b"\x96" + whole[35:], "empty": b"", "text": b"<html>not found</html>"}
+    if name in damaged: path.write_bytes(damaged[name])
+    elif name == "other pixels": Image.new("L", (COLUMNS * TILE, 30 * TILE)).save(path)
+    elif name == "a huge one": path.write_bytes(whole[:16] + b"\x00\x00\xff\xff\x00\x00\xff\xff" + whole[24:])
+    elif name == "a folder": path.mkdir()
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "text", "cut short", "another header", "a huge one", "other pixels", "a folder"])
+def test_a_damaged_sheet_is_named(harm, tmp_path, monkeypatch):
+    path = tmp_path / "sheet.png"
+    harmed(harm, path)
+    monkeypatch.setattr(sheets, "sheet_path", lambda name: path)
+    with pytest.raises(ValueError) as error: ddad.load_benchmark("NIH")
+    sentence = str(error.value)
+    assert sentence.startswith(f"{path} ") and sentence.endswith(": install ddad again.") and "\n" not in sentence
+    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2 and not (tmp_path / "new").exists()
+
+
+def test_export_writes_a_folder_like_any_other(tmp_path, capsys):
+    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 0
+    told = capsys.readouterr().out
+    assert "1498 images of 64 x 64" in told and "PNG" in told and "Wang et al., CVPR 2017" in told
+    data = ddad.load_benchmark(tmp_path / "new", "NIH", progress=False)
+    assert data.hash == HASHES["NIH"] and data.labels_table == ddad.load_benchmark("NIH").labels_table
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["NIH"]
+    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} is there already: choose another, or delete it.\n"
+
+
+def test_an_export_that_fails_midway_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def full(path, tree): raise OSError(28, "No space left on device", str(path))
+    monkeypatch.setattr(sheets, "write_json", full)
+    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_export_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch):
+    def stopped(path, tree): raise KeyboardInterrupt
+    monkeypatch.setattr(sheets, "write_json", stopped)
+    with pytest.raises(KeyboardInterrupt): export_sheet("NIH", tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_no_folder_can_be_made_below_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert commands.main(["export", "NIH", str(tmp_path / "file")]) == 2
+    assert re.fullmatch(r"ddad-data: .*/file/NIH cannot be written \(.+\): choose another place\.\n", capsys.readouterr().err)
+
+
+def test_check_looks_at_the_embedded_scans(monkeypatch):
+    class Seen(Exception): "What it was given."
+    def seen(root, name): raise Seen(ddad.load_benchmark(root, name, progress=False).hash)
+    monkeypatch.setattr(commands, "check_benchmark", seen)
+    with pytest.raises(Seen, match=HASHES["NIH"]): commands.main(["check", "NIH"])
+
+
+@pytest.mark.slow
+def test_check_finds_the_embedded_scans_in_order(capsys):
+    assert commands.main(["check", "NIH"]) == 0
+    assert "| test.1 | 250 | 250 | 0 |" in capsys.readouterr().out
+
+
+def test_a_run_sees_the_embedded_scans(tmp_path, monkeypatch):
+    "As far as the check of its data, before anything is trained."
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr("ddad.study.command.check_run", lambda folder, config, content: seen.append(content))
+    monkeypatch.setattr("ddad.study.command.execute", lambda *a: None)
+    run("run.ipynb", None, None, Config.of("NIH"))
+    assert seen == [HASHES["NIH"]]
+
+
+def test_python_alone_finds_them(tmp_path):
+    code = "import ddad; print(len(ddad.load_benchmark('NIH').test))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("500\n", "")
