@@ -16,7 +16,7 @@ from ddad.study import graph, notebooks, results
 from ddad.study.config import Config
 from ddad.study.graph import Request, make_plan
 from ddad.study.notebooks import claim_gpu
-from ddad.study.reproduce import _WAYS_TO_STOP, Progress, Step, _stop, gpu_places, main, read_events, snakemake_command
+from ddad.study.reproduce import _WAYS_TO_STOP, SEEN, Progress, Step, _arguments, _config, _stop, gpu_places, main, read_events, snakemake_command, what_one_sees
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -25,7 +25,7 @@ SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n
 def command(target, place, *more, settings=SETTINGS, benchmarks="Discs"):
     text = "{" + ", ".join(f"{k}: {v}" for k, v in settings.items()) + "}"
     return [str(Path(sys.executable).parent / "snakemake"), "-s", "nbs/paper/Snakefile", "--profile", "nbs/paper/profiles/local", "--cores", "2", *target.split(),
-            "--config", f"benchmarks={benchmarks}", f"store={place}/store", f"figures={place}/figures", f"settings={text}", *more]
+            "--config", f"benchmarks={benchmarks}", "experiments=main", f"store={place}/store", f"figures={place}/figures", f"settings={text}", *more]
 
 
 def snakemake(*args, env=None, **options):
@@ -94,7 +94,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_scores(place, root, tmp_pat
 def test_a_failing_notebook_names_the_cell_and_is_kept(tmp_path):
     done = snakemake("runs", tmp_path, env={"DDAD_DATA": str(tmp_path / "nowhere")})
     text = done.stdout + done.stderr
-    assert done.returncode != 0 and "cell" in text and "nbs/paper/train.ipynb failed with FileNotFoundError" in text
+    assert done.returncode != 0 and "cell" in text and "nbs/paper/train.ipynb failed with ValueError" in text and "The scans of Discs are not in the package" in text
     assert list(tmp_path.glob("store/modules/*/train.ipynb"))
 
 
@@ -195,7 +195,30 @@ def test_runs_of_the_stable_variant_are_watched(tmp_path):
     assert [p.parent.name for p in plan_of(tmp_path, experiments="stable").watched] == ["Phantom_AE_seed0_stable"]
 
 
+def test_a_single_run_trains_its_own_networks(tmp_path):
+    alone = plan_of(tmp_path, experiments="quick", grid={"quick": {"refined": "none"}})
+    assert alone.alone and graph.trained_before(alone, "score", "Phantom_AE_seed0") == []
+    for more in ({}, {"grid": {"main": {"refined": "none", "seed": [0, 1]}}}):
+        plan = plan_of(tmp_path, **more)
+        assert not plan.alone and len(graph.trained_before(plan, "score", "Phantom_AE_seed0")) >= 2
+
+
 # the command
+
+@pytest.mark.parametrize("words, asks", [
+    ([], {}), (["--epochs", "paper"], {"experiments": "paper"}), (["--epochs", "paper", "--experiments", "main"], {"experiments": "main"}), (["--epochs", "5"], {"settings": "{epochs: 5, refine_epochs: 5}"})])
+def test_epochs_and_what_they_stand_for(words, asks, monkeypatch):
+    monkeypatch.delenv("DDAD_EPOCHS", raising=False)
+    config = _config(_arguments().parse_args(words))
+    assert {name: config[name] for name in config if name not in ("figures", "pages")} == asks
+    with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"): _config(_arguments().parse_args(["--epochs", "many"]))
+
+
+def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
+    def rows(**auc): return [{"score": name, "auc": value} for name, value in auc.items()]
+    assert what_one_sees(rows(inter=0.9, rec=0.67, thumbnail=0.95)) == SEEN
+    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("We saw something else") and what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
+
 
 def reproduce(*words, env=None):
     command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, words)]
@@ -204,7 +227,7 @@ def reproduce(*words, env=None):
 
 def asked(root, place, **changes):
     text = "{" + ", ".join(f"{k}: {v}" for k, v in (SETTINGS | dict(epochs=2, refine_epochs=1) | changes).items()) + "}"
-    return ["--benchmark", "Discs", "--data", root, "--settings", text, "--into", place / "reproduced", "--store", place / "store"]
+    return ["--benchmark", "Discs", "--experiments", "main", "--data", root, "--settings", text, "--into", place / "reproduced", "--store", place / "store"]
 
 
 def git_status():
@@ -247,11 +270,17 @@ def test_a_reproduction_is_quiet_and_leaves_the_tree_alone(root, tmp_path):
 
 
 def test_a_step_that_fails_has_the_last_word(discs, tmp_path):
+    done = reproduce(*asked(discs, tmp_path, lr=1e30))
+    *_, sentence, where = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1 and "lower the learning rate" in sentence and "Traceback" not in done.stderr
+    assert Path(where.partition(": ")[2]).is_file()
+
+
+def test_a_damaged_image_is_named_before_a_step_runs(discs, tmp_path):
     (discs / "Discs/images/test_normal_03.png").write_text("no image")
     done = reproduce(*asked(discs, tmp_path))
-    *_, sentence, where = (done.stdout + done.stderr).splitlines()
-    assert done.returncode == 1 and "test_normal_03.png cannot be read as an image" in sentence and "Traceback" not in done.stderr
-    assert Path(where.partition(": ")[2]).is_file()
+    assert done.returncode == 1 and "test_normal_03.png cannot be read as an image" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "reproduced").exists()
 
 
 def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
