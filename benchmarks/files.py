@@ -18,7 +18,7 @@ from PIL import Image
 from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
 from ddad.detect.estimator import DDAD, _assemble
-from ddad.detect.report import Options, write_scores
+from ddad.detect.files import Options, write_scores
 from ddad.method.networks import make_network
 
 HERE = Path(__file__).parent

@@ -1,5 +1,6 @@
 "ddad-fit and ddad-score, as a user runs them."
 import csv
+import inspect
 import json
 import os
 import select
@@ -17,12 +18,10 @@ from PIL import Image
 
 from conftest import disc
 from ddad.core import training
-from ddad.detect import commands, files, report, scorer
+from ddad.detect import commands, files, scorer
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
 from ddad.detect.files import score_files
-from ddad.method.networks import BACKBONES
-from ddad.method.refine import VARIANTS
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16".split()
 
@@ -190,12 +189,12 @@ def test_ctrl_c_keeps_what_is_scored_and_the_same_command_goes_on(place, many, t
 
 def test_ctrl_c_in_the_middle_of_a_line_waits_until_it_is_written(place, tmp_path, monkeypatch, capsys):
     "The library that writes holds a lock of its own there, which an interruption would leave in disorder."
-    written, whole = [], report.tqdm.write
+    written, whole = [], files.tqdm.write
     def write(text, *a, **k):
         written.append(text)
         if len(written) == 3: signal.raise_signal(signal.SIGINT)
         return whole(text, *a, **k)
-    monkeypatch.setattr(report.tqdm, "write", write)
+    monkeypatch.setattr(files.tqdm, "write", write)
     assert main_score([str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found")]) == 130
     assert "after 3 of" in capsys.readouterr().err and (tmp_path / "found/scores.csv.part").read_text() == "".join(written[:3])
 
@@ -214,13 +213,13 @@ def test_ctrl_c_while_an_image_is_handed_out_waits_too(monkeypatch):
 
 def broken_off(arguments, monkeypatch, after):
     "Runs ddad-score until `after` files are scored, as if Ctrl-C came then."
-    whole = report.score_files
+    whole = files.score_files
     def some(*a, **k):
         for n, found in enumerate(whole(*a, **k)):
             if n == after: raise KeyboardInterrupt
             yield found
     with monkeypatch.context() as patch:
-        patch.setattr(report, "score_files", some)
+        patch.setattr(files, "score_files", some)
         assert main_score(arguments) == 130
 
 
@@ -415,7 +414,8 @@ def test_a_line_break_in_a_name_breaks_no_record(place, tmp_path, capsys, form):
         assert len(records) == len(text.splitlines()) == 6 and len({len(r) for r in records}) == 1
         assert {Path(r[0]).name for r in records[1:]} == {"a\\nb, c.png", "a\\rb.png", "a\\u2028b.png", "plain.png", "\u00fcml\u00e4ut \u202f.png"}
     else: assert {Path(json.loads(line)["file"]).name for line in text.splitlines()} == set(names)
-    assert len(list((tmp_path / "found/overlays").iterdir())) == 4  # of two images that differ in nothing but a break, one
+    overlays = {r["overlay"] for r in (rows(text) if form == "csv" else map(json.loads, text.splitlines()))}
+    assert {f"overlays/{p.name}" for p in (tmp_path / "found/overlays").iterdir()} == overlays and len(overlays) == 1  # they are copies of each other
 
 
 def test_new_scores_take_the_overlays_of_old_ones_away_and_nothing_else(place, tmp_path):
@@ -439,14 +439,18 @@ def test_the_help_says_what_each_option_does_and_its_default(capsys):
         if name in ("verbose", "checkpoints"): continue
         assert f"--{name.replace('_', '-')} " in text
         if name not in ("random_state", "workers"): assert f"(default: {value}" in text, name
-    given = vars(commands._fit_arguments().parse_args(["normals", "-o", "model"]))
-    expected = DDAD().get_params() | {"random_state": 0, "window": ["auto"], "fpr": None}  # with --calibrate, the detector's
-    assert {name: given[name] for name in expected if name in given} == {name: v for name, v in expected.items() if name in given}
-    assert set(expected) - set(given) == {"checkpoints", "verbose"}
+    assert set(commands._parameters()) == {(name, value, comment) for name, value, comment in commands._parameters() if DDAD().get_params()[name] == value and comment}
+    assert [name for name, *_ in commands._parameters()] == list(inspect.signature(DDAD).parameters)
+    parse = lambda *options: vars(commands._fit_arguments().parse_args(["normals", "-o", "model", *options]))
+    assert parse() == {"normal": ["normals"], "out": "model"}  # what is not given is DDAD's
+    assert parse("--k", "5", "--lr", "1e-3", "--holdout", "0.3", "--fpr", "0.1", "--window", "0", "9").items() >= {"k": 5, "lr": 1e-3, "holdout": 0.3, "fpr": 0.1, "window": ["0", "9"]}.items()
 
 
-def test_the_choices_are_those_that_there_are():
-    assert commands.BACKBONES == tuple(BACKBONES) and commands.VARIANTS == tuple(VARIANTS) and commands.SCORES == ("auto", *scorer.SCORES)
+@pytest.mark.parametrize("option, message", [("--backbone", "AE, AE-U, MemAE"), ("--variant", "paper or stable"), ("--score", "auto, rec, intra, inter, r_dual"), ("--precision", "float32"), ("--score-precision", "float32"), ("--holdout", "auto")])
+def test_what_is_no_choice_is_refused_with_those_that_there_are(place, tmp_path, option, message, capsys):
+    assert main_fit([str(place / "normals"), "-o", str(tmp_path / "model"), option, "none such"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and "'none such'" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments, message", [(["--workers", "-3"], "workers is -3"), (["--fpr", "1.5"], "fpr is 1.5"), (["--device", "tpu"], "device is 'tpu'"), (["--window", "3"], "window is '3'")])

@@ -14,14 +14,12 @@ from sklearn.metrics import roc_auc_score
 from conftest import disc
 from ddad.core.formats import find_images, read_slices
 from ddad.detect.commands import main_fit, main_score
-from ddad.detect.copies import copied, copies_told
 from ddad.detect.estimator import DDAD
 from ddad.detect.evaluate import evaluation, evaluation_table, read_labels, read_patients
 from ddad.detect.export import overlay
 from ddad.detect.inputs import groups_of
-from ddad.detect.looks import usual_ranges, unlike
-from ddad.detect.report import volumes
-from ddad.detect.resume import Table
+from ddad.detect.files import Table, volumes
+from ddad.detect.looks import copied, told_copies, unlike, usual_ranges
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 0 --image-size 32 --batch-size 16 --fpr 0.1".split()
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm"))
@@ -129,7 +127,7 @@ def test_a_volume_that_was_broken_off_is_scored_again_and_others_are_not(place, 
     (out / "scores.csv").rename(out / "scores.csv.part"), (out / "record.json").rename(out / "scores.csv.part.json")
     (out / "scores.csv.part").write_text("".join(whole.splitlines(keepends=True)[:6]))  # two slices of b
     table = Table(out, "csv", json.loads((out / "scores.csv.part.json").read_text()))
-    assert [own[0]["file"] for own in table.known()[0].values()] == [str(volumes[0])] and len((out / "scores.csv.part").read_text().splitlines()) == 4
+    assert table.start()[0] == {next(csv.DictReader(whole.splitlines()))["content"]} and len((out / "scores.csv.part").read_text().splitlines()) == 4
     (tmp_path / "b.nii").rename(tmp_path / "d.nii")
     assert score(place, out, volumes[0], tmp_path / "d.nii", volumes[2]) == 0 and (out / "scores.csv").read_text() == whole.replace("b.nii", "d.nii")
 
@@ -268,7 +266,7 @@ def test_what_is_a_copy():
     for change in (lambda x: x, lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.flip(2, 3), lambda x: x + 60, lambda x: (x * 1.4).to(torch.uint8)): assert copied(change(images), images).all()
     assert not copied(images).any() and not copied(images[:0], images).any() and not copied(images, images[:0]).any()
     assert not copied(torch.zeros(5, 1, 64, 64, dtype=torch.uint8)).any()  # constant images are alike, and no copies
-    assert copies_told(images[:10], images[10:], images[:0]) == []
+    assert told_copies(images[:10], images[10:], images[:0]) == []
 
 
 # ---- the batch beside the held-out images

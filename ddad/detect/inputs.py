@@ -67,11 +67,11 @@ def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
     def read(path):
         try: return [small(gray) for gray in read_slices(path, window)]
         except ValueError as e: return e
-    with ThreadPoolExecutor(os.cpu_count()) as pool: found = list(pool.map(read, paths))
-    bad = [str(f) for f in found if isinstance(f, ValueError)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool: files = list(pool.map(read, paths))
+    bad = [str(problem) for problem in files if isinstance(problem, ValueError)]
     if len(bad) == 1: raise ValueError(bad[0])
     if bad: raise ValueError(f"{len(bad)} files cannot be read, the first of them: {bad[0]}")
-    return [(image, i) for i, slices in enumerate(found) for image in slices]
+    return [(image, i) for i, slices in enumerate(files) for image in slices]
 
 def to_sized(
     source: list[Path] | np.ndarray,  # of `as_source`, or a slice of it
@@ -84,11 +84,12 @@ def to_sized(
     """
     window = check_window(window)
     def small(gray): return gray if gray.shape == (image_size, image_size) else resize(gray, image_size), gray.shape
-    if isinstance(source, np.ndarray): found = [(small(_gray(image, window)), i) for i, image in enumerate(source)]
-    else: found = _from_files(source, window, small)
-    images = np.stack([image for (image, _), _ in found]) if found else np.empty((0, image_size, image_size), np.uint8)
-    sizes = np.array([size for (_, size), _ in found]).reshape(-1, 2)
-    return torch.from_numpy(images).unsqueeze(1), sizes, np.array([i for _, i in found], dtype=int)
+    if not isinstance(source, np.ndarray): sized = _from_files(source, window, small)
+    else: sized = [(small(_gray(image, window)), i) for i, image in enumerate(source)]
+    images = np.empty((len(sized), 1, image_size, image_size), np.uint8)
+    for place, ((image, _), _) in zip(images, sized): place[0] = image
+    sizes = np.array([size for (_, size), _ in sized]).reshape(-1, 2)
+    return torch.from_numpy(images), sizes, np.array([i for _, i in sized], dtype=int)
 
 def to_images(source, image_size: int, window: Window = "auto") -> torch.Tensor:
     "The images of `to_sized` alone."
@@ -104,7 +105,6 @@ def as_images(
     Raises `ValueError` for arrays of another kind and files that cannot be read, `FileNotFoundError` for missing files.
     """
     return to_images(as_source(X), image_size, window)
-
 
 # %% ../../nbs/detect/02_inputs.ipynb #5d1ce564
 def groups_of(
