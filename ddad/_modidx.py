@@ -95,6 +95,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'ddad.core.storage.read_csv': ('core/storage.html#read_csv', 'ddad/core/storage.py'),
                                    'ddad.core.storage.read_json': ('core/storage.html#read_json', 'ddad/core/storage.py'),
                                    'ddad.core.storage.reason': ('core/storage.html#reason', 'ddad/core/storage.py'),
+                                   'ddad.core.storage.tried_epochs': ('core/storage.html#tried_epochs', 'ddad/core/storage.py'),
                                    'ddad.core.storage.uninterrupted': ('core/storage.html#uninterrupted', 'ddad/core/storage.py'),
                                    'ddad.core.storage.write_csv': ('core/storage.html#write_csv', 'ddad/core/storage.py'),
                                    'ddad.core.storage.write_json': ('core/storage.html#write_json', 'ddad/core/storage.py'),

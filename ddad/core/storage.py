@@ -26,7 +26,7 @@ if TYPE_CHECKING: import torch  # two seconds, which many a command can do witho
 
 # %% auto #0
 __all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
-           'markdown', 'write_table', 'cache_folder', 'cached']
+           'markdown', 'write_table', 'tried_epochs', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -183,6 +183,17 @@ def write_table(
         out.writeheader()
         out.writerows(rows)
     return text
+
+# %% ../../nbs/core/00_storage.ipynb #1b118e60
+def tried_epochs() -> int | None:
+    """The variable `DDAD_EPOCHS`: the epochs of a training where a command does not say, to see that everything runs.
+
+    None where it is not set. Raises `ValueError` where it is no positive number.
+    """
+    text = os.environ.get("DDAD_EPOCHS")
+    if not text: return None
+    if not text.isdecimal() or int(text) < 1: raise ValueError(f"DDAD_EPOCHS is {text!r}: give a number of epochs.")
+    return int(text)
 
 # %% ../../nbs/core/00_storage.ipynb #7e42eaf4
 def cache_folder() -> Path:

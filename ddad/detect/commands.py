@@ -241,6 +241,7 @@ def _fit_arguments() -> argparse.ArgumentParser:
         description="Fit a detector on images that are known to be normal, set its threshold on some held-out "
                     "ones, and save it.",
         epilog="A training that was broken off goes on where it stopped when the same command is given again. "
+               "The variable DDAD_EPOCHS stands for epochs that are not given, to try things out. "
                "Exit status: 0, 2 if it failed, 130 if interrupted. Not for clinical use.")
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",
@@ -260,6 +261,7 @@ def _fit_arguments() -> argparse.ArgumentParser:
 # %% ../../nbs/detect/12_commands.ipynb #c585bca7
 def _fit(given: dict, unfinished: Path) -> None:
     from ddad.core.formats import find_images
+    from ddad.core.storage import tried_epochs
     from ddad.detect.estimator import DDAD
     from ddad.detect.evaluate import read_patients
     from ddad.detect.saving import check_place
@@ -269,7 +271,8 @@ def _fit(given: dict, unfinished: Path) -> None:
     check_place(out, replace=False)
     if unfinished.exists() and not unfinished.is_dir():
         raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
-    detector = DDAD(**_DEFAULTS | given, window=window[0] if len(window) == 1 else tuple(window),
+    tried = {name: tried_epochs() for name in ("epochs", "refine_epochs") if tried_epochs()}
+    detector = DDAD(**_DEFAULTS | tried | given, window=window[0] if len(window) == 1 else tuple(window),
                     checkpoints=str(unfinished), verbose=True)
     files = find_images(normal)
     detector.fit(files, unlabeled=find_images(unlabeled) if unlabeled else None,

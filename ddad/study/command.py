@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from ..core.storage import tried_epochs
 from ..datasets.registry import PHANTOM
 from .config import Config, PRESETS
 from .notebooks import NotebookFailed, execute, notebook_path
@@ -26,7 +26,8 @@ def _arguments() -> argparse.ArgumentParser:
         prog="ddad-run",
         description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the "
                     "pictures.",
-        epilog="A run that was broken off goes on where it stopped when the same command is given again.")
+        epilog="A run that was broken off goes on where it stopped when the same command is given again. The variable "
+               "DDAD_EPOCHS stands for epochs that are not given, to try things out.")
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD, else the scans in "
                                   "the package)")
     p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs "
@@ -41,8 +42,7 @@ def _arguments() -> argparse.ArgumentParser:
             p.add_argument(option, action=argparse.BooleanOptionalAction)
         else:
             usual = "the benchmark's preset" if f.name in preset else f.default
-            tried = os.environ.get("DDAD_EPOCHS") if f.name in ("epochs", "refine_epochs") else None
-            p.add_argument(option, type=kind, default=tried, help=f"default: {usual}")
+            p.add_argument(option, type=kind, help=f"default: {usual}")
     return p
 
 def run(
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = vars(_arguments().parse_args(argv))
     data, out, store, notebook = (options.pop(k) for k in ("data", "out", "store", "notebook"))
     try:
+        for name in ("epochs", "refine_epochs"): options[name] = options[name] or tried_epochs()
         config = Config.of(options.pop("benchmark") or PHANTOM, **options)
         folder = run(notebook or notebook_path("run"), data, out, config, store)
     except KeyboardInterrupt: sys.exit("ddad-run: Broken off; the same command goes on where it stopped.")

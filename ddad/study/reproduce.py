@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..core.extras import needed
-from ..core.storage import markdown, read_json
+from ..core.storage import markdown, read_json, tried_epochs
 from ..datasets.registry import PHANTOM
 from .graph import Plan, Request, main_tables, make_plan
 from .notebooks import gpu_count
@@ -251,7 +251,7 @@ def _arguments() -> argparse.ArgumentParser:
         epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same command.")
     p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
     p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
-    p.add_argument("--epochs", default=os.environ.get("DDAD_EPOCHS"),
+    p.add_argument("--epochs",
                    help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the experiment's, or "
                         "the variable DDAD_EPOCHS)")
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
@@ -268,11 +268,10 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _config(a: argparse.Namespace) -> dict:
     "What the command line changes of config.yaml. Raises `ValueError` for epochs that are neither a number nor paper."
-    experiments, settings = a.experiments, a.settings
-    if a.epochs == "paper": experiments = experiments or "paper"
-    elif a.epochs:
-        if not a.epochs.isdecimal(): raise ValueError(f"EPOCHS is {a.epochs!r}: give a number, or paper.")
-        settings = settings or f"{{epochs: {a.epochs}, refine_epochs: {a.epochs}}}"
+    experiments, settings, epochs = a.experiments, a.settings, str(a.epochs or tried_epochs() or "")
+    if epochs == "paper": experiments = experiments or "paper"
+    elif epochs and not epochs.isdecimal(): raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
+    elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
     asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods,
              "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
              "keep": a.keep or None, "figures": a.into}
