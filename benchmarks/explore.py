@@ -170,7 +170,7 @@ def benchmark(presses):
 
 
 def screenshot(path, width=1280, height=1740):
-    with test_explore.served(DDAD_RUN=str(REPO / "figures/runs/Phantom_AE_seed0")) as address, sync_playwright() as p:
+    with test_explore.served(DDAD_RUN=str(REPO / "figures/runs/Kermany_AE-U_seed0_epochs30")) as address, sync_playwright() as p:
         page = test_explore.chromium(p, width, height)
         page.goto(address)
         test_explore.opened(page)
@@ -178,7 +178,7 @@ def screenshot(path, width=1280, height=1740):
         page.wait_for_timeout(500)
         page.get_by_role("button", name="Youden").click()
         test_explore.show(page, "most wrong first")
-        page.get_by_label("Compare with").select_option("AE_seed0_k2")
+        page.get_by_label("Compare with").select_option("AE-U_seed1_epochs30")
         page.get_by_label("Show").select_option("most wrong first")
         page.locator(".ddad-tile").nth(1).click()
         page.wait_for_selector(".pair .overlay", timeout=120_000)
