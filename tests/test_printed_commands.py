@@ -1,0 +1,232 @@
+"""Every command that the README and the guides print is executed as it stands there, in a folder of its own, with images of a few pixels.
+
+Epochs come from the variable DDAD_EPOCHS. What needs a network, a cluster, a GPU or hours is named below with its reason, and with what is executed in
+its stead. A command that is printed anew is executed, too: it fails here unless it works in such a folder or is excepted.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from PIL import Image
+
+from conftest import disc
+from ddad.datasets.registry import shipped_labels
+
+REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
+PAGES = [REPO / "README.md", *sorted((REPO / "nbs/guides").glob("*.ipynb"))]
+BEGINS = re.compile(r"(ddad-[a-z]+|make|pip install|python|snakemake|papermill)( |$)")
+FENCED, INLINE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE), re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+def words_of(path):
+    "The Markdown of a page."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb": return text
+    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+
+
+def commands_of(text):
+    "The commands that a text prints, in its order, without their comments; each once."
+    printed = []
+    for part in re.split(r"(^```.*?^```)", text, flags=re.DOTALL | re.MULTILINE):
+        if block := FENCED.match(part): printed += block[1].splitlines()
+        elif not part.startswith("```"): printed += filter(BEGINS.match, INLINE.findall(part))
+    return list(dict.fromkeys(filter(None, (re.sub(r"(^|\s+)#.*", "", line).strip() for line in printed))))
+
+
+# what is not executed as printed: (what is executed in its stead, why); the first word alone, or with an option, names a tool and is no command
+PLAN = "make plan"
+EXCEPTED = {
+    "make test": ("make -n test", "runs this test"),
+    "make test-slow": ("make -n test-slow", "runs this test"),
+    "make notebooks": ("make -n notebooks", "executes all notebooks"),
+    "make book": ("make -n book", "takes minutes; test_book builds it"),
+    "make benchmark": ("make -n benchmark", "takes minutes, and trains in ways that only serve as a measure"),
+    "make install": ("make -n install", "needs the package index"),
+    "pip install .": ("ddad-fit --help", "needs the package index; test_install installs the wheel of this clone"),
+    "make explore": ("make -n explore", "serves a page until it is stopped; test_explore opens it"),
+    "make figures": (f"{PLAN} BENCHMARK= ARGS='--into figures'", "draws all pages, minutes; test_graph draws them"),
+    "make reproduce BENCHMARK=NIH": (f"{PLAN} BENCHMARK=NIH", "as `make reproduce`, which is executed, with other images"),
+    "make reproduce EPOCHS=paper": (f"{PLAN} EPOCHS=paper", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all", "takes hours"),
+    "make reproduce BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD": (f"{PLAN} BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD", "takes hours"),
+    "make results BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--keep'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--keep'", "takes hours"),
+    "make results EXPERIMENTS=splits ARGS='--keep --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)":
+        (f"{PLAN} EXPERIMENTS=splits ARGS='--keep --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{{1..5}} | tr ' ' ,)", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'", "takes hours"),
+    "python benchmarks/gpu.py": ("python benchmarks/gpu.py --help", "needs a GPU"),
+    "snakemake --snakefile nbs/paper/Snakefile --workflow-profile nbs/paper/profiles/slurm --config benchmarks=BrainTumor experiments=all gpu=1":
+        ("snakemake --snakefile nbs/paper/Snakefile -n --cores 1 --config benchmarks=BrainTumor experiments=all gpu=1", "needs a cluster and its plugin"),
+    "papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE":
+        ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
+    "ddad-data download RSNA --root ~/Med-AD": ("DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD", "needs a network: the address is one at which nothing answers"),
+    "ddad-run --data ROOT --benchmark NAME":
+        ("ddad-run --data ROOT --benchmark NAME --n-unlabeled 24 --anomaly-rate 0.4 --batch-size 16", "split prints the numbers that belong to it"),
+}
+SLOW = re.compile(r"make (reproduce|explore-static)|make plan|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
+FIT_ONCE = re.compile(r"ddad-(fit|score) (?!--help)")  # the quick tests give those of the README alone: the guides' are the same in other words
+STATUS = {"ddad-data check": (0, 1), "ddad-data download": (2,)}  # others: 0; check gives 1 where it finds something
+
+
+def executed(command):
+    "What is executed for a printed command."
+    tool = re.fullmatch(r"(ddad-[a-z]+)( --[a-z-]+)?", command)
+    if command in EXCEPTED: return EXCEPTED[command][0]
+    return f"{tool[1]} --help | grep -e '{(tool[2] or ' --help').strip()}'" if tool else command
+
+
+# what the commands name
+
+def picture(path, rng, abnormal=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(disc(rng, 32, abnormal)[0]).save(path)
+
+
+METHOD = """
+import torch
+
+class {name}:
+    def fit(self, normal, unlabeled): self.mean = normal.float().mean(0)
+    def score(self, images): return (images.float() - self.mean).abs().flatten(1).mean(1).numpy()
+"""
+
+
+def make_named(place):
+    "The folders and files of a user."
+    rng = np.random.default_rng(0)
+    for folder, count in {"normals": 96, "healthy": 96, "ward": 24, "new": 4, "sick": 40, "scanner_b_normals": 24}.items():
+        for i in range(count): picture(place / folder / f"{folder}_{i}.png", rng, folder == "sick" or (folder in ("ward", "new") and i % 2 == 1))
+    images = [p.name for folder in ("normals", "healthy", "sick") for p in (place / folder).iterdir()]
+    (place / "patients.csv").write_text("image,patient\n" + "".join(f"{name},{name.split('.')[0]}\n" for name in images))
+    (place / "my_module.py").write_text("".join(METHOD.format(name=name) for name in ("MyMethod", "NearestNormal")))
+    table = shipped_labels("NIH")
+    test = [image for image, split in zip(table["image"], table["split"]) if split.startswith("test")]
+    (place / "mine.csv").write_text("image,score\n" + "".join(f"{image},{i % 97}\n" for i, image in enumerate(test)))
+    (place / "stage_2_train_images").mkdir()
+    for i in range(2): shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm", download=False), place / "stage_2_train_images" / f"{i}.dcm")
+
+
+def make_lgg(source):
+    "Files named as LGG's owners name them."
+    rng = np.random.default_rng(0)
+    source.mkdir()
+    for name in shipped_labels("LGG")["image"]:
+        shades = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(shades).save(source / f"{Path(name).stem}.tif")
+        Image.fromarray(shades[..., 0] // 128 * 255).save(source / f"{Path(name).stem}_mask.tif")
+
+
+def make_clone(place):
+    "What a clone has, with the environment of these tests in the place of one that `make` would set up."
+    for path in REPO.iterdir():
+        if path.name not in (".git", ".venv", "runs", "reproduced", "pages", "_book", "figures"): (place / path.name).symlink_to(path)
+    shutil.copytree(REPO / "figures", place / "figures")
+    (place / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        if (BIN.parent / name).exists(): (place / ".venv" / name).symlink_to(BIN.parent / name)
+    (place / ".venv/.installed").touch()
+
+
+def environment(home, **more):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DDAD_") and k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return kept | {"HOME": str(home), "DDAD_CACHE": str(home / "cache"), "DDAD_EPOCHS": "1"} | more
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory): return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    "A folder that a wheel of this clone was installed into."
+    place = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(REPO, place / "source", ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(place), str(place / "source")], check=True, capture_output=True)
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(place / "site"), *map(str, place.glob("*.whl"))], check=True, capture_output=True)
+    return place / "site"
+
+
+def execute(commands, place, env):
+    "Gives them to the shell in turn; the first that fails is told with all that it said."
+    for printed in commands:
+        command = executed(printed)
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=place, env=env, capture_output=True, text=True)
+        may = next((status for begin, status in STATUS.items() if f" {command}".find(f" {begin}") >= 0), (0,))
+        assert done.returncode in may and "Traceback" not in done.stderr, f"{printed}\nexecuted as: {command}\nstatus {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+
+
+def needs_a_clone(command): return re.match(r"make |python |snakemake |papermill |pip ", command)
+
+
+@cache
+def pages():
+    "The commands of each page. What needs a clone and no files of a user's is executed for the first page that prints it."
+    known, printed = set(), {}
+    for path in PAGES:
+        commands = commands_of(words_of(path))
+        printed[path.name] = [c for c in commands if c not in known or not needs_a_clone(c)]
+        known |= set(commands)
+    return printed
+
+
+def prepare(place, home, commands):
+    make_named(place)
+    if any("kaggle_3m" in c for c in commands): make_lgg(place / "kaggle_3m")
+
+
+@pytest.mark.parametrize("page", [p.name for p in PAGES])
+def test_quick_commands_work_in_a_clone(page, home, tmp_path):
+    commands = [c for c in pages()[page] if not SLOW.match(executed(c)) and (page == "README.md" or not FIT_ONCE.match(executed(c)))]
+    if not commands: pytest.skip("it prints none")
+    make_clone(tmp_path)
+    prepare(tmp_path, home, commands)
+    execute(commands, tmp_path, environment(home, PYTHONPATH=str(REPO), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p.name for p in PAGES])
+@pytest.mark.parametrize("installed", ["clone", "wheel"])
+def test_all_commands_work(installed, page, tmp_path, request):
+    commands, home = pages()[page], tmp_path / "home"
+    place = tmp_path / "place"
+    for folder in (home, place): folder.mkdir()
+    if installed == "wheel": commands = [c for c in commands if not needs_a_clone(c)]
+    if not commands: pytest.skip("it prints none")
+    if installed == "clone": make_clone(place)
+    site = request.getfixturevalue("wheel") if installed == "wheel" else REPO
+    prepare(place, home, commands)
+    if page == "reproduce.ipynb": make_med_ad(home, site)
+    execute(commands, place, environment(home, PYTHONPATH=str(site), PATH=os.pathsep.join([str(site / "bin"), str(BIN), os.environ["PATH"]])))
+
+
+def make_med_ad(home, site):
+    "A Med-AD folder with LGG in it, as the page on data makes one."
+    make_lgg(home / "kaggle_3m")
+    execute([f"ddad-data prepare LGG --source {home}/kaggle_3m --root {home}/Med-AD"], home, environment(home, PYTHONPATH=str(site), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
+
+
+def test_every_command_is_met_and_every_exception_is_printed():
+    printed = {c for commands in pages().values() for c in commands}
+    assert len(printed) > 30 and {"make reproduce", "ddad-fit normals/ --unlabeled ward/ -o model/"} <= printed
+    assert all(BEGINS.match(c) for c in printed), "a block of another kind of command"
+    unprinted = set(EXCEPTED) - printed - {"make test-slow"}  # that one stands in a comment
+    assert not unprinted, "nobody prints these any more"
+    assert all(len(why) > 5 and instead for instead, why in EXCEPTED.values())
+
+
+def test_commands_are_collected():
+    text = ("`ddad-fit a -o b` and `ddad-data`, but `make` no `maker x` or `python_x`\n\n```sh\nmake x A='1 2'   # why # not\n\n# nothing\nddad-run\n```\n"
+            "```python\nmake y\n```\n`ddad-fit a -o b` again, ``ddad-run``, ``make z`` and `make z`.\n")
+    assert commands_of(text) == ["ddad-fit a -o b", "ddad-data", "make", "make x A='1 2'", "ddad-run", "make z"]
+    assert executed("ddad-score --precision") == "ddad-score --help | grep -e '--precision'" and executed("ddad-fit a --k 2") == "ddad-fit a --k 2"
