@@ -172,7 +172,7 @@ def benchmark(presses):
 def screenshot(path, width=1280, height=1740):
     with test_explore.served(DDAD_RUN=str(REPO / "figures/runs/Kermany_AE-U_seed0_epochs30")) as address, sync_playwright() as p:
         page = test_explore.chromium(p, width, height)
-        page.goto(address)
+        page.goto(address, timeout=300_000)  # the first page imports torch
         test_explore.opened(page)
         page.get_by_role("button", name="A_inter", exact=True).click()
         page.wait_for_timeout(500)
