@@ -70,8 +70,6 @@ EXCEPTED = {
     "papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE":
         ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
     "ddad-data download RSNA --root ~/Med-AD": ("DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD", "needs a network: the address is one at which nothing answers"),
-    "ddad-run --data ROOT --benchmark NAME":
-        ("ddad-run --data ROOT --benchmark NAME --n-unlabeled 24 --anomaly-rate 0.4 --batch-size 16", "split prints the numbers that belong to it"),
 }
 SLOW = re.compile(r"make (reproduce|explore-static)|make plan|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
 FIT_ONCE = re.compile(r"ddad-(fit|score) (?!--help)")  # the quick tests give those of the README alone: the guides' are the same in other words
