@@ -32,6 +32,7 @@ FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".jso
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
 LINK = re.compile(r"""(!?)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\(\s*<?([^)\s>]+)>?(\s+"[^"]*")?\s*\)""")
+PICTURE = re.compile(r'<img src="([^"]+)"')
 
 
 def chapters(repo: Path = REPO) -> dict[str, Path]:
@@ -175,6 +176,7 @@ class Links:
         code = []
         def away(match): return code.append(match[0]) or f"\0{len(code) - 1}\0"
         text = LINK.sub(lambda match: self.link(match, path, place), CODE.sub(away, text))
+        text = PICTURE.sub(lambda match: f'<img src="{self.target(match[1], path, place) or match[1]}"', text)
         return re.sub("\0(\\d+)\0", lambda match: code[int(match[1])], text)
 
     def link(self, match: re.Match, path: Path, place: str) -> str:

@@ -731,20 +731,22 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
 
 
 def test_a_committed_run_without_its_images(page):
-    choose(page, "Run", "BrainTumor_AE_seed0")
+    choose(page, "Run", "LGG_AE_seed0")
     page.wait_for_selector(".warning:has-text('No images')")
-    scores = read_csv(REPO / "figures/runs/BrainTumor_AE_seed0/scores.csv")
+    scores = read_csv(REPO / "figures/runs/LGG_AE_seed0/scores.csv")
     settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
     show(page, "highest score first")
     first = names(page)
     press(page, "next")
-    page.wait_for_function("document.querySelector('.where').innerText.startsWith('25 – 48 of 1200')")
+    page.wait_for_function("document.querySelector('.where').innerText.startsWith('25 – 48 of 468')")
     order = np.argsort(-np.array(scores["r_dual"]), kind="stable")
     assert first == [scores["image"][i] for i in order[:24]] and names(page) == [scores["image"][i] for i in order[24:48]]
     assert page.locator(".ddad-tile").first.evaluate("e => getComputedStyle(e).fontSize") == "10px"  # the name stands for the image
 
 
 def test_copies_in_training_are_flagged_and_found(page):
+    choose(page, "Run", "BrainTumor_AE_seed0")
+    page.wait_for_selector("text=1200 of 1200 images")
     choose(page, "Copy in training", "yes")
     page.wait_for_selector("text=645 of 1200 images: 560 normal, 85 abnormal; 645 with a copy in training")
     tile = page.locator(".ddad-tile").first

@@ -270,7 +270,7 @@ def test_a_reproduction_is_quiet_and_leaves_the_tree_alone(root, tmp_path):
 
 
 def test_a_step_that_fails_has_the_last_word(discs, tmp_path):
-    done = reproduce(*asked(discs, tmp_path, lr=1e30))
+    done = reproduce(*asked(discs, tmp_path, lr=1e12))
     *_, sentence, where = (done.stdout + done.stderr).splitlines()
     assert done.returncode == 1 and "lower the learning rate" in sentence and "Traceback" not in done.stderr
     assert Path(where.partition(": ")[2]).is_file()
