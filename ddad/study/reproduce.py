@@ -252,8 +252,8 @@ def _arguments() -> argparse.ArgumentParser:
     p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
     p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
     p.add_argument("--epochs",
-                   help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the experiment's, or "
-                        "the variable DDAD_EPOCHS)")
+                   help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
+                        "experiment's, or the variable DDAD_EPOCHS)")
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
     p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
@@ -287,8 +287,9 @@ def _request(config: dict) -> Request:
     if not isinstance(settings, dict): raise ValueError("The settings have no names: write them as {epochs: 2}.")
     return Request.of(usual | config | {"settings": settings}).check(config.get("data"))
 
-SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error A_rec. A "
-        "logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, finds them better still.")
+SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error A_rec. "
+        "A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, finds them "
+        "better still.")
 
 def what_one_sees(
     results: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
