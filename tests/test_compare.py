@@ -51,17 +51,18 @@ def folder(tmp_path):
 
 
 def test_ten_lines_are_compared_and_not_computed_twice(folder):
-    done = compare(folder, "mine:NearestNormal")
+    asked = "mine:NearestNormal", "--benchmark", "Phantom"
+    done = compare(folder, *asked)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2 and "Phantom: AUC 0." in done.stdout and not done.stderr
     table, record = (folder / "compare/compare.md").read_text(), json.loads((folder / "compare/Phantom/record.json").read_text())
     for name in ("**NearestNormal**", "DDAD, A_inter (AE)", "nnPU", "Mean intensity"): assert f"| {name} |" in table
     scores = read_csv(folder / "compare/Phantom/scores.csv")
     assert f"{metrics.auc(scores['score'], scores['label']):.3f}" in next(line for line in table.splitlines() if "NearestNormal" in line)
-    again = compare(folder, "mine:NearestNormal")
+    again = compare(folder, *asked)
     assert again.stdout == done.stdout and json.loads((folder / "compare/Phantom/record.json").read_text()) == record
     (folder / "mine.py").write_text(textwrap.dedent(TEN_LINES) + "# changed\n")
-    compare(folder, "mine:NearestNormal")
+    compare(folder, *asked)
     assert json.loads((folder / "compare/Phantom/record.json").read_text())["source"] != record["source"]
 
 
@@ -81,8 +82,8 @@ def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
 
 @pytest.mark.parametrize("words, says", [
     (["mine"], "'mine' names no class: write it as my_module:MyMethod."), (["theirs:Method"], "There is no module 'theirs' here"), (["mine:Missing"], "mine has no class 'Missing'"),
-    (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew"], "for 400 images: give one number an image"), (["mine:NotFinite"], "400 of 400 scores are not finite"),
-    (["mine:NearestNormal", "--benchmark", "NIH"], "DDAD_DATA"), (["--scores", "no.csv"], "no.csv"), (["--scores", "names.csv"], "names.csv has no column 'score'"),
+    (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew", "--benchmark", "Phantom"], "for 400 images: give one number an image"), (["mine:NotFinite", "--benchmark", "Phantom"], "400 of 400 scores are not finite"),
+    (["mine:NearestNormal", "--benchmark", "LGG"], "DDAD_DATA"), (["--scores", "no.csv"], "no.csv"), (["--scores", "names.csv"], "names.csv has no column 'score'"),
     (["--scores", "few.csv", "--benchmark", "Phantom"], "of 400 test images of Phantom have no score"), (["--scores", "few.csv"], "No benchmark was compared"), (["--scores", "text.csv"], "text.csv has a score that is no number")])
 def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):
     (folder / "names.csv").write_text("image\na.png\n")

@@ -58,4 +58,4 @@ def test_a_step_of_the_method_is_ten_lines_and_shows_real_scans():
     shown = [c for c in code if not c.startswith("#| hide")]
     assert len(shown) >= 6 and all(len([line for line in c.splitlines() if line]) <= 10 for c in shown)
     assert sum("assert" in c for c in code) >= 6, "each step is checked against the package"
-    assert "leak-free repartition" in json.dumps(cells), "committed outputs show real scans, not the phantom"
+    assert "800 known-normal and 800 unlabeled images" in json.dumps(cells), "committed outputs show real scans, all of them"

@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = vars(_arguments().parse_args(argv))
     data, out, store, notebook = (options.pop(k) for k in ("data", "out", "store", "notebook"))
     try:
-        for name in ("epochs", "refine_epochs"): options[name] = options[name] or tried_epochs()
+        for name in ("epochs", "refine_epochs"):
+            if options[name] is None: options[name] = tried_epochs()
         config = Config.of(options.pop("benchmark") or PHANTOM, **options)
         folder = run(notebook or notebook_path("run"), data, out, config, store)
     except KeyboardInterrupt: sys.exit("ddad-run: Broken off; the same command goes on where it stopped.")
