@@ -26,6 +26,13 @@ def cache(tmp_path_factory):
         yield
 
 
+def words(path):
+    "The Markdown of a file; of a notebook, that of its Markdown cells."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb": return text
+    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+
+
 def disc(rng, side, abnormal):
     "A disc of random size and brightness; abnormal: with a bright square in it. Image and mask, (side, side) uint8."
     grid = np.linspace(-1, 1, side)

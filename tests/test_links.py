@@ -6,17 +6,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from conftest import words
+
 REPO = Path(__file__).parents[1]
 NOTEBOOKS = sorted([*REPO.glob("nbs/**/*.ipynb"), *REPO.glob("figures/*.ipynb")])
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\s*\[[^\]]+\]:\s*(\S+)|\b(?:href|src)=[\"']([^\"']+)", re.MULTILINE)
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
-
-
-def words(path):
-    "The Markdown of a file; of a notebook, that of its Markdown cells."
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".ipynb": return text
-    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
 
 
 def links(text):

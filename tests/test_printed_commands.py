@@ -3,7 +3,6 @@
 Epochs come from the variable DDAD_EPOCHS. What needs a network, a cluster, a GPU or hours is named below with its reason, and with what is executed in
 its stead. A command that is printed anew is executed, too: it fails here unless it works in such a folder or is excepted.
 """
-import json
 import os
 import re
 import shutil
@@ -18,20 +17,13 @@ import pydicom.data
 import pytest
 from PIL import Image
 
-from conftest import disc
+from conftest import disc, words
 from ddad.datasets.registry import shipped_labels
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 PAGES = [REPO / "README.md", *sorted((REPO / "nbs/guides").glob("*.ipynb"))]
 BEGINS = re.compile(r"(ddad-[a-z]+|make|pip install|python|snakemake|papermill)( |$)")
 FENCED, INLINE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE), re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-
-
-def words_of(path):
-    "The Markdown of a page."
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".ipynb": return text
-    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
 
 
 def commands_of(text):
@@ -172,7 +164,7 @@ def pages():
     "The commands of each page. What needs a clone and no files of a user's is executed for the first page that prints it."
     known, printed = set(), {}
     for path in PAGES:
-        commands = commands_of(words_of(path))
+        commands = commands_of(words(path))
         printed[path.name] = [c for c in commands if c not in known or not needs_a_clone(c)]
         known |= set(commands)
     return printed
