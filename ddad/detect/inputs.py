@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.formats import Window, check_window, find_images, identifiers, read_slices
+from ..core.formats import Window, check_window, find_images, owners, read_slices
 from ..core.images import resize, to_gray
 
 # %% auto #0
@@ -112,7 +112,4 @@ def groups_of(
 ) -> list[str]:  # of each item of the source
     "Whose each item is: the patient's or the series' that a DICOM file tells, else its own."
     if isinstance(source, np.ndarray): return [str(i) for i in range(len(source))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool: told = list(pool.map(identifiers, source))
-    by_patient = [patient or series or str(path) for (patient, series), path in zip(told, source)]
-    if len(set(by_patient)) > 1: return by_patient
-    return [series or str(path) for (_, series), path in zip(told, source)]
+    return owners(source)
