@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
 from .dicom import frames_of, holds_picture, is_dicom, open_dicom, read_dicom, read_frame
 from .dicom import identifiers as dicom_identifiers
@@ -157,6 +157,10 @@ def owners(
 # %% ../../nbs/core/02_formats.ipynb #5855a68c
 class Passed(Counter):
     "How many files a search passed over, by reason."
+    def __add__(self, other: Passed) -> Passed: return Passed(super().__add__(other))
+
+    def __bool__(self) -> bool: return self.total() > 0
+
     def __str__(self) -> str:
         parts = ", ".join(f"{n} {why}" for why, n in self.most_common() if n)
         n = self.total()
@@ -230,7 +234,9 @@ def _no_image(path: Path) -> str:
     if path.name.lower().endswith((*PICTURES, ".nii", ".nii.gz")): return ""
     try:
         if is_dicom(path): return "" if holds_picture(path) else "DICOM without a picture (a directory, a report)"
-        if path.name.lower().endswith((".dcm", ".dicom")): return ""
-        with path.open("rb") as f, open_picture(f): return ""
-    except UnidentifiedImageError: return "of no kind that is read"
     except Exception: return ""  # what is wrong with it will be said where it is read
+    if path.name.lower().endswith((".dcm", ".dicom")): return ""
+    try:
+        with path.open("rb") as f, open_picture(f): return ""
+    except Image.DecompressionBombError: return ""
+    except Exception: return "of no kind that is read"
