@@ -20,6 +20,7 @@ from ddad.core.tables import read_patients
 from ddad.datasets.split import split
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
+from ddad.detect.evaluate import read_labels
 from ddad.detect.inputs import as_images
 from ddad.detect.looks import blank, unlike
 
@@ -183,6 +184,12 @@ def test_rows_that_contradict_each_other_are_an_error(tmp_path, rows):
     with pytest.raises(ValueError, match=r"two rows for a\.png that differ \(P1 and .*\): leave one"): read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"])
     table.write_text("image,patient\na.png,P1\na.png,P1\nb.png,P2\nc.png,P3\n")  # the same twice is no contradiction
     with pytest.warns(UserWarning, match=r"1 row without a file \(c\.png\)"): assert read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"]) == ["P1", "P2"]
+
+
+def test_a_row_without_a_name_is_counted_and_an_empty_one_is_none(tmp_path):
+    (tmp_path / "labels.csv").write_text("label,file\n1\n0,a.png\n,\n")
+    labels = read_labels([tmp_path / "labels.csv"], [tmp_path / "a.png"])
+    assert labels.rows_left == ["(line 2, without a name)"] and len(labels) == 1
 
 
 # ---- G. patients

@@ -148,9 +148,17 @@ def test_monochrome1_turns_over_what_monochrome2_shows(tmp_path):
 
 
 def test_what_other_bits_of_the_container_hold_is_no_value(tmp_path):
-    "PS3.5 8.1.1: bits above the high bit may hold anything, such as overlays of before."
-    overlaid = WIDE | (RNG.integers(0, 16, WIDE.shape).astype(np.uint16) << 12)
-    assert np.array_equal(shown(dicom(tmp_path / "a.dcm", overlaid, bits=12)), shown(dicom(tmp_path / "b.dcm", WIDE, bits=12)))
+    "PS3.5 8.1.1: bits above the high bit, and below the lowest one, may hold anything, such as overlays of before."
+    noise = RNG.integers(0, 16, WIDE.shape).astype(np.uint16)
+    plain = shown(dicom(tmp_path / "b.dcm", WIDE, bits=12))
+    assert np.array_equal(shown(dicom(tmp_path / "a.dcm", WIDE | noise << 12, bits=12)), plain)
+    assert np.array_equal(shown(dicom(tmp_path / "c.dcm", WIDE << 4 | noise, bits=12, HighBit=15)), plain)
+    signed = WIDE.astype(np.int16) - 2048
+    assert np.array_equal(shown(dicom(tmp_path / "d.dcm", signed & 0xFFF, bits=12), (-2048, 2047)), shown(dicom(tmp_path / "e.dcm", signed, bits=12), (-2048, 2047)))
+    padded = signed.copy()
+    padded[:3] = -30000  # padding may lie outside of the bits
+    got = shown(dicom(tmp_path / "f.dcm", padded, bits=12, PixelPaddingValue=-30000), (-2048, 2047))
+    assert not got[:3].any() and np.array_equal(got[3:], shown(tmp_path / "e.dcm", (-2048, 2047))[3:])
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

@@ -243,14 +243,12 @@ def _windowed(values: np.ndarray, facts: dict) -> np.ndarray | None:
         return (values - (center - 0.5)) / (width - 1) + 0.5
 
 # %% ../../nbs/core/09_dicom.ipynb #61c377ea
-def _stored(header, index: int) -> tuple[np.ndarray, bool]:
-    "A frame's stored values without what other bits of the container hold, and whether they are gray levels already."
-    pixels, coloured = read_frame(header, index)
-    bits = header.get("BitsStored")
-    if coloured or pixels.dtype.kind != "u" or not bits or header.file_meta.TransferSyntaxUID.is_encapsulated:
-        return pixels, coloured
-    shift = max(0, int(header.get("HighBit") or bits - 1) + 1 - bits)
-    return (pixels >> shift) & pixels.dtype.type(2 ** bits - 1), False
+def _used_bits(pixels: np.ndarray, header) -> np.ndarray:
+    "Stored values without what other bits of their container hold, such as overlays of before (PS3.5 8.1.1)."
+    bits, width = header.get("BitsStored"), 8 * pixels.dtype.itemsize
+    if pixels.dtype.kind == "f" or not bits or header.file_meta.TransferSyntaxUID.is_encapsulated: return pixels
+    above = max(0, width - 1 - int(header.get("HighBit") or bits - 1))
+    return (pixels << above) >> (width - bits)  # of signed numbers the sign comes down again
 
 def _ends_of_bits(header, facts: dict) -> tuple[float, float] | None:
     "What the lowest and the highest value of up to 8 bits mean; None for deeper data and tables."
@@ -279,11 +277,11 @@ def _share(values: np.ndarray, header, facts: dict, window: Window) -> np.ndarra
     return (values - ends[0]) / (ends[1] - ends[0]) if share is None and ends else share
 
 def _frame(header, index: int, window: Window) -> _Frame:
-    stored, coloured = _stored(header, index)
-    if coloured: return _Frame(stored, None, None)
+    pixels, coloured = read_frame(header, index)
+    if coloured: return _Frame(pixels, None, None)
     facts = _facts(header, index)
-    values = _modality(stored, facts)
-    return _Frame(values, _share(values, header, facts, window), _padding(facts, stored))
+    values = _modality(_used_bits(pixels, header), facts)
+    return _Frame(values, _share(values, header, facts, window), _padding(facts, pixels))
 
 def _is_ranged(header, index: int, window: Window) -> bool:
     "Whether the range of the file decides what is black and white in a frame; told without decoding it."

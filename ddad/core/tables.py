@@ -31,8 +31,8 @@ def read_rows(
     name = next((c for c in ("file", "image") if lines and c in lines[0]), None)
     if name is None or column not in lines[0]: raise ValueError(f"{table} cannot be used: {needs}.")
     rows = {}
-    for row in lines:
-        file = row.pop(name)
+    for n, row in enumerate(lines, 2):
+        file = row.pop(name) or (f"(line {n}, without a name)" if any(row.values()) else "")
         if file and rows.setdefault(file, row) != row:
             raise ValueError(f"{table} has two rows for {file} that differ ({_values(rows[file])} and {_values(row)}): "
                              "leave one.")

@@ -18,7 +18,38 @@ from ..core.formats import Window, check_window, find_images, owners, read_slice
 from ..core.images import resize, to_gray
 
 # %% auto #0
-__all__ = ['LEVELS', 'INTENSITIES', 'as_source', 'kind_of', 'to_sized', 'to_images', 'as_images', 'groups_of']
+__all__ = ['LEVELS', 'INTENSITIES', 'kind_of', 'as_source', 'to_sized', 'to_images', 'as_images', 'groups_of']
+
+# %% ../../nbs/detect/02_inputs.ipynb #4bb17959
+LEVELS, INTENSITIES = "gray levels", "intensities"
+
+def _are_levels(X: np.ndarray) -> bool:
+    "Whether a stack holds whole numbers from 0 to 255, and as floats more than 0 and 1."
+    if X.dtype == np.uint8 or not X.size: return True
+    if X.min() < 0 or X.max() > 255 or X.dtype.kind == "f" and X.max() <= 1: return False  # NaN is no whole number
+    return X.dtype.kind in "ui" or all(np.array_equal(image, np.floor(image)) for image in X)
+
+def _of_kind(X: np.ndarray, window: Window, fitted: str | None) -> np.ndarray:
+    "A stack of gray levels as uint8, of intensities as another type; raises `ValueError` where it may be either."
+    kind = LEVELS if _are_levels(X) else INTENSITIES
+    if isinstance(window, tuple) or fitted in (None, kind): return X.astype(np.uint8) if kind == LEVELS else X
+    stretched = "each image is stretched from its lowest to its highest value"
+    if kind == LEVELS:
+        if X.dtype == np.uint8:
+            what = "X holds gray levels, but this detector was fitted on intensities"
+            warnings.warn(f"{what}: {stretched}.", stacklevel=4)
+        return X.astype(np.float32)
+    ends = f"X is {X.dtype} from {np.nanmin(X):.4g} to {np.nanmax(X):.4g}, but this detector was fitted on gray levels"
+    if np.nanmin(X) >= 0 and np.nanmax(X) <= 255:
+        raise ValueError(f"{ends}: give whole numbers of 0 to 255, such as (255 * X).round() of images in [0, 1].")
+    warnings.warn(f"{ends}: {stretched}.", stacklevel=4)
+    return X
+
+def kind_of(
+    source: list[Path] | np.ndarray,  # of `as_source`
+) -> str:
+    "What a detector remembers of what it was fitted on; files give gray levels."
+    return INTENSITIES if isinstance(source, np.ndarray) and source.dtype != np.uint8 else LEVELS
 
 # %% ../../nbs/detect/02_inputs.ipynb #cf213978
 _FORMS = "give gray levels (uint8) or intensities (16 bits or float) as (N, H, W), or files, or a folder"
@@ -61,37 +92,7 @@ def as_source(
     if isinstance(X, Iterator): X = list(X)
     return find_images(X) if _is_paths(X) else _of_kind(_stack(X), check_window(window), fitted)
 
-# %% ../../nbs/detect/02_inputs.ipynb #4bb17959
-LEVELS, INTENSITIES = "gray levels", "intensities"
-
-def _are_levels(X: np.ndarray) -> bool:
-    "Whether a stack holds whole numbers from 0 to 255, and as floats more than 0 and 1."
-    if X.dtype == np.uint8 or not X.size: return True
-    if X.min() < 0 or X.max() > 255 or X.dtype.kind == "f" and X.max() <= 1: return False  # NaN is no whole number
-    return X.dtype.kind in "ui" or all(np.array_equal(image, np.floor(image)) for image in X)
-
-def _of_kind(X: np.ndarray, window: Window, fitted: str | None) -> np.ndarray:
-    "A stack of gray levels as uint8, of intensities as another type; raises `ValueError` where it may be either."
-    kind = LEVELS if _are_levels(X) else INTENSITIES
-    if isinstance(window, tuple) or fitted in (None, kind): return X.astype(np.uint8) if kind == LEVELS else X
-    stretched = "each image is stretched from its lowest to its highest value"
-    if kind == LEVELS:
-        if X.dtype == np.uint8:
-            what = "X holds gray levels, but this detector was fitted on intensities"
-            warnings.warn(f"{what}: {stretched}.", stacklevel=4)
-        return X.astype(np.float32)
-    ends = f"X is {X.dtype} from {np.nanmin(X):.4g} to {np.nanmax(X):.4g}, but this detector was fitted on gray levels"
-    if np.nanmin(X) >= 0 and np.nanmax(X) <= 255:
-        raise ValueError(f"{ends}: give whole numbers of 0 to 255, such as (255 * X).round() of images in [0, 1].")
-    warnings.warn(f"{ends}: {stretched}.", stacklevel=4)
-    return X
-
-def kind_of(
-    source: list[Path] | np.ndarray,  # of `as_source`
-) -> str:
-    "What a detector remembers of what it was fitted on; files give gray levels."
-    return INTENSITIES if isinstance(source, np.ndarray) and source.dtype != np.uint8 else LEVELS
-
+# %% ../../nbs/detect/02_inputs.ipynb #64fb044b
 def _gray(image: np.ndarray, window: Window) -> np.ndarray:
     if isinstance(window, tuple): return to_gray(image, *window)
     return image if image.dtype == np.uint8 else to_gray(image)
