@@ -123,9 +123,9 @@ def identifiers(
     return tuple(str(header.get(name) or "").strip() for name in names)
 
 # %% ../../nbs/core/09_dicom.ipynb #6e5c4669
-def _decoded(header, index: int) -> np.ndarray:
+def _decoded(header, index: int, **options) -> np.ndarray:
     from pydicom.pixels import pixel_array
-    try: return pixel_array(header, index=index)
+    try: return pixel_array(header, index=index, **options)
     except RuntimeError as e:
         if "missing dependencies" not in str(e): raise
         kind = header.file_meta.TransferSyntaxUID.name
@@ -134,13 +134,14 @@ def _decoded(header, index: int) -> np.ndarray:
 def read_frame(
     header,  # of `open_dicom`
     index: int = 0,
+    **options,  # of pydicom's `pixel_array`
 ) -> tuple[np.ndarray, bool]:  # (H, W), and whether it came from colours
     """A frame's stored values; those that came from colours are gray levels, uint8, already, with the usual weights.
 
     Raises what pydicom's decoders raise, and `ValueError` where there is no decoder.
     """
     from pydicom.pixels import apply_color_lut
-    pixels, depth = _decoded(header, index), header.get("BitsStored", 8)
+    pixels, depth = _decoded(header, index, **options), header.get("BitsStored", 8)
     if header.PhotometricInterpretation == "PALETTE COLOR":
         pixels, depth = apply_color_lut(pixels, header), header.RedPaletteColorLookupTableDescriptor[2]
         if pixels.max() > 2 ** depth - 1: depth = 8 * pixels.dtype.itemsize  # entries wider than they say
@@ -277,7 +278,7 @@ def _share(values: np.ndarray, header, facts: dict, window: Window) -> np.ndarra
     return (values - ends[0]) / (ends[1] - ends[0]) if share is None and ends else share
 
 def _frame(header, index: int, window: Window) -> _Frame:
-    pixels, coloured = read_frame(header, index)
+    pixels, coloured = read_frame(header, index, correct_unused_bits=False)  # `_used_bits` knows the high bit too
     if coloured: return _Frame(pixels, None, None)
     facts = _facts(header, index)
     values = _modality(_used_bits(pixels, header), facts)
