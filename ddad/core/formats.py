@@ -41,10 +41,12 @@ for (_order, _photometric, *_kind), _modes in list(TiffImagePlugin.OPEN_INFO.ite
     if _photometric == 1 and _modes[0].startswith(("I", "F")):
         TiffImagePlugin.OPEN_INFO.setdefault((_order, 0, *_kind), _modes)
 
+_TURNED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow keeps an orientation
+
 def _upright(page: Image.Image) -> Image.Image:
     "A picture as viewers turn it (EXIF, tag 274); of a TIFF page Pillow itself does it."
     page.load()
-    if page.format == "TIFF": return page
+    if page.format == "TIFF" or not any(name in page.info for name in _TURNED_BY): return page
     try: ImageOps.exif_transpose(page, in_place=True)
     except Exception: pass  # a damaged block beside the pixels, which may be anything, turns nothing
     return page

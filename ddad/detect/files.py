@@ -222,7 +222,8 @@ def _lines(
 
 def _looks_of(scored: ScoredFile) -> list[dict]:
     if scored.scores is None: return []
-    return [dict(zip((*LOOKS, "score"), values)) for values in np.column_stack([scored.looks, scored.scores]).tolist()]
+    pairs = zip(scored.looks.tolist(), scored.scores.tolist())
+    return [dict(zip(LOOKS, looks)) | {"score": score} for looks, score in pairs]
 
 def write_scores(
     detector: DDAD,
