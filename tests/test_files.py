@@ -108,7 +108,7 @@ def test_monochrome1_is_inverted(tmp_path):
 def test_8_bit_dicom_is_not_stretched(tmp_path):
     pixels = (RAMP % 100 + 50).astype(np.uint8)
     assert np.array_equal(one(write_dicom(tmp_path / "a.dcm", pixels)), pixels)
-    assert np.array_equal(one(write_dicom(tmp_path / "b.dcm", pixels, PhotometricInterpretation="MONOCHROME1")), 149 - pixels)
+    assert np.array_equal(one(write_dicom(tmp_path / "b.dcm", pixels, PhotometricInterpretation="MONOCHROME1")), 255 - pixels)  # PS3.3 C.7.6.3.1.2, about 2^BitsStored - 1
 
 
 def test_frames_are_slices(tmp_path):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageFile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from ddad.core import dicom
 from ddad.core import formats as files
 from ddad.datasets.check import check_benchmark
 from ddad.core.images import read_image
@@ -235,7 +236,7 @@ def test_dicom_files_that_claim_too_much(tmp_path):
 
 
 def test_a_deflated_dicom_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_VALUES", 1 << 20)
+    monkeypatch.setattr(dicom, "MAX_VALUES", 1 << 20)
     header = pydicom.dcmread(DICOM / "CT_small.dcm")
     header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     header.PixelData = bytes(1 << 24)

@@ -242,7 +242,7 @@ def empty(h): [p.unlink() for p in (h / "abnormal").rglob("*.png")]
 
 
 @pytest.mark.parametrize("harm, more, says", [
-    (lose_a_row, ["--patients", "patients.csv"], "The table of patients lacks"), (no_columns, ["--patients", "patients.csv"], "needs the columns image and patient"), (binary_table, ["--patients", "patients.csv"], "needs the columns"),
+    (lose_a_row, ["--patients", "patients.csv"], "patients.csv names no patient of"), (no_columns, ["--patients", "patients.csv"], "needs the columns file (or image) and patient"), (binary_table, ["--patients", "patients.csv"], "needs the columns"),
     (lambda h: None, ["--patients", "nowhere.csv"], "nowhere.csv"), (exists, [], "is there already"), (few, [], "normal images of 5 patients or files"), (empty, [], "There is no image in"), (lambda h: None, ["--test", "0.95"], "test is 0.95"),
     (lambda h: None, ["--test", "0.5", "--pool", "0.6"], "pool is 0.6")])
 def test_what_cannot_be_split_leaves_nothing(hospital, capsys, monkeypatch, harm, more, says):

@@ -15,7 +15,8 @@ from conftest import disc
 from ddad.core.formats import find_images, read_slices
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
-from ddad.detect.evaluate import evaluation, evaluation_table, read_labels, read_patients
+from ddad.core.tables import read_patients
+from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
 from ddad.detect.export import overlay
 from ddad.detect.inputs import groups_of
 from ddad.detect.files import Table, volumes

@@ -5,11 +5,13 @@
 # %% ../../nbs/core/01_images.ipynb #2fbec36e
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from tqdm import tqdm
 from .storage import reason
 
 # %% auto #0
-__all__ = ['FORMATS', 'to_gray', 'open_picture', 'read_page', 'resize', 'read_image', 'read_images', 'to_float']
+__all__ = ['Window', 'MAX_VALUES', 'FORMATS', 'to_gray', 'range_of', 'check_size', 'open_picture', 'read_page', 'resize',
+           'read_image', 'read_images', 'to_float']
 
 # %% ../../nbs/core/01_images.ipynb #7d20e9b3
 def to_gray(
@@ -32,16 +35,46 @@ def to_gray(
     finite = np.isfinite(values)
     if low is None: low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
     if high <= low: return np.zeros(values.shape, np.uint8)
-    share = (np.where(finite, values, low) - low) / (high - low)
+    half, start = high / 2 - low / 2, low / 2  # halves, since the whole range of float64 has no difference
+    share = (np.where(finite, values, low) / 2 - start) / half
     return (np.clip(share, 0, 1) * 255).astype(np.uint8)
 
+Window = str | tuple[float, float]
+
+def range_of(
+    slices: Sequence[np.ndarray],  # the intensities of a file's slices
+    window: Window = "auto",  # two intensities, which are it; minmax; auto
+) -> tuple[float, float]:
+    """Which intensities of a file become black and white, the same for all of its slices.
+
+    `auto` leaves out 0.5 % at either end of a file of several slices, since a single bright vessel must not darken the
+    rest, unless nothing remains: then, for one slice and with `minmax` all that is finite counts.
+    """
+    if isinstance(window, tuple): return window
+    finite = [values[np.isfinite(values)] for values in slices]
+    finite = np.concatenate(finite) if len(finite) > 1 else finite[0]
+    if not finite.size: return 0.0, 0.0
+    low, high = finite.min(), finite.max()
+    if window == "auto" and len(slices) > 1:
+        inner_low, inner_high = np.percentile(finite, (0.5, 99.5))
+        if inner_low < inner_high: low, high = inner_low, inner_high
+    return float(low), float(high)
+
 # %% ../../nbs/core/01_images.ipynb #11675a4f
+MAX_VALUES = 1 << 30  # of one file, over all of its slices
+
+def check_size(*shape: int) -> None:
+    "Raises `ValueError` for a file that says it has more values than a scan, slice by slice or in all."
+    limit = Image.MAX_IMAGE_PIXELS or MAX_VALUES  # of one slice
+    if math.prod(shape) <= MAX_VALUES and shape[0] * shape[1] <= limit: return
+    raise ValueError(f"it says that it has {' x '.join(map(str, shape))} values, more than a scan has")
+
 # of the others, Pillow hands one (EPS) to an interpreter
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 @contextmanager
 def open_picture(
-    path: str | Path,  # of a file in one of `FORMATS`, told by its content and not by its name
+    path: str | Path | BinaryIO,  # of a file in one of `FORMATS`, told by its content and not by its name; or the file
 ) -> Iterator[Image.Image]:  # no pixel is decoded yet
     "A picture file. Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other files."
     with Image.open(path, formats=FORMATS) as im:

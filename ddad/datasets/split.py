@@ -5,29 +5,30 @@
 # %% ../../nbs/datasets/03_split.ipynb #bc9f5ace
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from ..core.formats import find_images, read_slices
+from ..core.formats import Passed, Window, check_window, owners, read_slices, search_images
 from ..core.storage import write_json
+from ..core.tables import read_patients
 from .prepare import Outcome
 from ..method.data import SPLITS, as_repartition, list_names
 
 # %% auto #0
-__all__ = ['Item', 'read_patients', 'assign', 'split', 'advice']
+__all__ = ['Item', 'assign', 'split', 'advice']
 
-# %% ../../nbs/datasets/03_split.ipynb #73d32584
+# %% ../../nbs/datasets/03_split.ipynb #31fa892c
 @dataclass(frozen=True)
 class Item:
     "One file and what is known of it."
@@ -46,28 +47,16 @@ class Item:
         "What has its share in each split: the kind, and the subfolder if there is one."
         return "/".join([self.kind, *self.inside.parts[:-1][:1]])
 
-def read_patients(
-    path: str | Path,  # a CSV table with the columns `image` and `patient`
-) -> dict[str, str]:  # image to patient
-    "Whose each image is. Raises `ValueError` naming the file if it is no such table."
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as f:
-            rows = list(csv.DictReader(f, strict=True))
-            return {row["image"]: row["patient"] for row in rows if row["image"] and row["patient"]}
-    except (OSError, KeyError, ValueError, csv.Error) as e:
-        what = f"{path} cannot be read as a table of patients ({type(e).__name__})"
-        raise ValueError(f"{what}: it needs the columns image and patient, with commas between.") from None
-
-def _find_items(sources: dict[str, Path], patients: dict[str, str] | None) -> list[Item]:
-    "The files of each kind's folder; each is a group of its own where there is no table of patients."
-    found = [Item(p, source, kind, str(p)) for kind, source in sources.items() for p in find_images(source)]
-    if patients is None: return found
-    owners = [patients.get(str(item.inside)) or patients.get(item.path.name) for item in found]
-    nameless = [item for item, owner in zip(found, owners) if owner is None]
-    if nameless:
-        what = f"The table of patients lacks {len(nameless)} of {len(found)} images, such as {nameless[0].inside}"
-        raise ValueError(f"{what}: add them, or leave them out of the folders.")
-    return [replace(item, group=owner) for item, owner in zip(found, owners)]
+def _find_items(sources: dict[str, Path], patients: str | Path | None) -> tuple[list[Item], Passed]:
+    "The files of each kind's folder, grouped by the table of patients, else as DICOM files tell; what was passed over."
+    places, passed = [], Passed()
+    for kind, source in sources.items():
+        files, passed_here = search_images(source)
+        places += [(path, source, kind) for path in files]
+        passed += passed_here
+    files = [path for path, *_ in places]
+    groups = read_patients(patients, files) if patients else owners(files)
+    return [Item(*place, group) for place, group in zip(places, groups)], passed
 
 # %% ../../nbs/datasets/03_split.ipynb #a9f47c13
 def _check_draw(known: Sequence[Item], test: float, pool: float) -> None:
@@ -114,10 +103,10 @@ def assign(
     return [_split_of(item, tested, pooled) for item in items]
 
 # %% ../../nbs/datasets/03_split.ipynb #afeb6a2f
-def _write_slices(item: Item, images: Path, size: int) -> list[str]:
+def _write_slices(item: Item, images: Path, size: int, window: Window) -> list[str]:
     stem = "_".join([item.kind, *item.inside.with_suffix("").parts])
     stem = re.sub(r"[\ud800-\udfff]", "_", stem)  # bytes that are no UTF-8
-    slices, names = list(read_slices(item.path)), []
+    slices, names = list(read_slices(item.path, window)), []
     for i, gray in enumerate(slices):
         picture = Image.fromarray(gray)
         picture.thumbnail((size, size), Image.Resampling.BILINEAR)
@@ -128,12 +117,14 @@ def _write_slices(item: Item, images: Path, size: int) -> list[str]:
         names.append(name)
     return names
 
-def _write_images(items: Iterable[Item], images: Path, size: int, failed: list[str]) -> dict[Item, list[str]]:
+def _write_images(
+    items: Iterable[Item], images: Path, size: int, window: Window, failed: list[str]
+) -> dict[Item, list[str]]:
     "The names of each file's images; what cannot be read is told in `failed`."
     images.mkdir(parents=True)
     names = {}
     for item in items:
-        try: names[item] = _write_slices(item, images, size)
+        try: names[item] = _write_slices(item, images, size, window)
         except ValueError as e: failed.append(str(e))
     return names
 
@@ -143,30 +134,30 @@ def split(
     normal: str | Path,  # a folder of images
     abnormal: str | Path,
     unlabeled: str | Path | None = None,
-    patients: str | Path | None = None,  # a table, see `read_patients`
+    patients: str | Path | None = None,  # a table, see `ddad.core.tables`; None: DICOM files say whose they are
     *,
     test: float = 0.3,  # as in `assign`
     pool: float = 0.2,
     seed: int = 0,
     size: int = 512,  # pixels a side at most
+    window: Window = "auto",  # which intensities become black and white, see `ddad.core.formats.check_window`
     progress: bool = True,
 ) -> Outcome:  # with a sentence for each file that is left out
     """Makes a benchmark of one's own images: 8-bit PNG files, and the `data.json` that says which split each is in.
 
-    Raises `FileExistsError` if `folder` is there, and what `find_images`, `read_patients` and `assign` raise. The
+    Raises `FileExistsError` if `folder` is there, and what `search_images`, `read_patients` and `assign` raise. The
     folder is whole or not there.
     """
-    folder, outcome = Path(folder), Outcome()
+    folder, outcome, window = Path(folder), Outcome(), check_window(window)
     if folder.exists(): raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
     given = {"normal": normal, "abnormal": abnormal, "unlabeled": unlabeled}
-    owners = read_patients(patients) if patients else None
-    items = _find_items({kind: Path(place) for kind, place in given.items() if place}, owners)
+    items, passed = _find_items({kind: Path(place) for kind, place in given.items() if place}, patients)
     assign(items, test, pool, seed)  # says what is impossible before anything is read
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         files = tqdm(items, desc=folder.name, unit="file", disable=None if progress else True)
-        names = _write_images(files, part / "images", size, outcome.failed)
+        names = _write_images(files, part / "images", size, window, outcome.failed)
         lists = {s: [] for s in SPLITS}
         for item, s in zip(names, assign(list(names), test, pool, seed)):
             if s: lists[s] += names[item]
@@ -175,6 +166,7 @@ def split(
         part.replace(folder)
     finally: shutil.rmtree(part, ignore_errors=True)
     outcome.done = sum(map(len, lists.values()))
+    if passed: print(f"{folder.name}: {passed}", file=sys.stderr)
     return outcome
 
 def advice(

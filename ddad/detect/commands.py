@@ -12,13 +12,13 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['main_score', 'main_fit']
+__all__ = ['BATCH', 'main_score', 'main_fit']
 
 # %% ../../nbs/detect/12_commands.ipynb #2d9c7a15
 _KINDS = "PNG, JPEG, TIFF, BMP, DICOM (of any name) and NIfTI"
@@ -35,6 +35,21 @@ def _interrupted(command: str, kept: str) -> int:
     "Says what an interrupted command keeps; gives the exit status, 128 + SIGINT as shells have it."
     print(f"{command}: interrupted{kept}.", file=sys.stderr)
     return 130
+
+# %% ../../nbs/detect/12_commands.ipynb #4a3f15db
+def _printable() -> None:
+    "Lets names through that the terminal cannot show: such characters are escaped."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
+
+@contextmanager
+def _telling(command: str) -> Iterator[None]:
+    "Warnings become lines of the command; what pydicom says of files that it reads all the same stays unsaid."
+    def tell(message, *_, **__): print(f"{command}: {message}", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        warnings.showwarning = tell
+        yield
 
 # %% ../../nbs/detect/12_commands.ipynb #370c82bf
 def _score_arguments() -> argparse.ArgumentParser:
@@ -123,7 +138,7 @@ def _table(a: argparse.Namespace, detector):
     return Table(Path(a.out), a.format, key)
 
 # %% ../../nbs/detect/12_commands.ipynb #3c70c664
-def _score_lines(a: argparse.Namespace, detector, files: list[Path], table) -> int:
+def _score_lines(a: argparse.Namespace, detector, files: list[Path], table, labels: dict | None) -> int:
     "Scores the files, to a table or (None) to stdout; gives the exit status."
     import hashlib
     import json
@@ -141,7 +156,8 @@ def _score_lines(a: argparse.Namespace, detector, files: list[Path], table) -> i
         if not report.files: raise
         kept = f": their lines are kept in {table.part}, and the same command goes on from there" if table else ""
         return _interrupted("ddad-score", f" after {report.files} of {len(files)} files{kept}")
-    if table: _finish(a, detector, table, report)
+    lines = _finish(a, detector, table, report, labels) if table else report.looks
+    _tell_looks(a, detector, lines)
     if report.known:
         print(f"ddad-score: {report.known} of {len(files)} files had been scored before by this detector with "
               "these options.", file=sys.stderr)
@@ -151,8 +167,18 @@ def _score_lines(a: argparse.Namespace, detector, files: list[Path], table) -> i
               file=sys.stderr)
     return int(bool(report.bad))
 
-def _finish(a: argparse.Namespace, detector, table, report) -> None:
-    "Writes the table in the order of the files, and what is made of it: volumes, evaluation, report."
+BATCH = 20  # images from which on a batch as a whole can be told from the held-out ones
+
+def _tell_looks(a: argparse.Namespace, detector, lines: list[dict]) -> None:
+    "Says what is odd about the images: blank ones, and a batch that is unlike the held-out ones."
+    from ddad.detect.looks import blank
+    from ddad.detect.page import warnings_of
+    sentences = [blank([line["contrast"] for line in lines])]
+    if a.report or len(lines) >= BATCH: sentences += warnings_of(detector, lines)
+    for sentence in filter(None, sentences): print(f"ddad-score: {sentence}", file=sys.stderr)
+
+def _finish(a: argparse.Namespace, detector, table, report, labels: dict | None) -> list[dict]:
+    "Writes the table in the order of the files, and what is made of it: volumes, evaluation, report; gives its rows."
     from ddad.core.storage import write_csv, write_json
     from ddad.detect.files import volumes
     rows = table.finish(report.order)
@@ -160,33 +186,38 @@ def _finish(a: argparse.Namespace, detector, table, report) -> None:
         (table.folder / name).unlink(missing_ok=True)
     several = volumes(row for _, row in rows)
     if several: write_csv(table.folder / "volumes.csv", {name: [v[name] for v in several] for name in several[0]})
-    measured = None
-    if a.labels:
-        from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
-        files = [path for path, _ in rows]
-        measured = evaluation([row for _, row in rows], files, read_labels(a.labels, files))
+    lines, measured = [row for _, row in rows], None
+    if labels is not None:
+        from ddad.detect.evaluate import evaluation, evaluation_table
+        measured = evaluation(lines, [path for path, _ in rows], labels)
         write_json(table.folder / "evaluation.json", measured)
         print(evaluation_table(measured), end="")
         if a.card: detector.add_evaluation(measured, a.model)
     if a.report:
-        from ddad.detect.page import warnings_of, write_report
-        for sentence in warnings_of(detector, [row for _, row in rows]):
-            print(f"ddad-score: {sentence}", file=sys.stderr)
+        from ddad.detect.page import write_report
         print(write_report(table.folder / "report.html", detector, rows, report.bad, measured))
+    return lines
 
 def _score(a: argparse.Namespace) -> int:
-    from ddad.core.formats import find_images
-    from ddad.core.storage import alone
+    from ddad.core.formats import search_images
     _check_score(a)
     detector = _load(a)
-    files = list(dict.fromkeys(find_images(a.images)))  # one that is given twice is scored once
+    files, passed = search_images(a.images)
+    files = list(dict.fromkeys(files))  # one that is given twice is scored once
+    status = _score_files(a, detector, files)
+    if passed and status < 2: print(f"ddad-score: {passed}", file=sys.stderr)
+    return status
+
+def _score_files(a: argparse.Namespace, detector, files: list[Path]) -> int:
+    from ddad.core.storage import alone
+    labels = None
     if a.labels:
         from ddad.detect.evaluate import read_labels
-        read_labels(a.labels, files)  # says what is wrong with them before anything is scored
-    if not a.out: return _score_lines(a, detector, files, None)
+        labels = read_labels(a.labels, files)  # says what is wrong with them before anything is scored
+    if not a.out: return _score_lines(a, detector, files, None, None)
     table = _table(a, detector)
     with alone(table.final):
-        try: return _score_lines(a, detector, files, table)
+        try: return _score_lines(a, detector, files, table, labels)
         finally:  # while it is held
             table.final.with_name(f".{table.final.name}.lock").unlink(missing_ok=True)
 
@@ -194,8 +225,10 @@ def main_score(
     argv: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # the exit status
     "Entry point of `ddad-score`."
+    _printable()
     a = _score_arguments().parse_args(argv)
-    try: return _score(a)
+    try:
+        with _telling("ddad-score"): return _score(a)
     except KeyboardInterrupt: return _interrupted("ddad-score", " before a file was scored")
     except BrokenPipeError:  # the reader of our lines has seen enough
         sys.stdout = None
@@ -260,10 +293,10 @@ def _fit_arguments() -> argparse.ArgumentParser:
 
 # %% ../../nbs/detect/12_commands.ipynb #c585bca7
 def _fit(given: dict, unfinished: Path) -> None:
-    from ddad.core.formats import find_images
+    from ddad.core.formats import search_images
     from ddad.core.storage import tried_epochs
+    from ddad.core.tables import read_patients
     from ddad.detect.estimator import DDAD
-    from ddad.detect.evaluate import read_patients
     from ddad.detect.saving import check_place
     normal, out, unlabeled, patients, licence = (
         given.pop(name, None) for name in ("normal", "out", "unlabeled", "patients", "licence"))
@@ -274,8 +307,9 @@ def _fit(given: dict, unfinished: Path) -> None:
     tried = {name: tried_epochs() for name in ("epochs", "refine_epochs") if tried_epochs()}
     detector = DDAD(**_DEFAULTS | tried | given, window=window[0] if len(window) == 1 else tuple(window),
                     checkpoints=str(unfinished), verbose=True)
-    files = find_images(normal)
-    detector.fit(files, unlabeled=find_images(unlabeled) if unlabeled else None,
+    files, passed = search_images(normal)
+    others, passed_too = search_images(unlabeled or [])
+    detector.fit(files, unlabeled=others if unlabeled else None,
                  groups=read_patients(patients, files) if patients else None)
     if licence: detector.about_["licence"] = licence
     detector.save(out)
@@ -284,10 +318,11 @@ def _fit(given: dict, unfinished: Path) -> None:
     print(f"{out}: {detector.backbone}, {detector.score_}, trained on {images['normal']} normal and "
           f"{images['unlabeled']} unlabeled images in {minutes:.1f} min.")
     _tell_threshold(detector, out)
+    _tell_passed(passed + passed_too)
 
 def _calibrate(given: dict) -> None:
     "Sets another threshold for a detector that is there."
-    from ddad.core.formats import find_images
+    from ddad.core.formats import search_images
     from ddad.detect.estimator import DDAD
     from ddad.detect.saving import check_place, detector_files
     for name in (name for name in given if name not in _TAKEN):
@@ -297,11 +332,13 @@ def _calibrate(given: dict) -> None:
     check_place(out, replace="out" not in given)
     detector = DDAD.load(model, given.get("device", "auto"))
     if "fpr" in given: detector.set_params(fpr=given["fpr"])
-    detector.calibrate(find_images(given["normal"]))
+    files, passed = search_images(given["normal"])
+    detector.calibrate(files)
     if "licence" in given: detector.about_["licence"] = given["licence"]
     detector.save(out)
     print(f"{out}: the networks of {model}, calibrated anew.")
     _tell_threshold(detector, out)
+    _tell_passed(passed)
 
 def _tell_threshold(detector, out: str | Path) -> None:
     if hasattr(detector, "calibration_scores_"):
@@ -309,19 +346,20 @@ def _tell_threshold(detector, out: str | Path) -> None:
               f"most {100 * detector.fpr:g} % ({len(detector.calibration_scores_)} held-out images).")
     print(f"Next: ddad-score {out} FILES_OR_FOLDER")
 
-def _warn(message, *_, **__) -> None: print(f"ddad-fit: {message}", file=sys.stderr)
+def _tell_passed(passed) -> None:
+    if passed: print(f"ddad-fit: {passed}", file=sys.stderr)
 
 def main_fit(
     argv: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # the exit status
     "Entry point of `ddad-fit`."
+    _printable()
     parser = _fit_arguments()
     given, unfinished = vars(parser.parse_args(argv)), None
     if not given.get("out") and not given.get("calibrate"):
         parser.error("-o MODEL is missing: the folder to save the detector to")
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with _telling("ddad-fit"):
             if given.get("calibrate"): _calibrate(given)
             else:
                 from ddad.detect.saving import unfinished_place

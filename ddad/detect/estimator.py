@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 
 from ..core.record import about_training, commit, environment
 from ..core.training import Machine, pick_device
-from .inputs import as_images, as_source, groups_of, to_images, to_sized
+from .inputs import as_images, as_source, groups_of, kind_of, to_images, to_sized
 from .looks import LOOKS, looks, told_copies, usual_ranges
 from .official import read_official
 from .parameters import held_out_count, plain, recipe_of, split
@@ -60,6 +60,10 @@ def _check_fitted(d: DDAD) -> None:
             raise ValueError(f"{name} was set to {now!r}, but this detector was fitted with {value!r}: "
                              "set it back, or call fit again.")
 
+def _source(d: DDAD, X) -> list[Path] | np.ndarray:
+    "What is to be scored, of the kind that `d` was fitted on."
+    return as_source(X, d.window, getattr(d, "about_", {}).get("values"))
+
 def _held_out_scores(d: DDAD) -> np.ndarray:
     "The scores of held-out normal images, sorted; raises `NotFittedError` where there are none."
     _check_fitted(d)
@@ -76,14 +80,14 @@ def _seed(random_state) -> int:
 
 def _read_normal(
     d: DDAD, X, groups: Sequence | None
-) -> tuple[torch.Tensor, np.ndarray, list]:  # (N, 1, S, S) uint8; the size (H, W) and the group of each
+) -> tuple[torch.Tensor, np.ndarray, list, str]:  # (N, 1, S, S) uint8; size (H, W) and group of each; their kind
     "The known-normal images. Raises `ValueError` for images or groups that do not work."
-    source = as_source(X)
+    source = as_source(X, d.window)
     if groups is not None and len(groups) != len(source):
         raise ValueError(f"There are {len(groups)} groups for {len(source)} images or files: give one for each.")
     images, sizes, places = to_sized(source, d.image_size, d.window)
     owners = groups_of(source) if groups is None else groups
-    return images, sizes, np.asarray(owners)[places].tolist()
+    return images, sizes, np.asarray(owners)[places].tolist(), kind_of(source)
 
 def _train(d: DDAD, recipe: Recipe, normal: torch.Tensor, unlabeled: torch.Tensor, seed: int) -> Trained:
     "Trains as the recipe says, in batches that are not larger than the images are many."
@@ -180,8 +184,8 @@ class DDAD(OutlierMixin, BaseEstimator):
         """
         recipe_of(self.get_params(), unlabeled is not None)  # says what is wrong before an image is read
         seed = _seed(self.random_state)
-        images, sizes, owners = _read_normal(self, X, groups)
-        others = images[:0] if unlabeled is None else as_images(unlabeled, self.image_size, self.window)
+        images, sizes, owners, kind = _read_normal(self, X, groups)
+        others = images[:0] if unlabeled is None else as_images(unlabeled, self.image_size, self.window, kind)
         recipe = recipe_of(self.get_params(), len(others) > 0)
         kept, held = split(owners, held_out_count(len(images), self.holdout, self.fpr), seed)
         train, held_out, held_groups = images[kept], images[held], len({owners[i] for i in held.tolist()})
@@ -193,7 +197,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         self.losses_ = trained.losses
         counts = {"normal": len(train), "held_out": len(held_out), "unlabeled": len(others)}
         if held_groups < len(held): counts["held_out_groups"] = held_groups
-        self.about_ = {"seed": seed, "images": counts, "data_hash": _hash(train, held_out, others),
+        self.about_ = {"seed": seed, "images": counts, "values": kind, "data_hash": _hash(train, held_out, others),
                        "commit": commit(), **environment(pick_device(self.device))}
         score = pick_score(self.score, len(others) > 0, self.refine_epochs)
         _assemble(self, trained.udm, trained.ndm, trained.refiners, score)
@@ -212,7 +216,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         _check_fitted(self)
         read = partial(to_images, image_size=self.image_size, window=self.window)
         options = dict(batch_size=batch_size, precision=self.score_precision)
-        yield from score_batches(self._scorer, as_source(X), read, **options)
+        yield from score_batches(self._scorer, _source(self, X), read, **options)
 
     def score_batch(
         self,
@@ -243,7 +247,7 @@ class DDAD(OutlierMixin, BaseEstimator):
     ) -> DDAD:
         "Sets the threshold, as `fit` does with its held-out images. Raises `ValueError` for fewer than `fpr` needs."
         _check_fitted(self)
-        images, sizes, _ = to_sized(as_source(X), self.image_size, self.window)
+        images, sizes, _ = to_sized(_source(self, X), self.image_size, self.window)
         _set_threshold(self, images, sizes)
         if hasattr(self, "about_") and "images" in self.about_:
             self.about_["images"].pop("held_out_groups", None)  # of the held-out images before

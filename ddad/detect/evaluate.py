@@ -5,94 +5,48 @@
 # %% ../../nbs/detect/10_evaluate.ipynb #92a0fd23
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..core.storage import markdown
+from ..core.tables import Joined, few, join, read_patients, read_rows
 from ..method import metrics
 
 # %% auto #0
-__all__ = ['RATES', 'read_labels', 'read_patients', 'evaluation', 'interval_text', 'evaluation_table']
+__all__ = ['RATES', 'read_labels', 'evaluation', 'interval_text', 'evaluation_table', 'left_out']
 
-# %% ../../nbs/detect/10_evaluate.ipynb #7a1a4ce6
+# %% ../../nbs/detect/10_evaluate.ipynb #2dfbff1f
 _CLASSES = {"0": 0, "normal": 0, "1": 1, "abnormal": 1}
 
 def read_labels(
     sources: Sequence[str | Path],  # a CSV file, or a folder of normal and one of abnormal images
     files: Sequence[Path],  # those that are to be scored
-) -> dict[Path, dict]:  # of each file that has a label: label, kind, patient
-    "The label of each file. Raises `ValueError` for a table without the columns, with another label or of other files."
+) -> Joined:  # of each file that has a label: label, kind, patient
+    "The label of each file. Raises `ValueError` for a table that cannot be used, and where no file has a label."
     places = [Path(s) for s in sources]
     if len(places) == 2 and all(p.is_dir() for p in places): labels = _of_folders(places, files)
     elif len(places) == 1 and places[0].is_file(): labels = _of_table(places[0], files)
     else: raise ValueError("--labels takes a CSV file, or two folders: of normal images, then of abnormal ones.")
-    if not labels: raise ValueError(f"None of the {len(files)} files has a label in {' '.join(map(str, sources))}.")
+    if not labels:
+        raise ValueError(f"None of the {len(files)} files has a label in {' '.join(map(str, sources))}.")
     return labels
 
-def _of_folders(places: list[Path], files: Sequence[Path]) -> dict[Path, dict]:
+def _of_folders(places: list[Path], files: Sequence[Path]) -> Joined:
     inside = [place.resolve() for place in places]
-    return {path: {"label": y, "kind": "", "patient": ""} for path in files for y, place in enumerate(inside)
-            if path.resolve().is_relative_to(place)}
+    labels = {path: {"label": y, "kind": "", "patient": ""} for path in files for y, place in enumerate(inside)
+              if path.resolve().is_relative_to(place)}
+    return Joined(labels, files_left=[path for path in files if path not in labels])
 
-def _rows(table: Path, column: str) -> tuple[list[dict], str]:
-    "The rows of a table that has a column, and the column that names the files."
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as f: rows = list(csv.DictReader(f))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise ValueError(f"{table} cannot be read as CSV ({e}): save it as comma-separated text.") from None
-    name = next((c for c in ("file", "image") if rows and c in rows[0]), None)
-    if name is None or column not in rows[0]:
-        raise ValueError(f"{table} needs the columns file (or image) and {column}.")
-    return rows, name
-
-def _of_table(table: Path, files: Sequence[Path]) -> dict[Path, dict]:
-    (rows, name), known = _rows(table, "label"), {}
-    for row in rows:
-        label = _CLASSES.get(str(row["label"]).strip().lower())
-        if label is None: raise ValueError(f"{table} has the label {row['label']!r} of {row[name]}: write 0 or 1.")
-        if row[name] in known: raise ValueError(f"{table} has two rows for {row[name]}: leave one.")
-        patient = row.get("patient") or row.get("group") or ""
-        known[row[name] or ""] = {"label": label, "kind": row.get("kind") or "", "patient": patient}
-    pairs = _paired({Path(text): text for text in known}, files)
-    return {path: known[text] for path, text in pairs.items()}
-
-def read_patients(
-    table: str | Path,  # a CSV file with the columns file (or image) and patient
-    files: Sequence[Path],
-) -> list[str]:  # of each file
-    "Whose each file is. Raises `ValueError` for a table without the columns, and for files that it lacks."
-    rows, name = _rows(Path(table), "patient")
-    patients = {row[name]: row["patient"] for row in rows if row[name] and row["patient"]}
-    pairs = _paired({Path(text): text for text in patients}, files)
-    lost = [path for path in files if path not in pairs]
-    if lost:
-        raise ValueError(f"{table} names no patient of {len(lost)} of {len(files)} files, such as {lost[0]}: add them.")
-    return [patients[pairs[path]] for path in files]
-
-def _paired(names: dict[Path, str], files: Sequence[Path]) -> dict[Path, str]:
-    "To each file the name that shares most of its end, where no other name, and no other file, shares as much."
-    alike = defaultdict(list)
-    for name in names: alike[name.name].append(name)
-    best, taken = {}, defaultdict(list)
-    for path in dict.fromkeys(files):
-        shared = sorted(((_shared_parts(path, name), str(name)) for name in alike[path.name]), reverse=True)
-        if not shared or len(shared) > 1 and shared[0][0] == shared[1][0]: continue
-        best[path] = shared[0]
-        taken[shared[0][1]].append(shared[0][0])
-    return {path: names[Path(name)] for path, (n, name) in best.items()
-            if n == max(taken[name]) and taken[name].count(n) == 1}
-
-def _shared_parts(a: Path, b: Path) -> int:
-    "How many names at the end two paths have in common."
-    n = 0
-    for one, other in zip(reversed(a.absolute().parts), reversed(b.parts)):
-        if one != other: break
-        n += 1
-    return n
+def _of_table(table: Path, files: Sequence[Path]) -> Joined:
+    rows = join(table, "label", files)
+    for name, row in read_rows(table, "label").items():
+        if row["label"].lower() in _CLASSES: continue
+        raise ValueError(f"{table} has the label {row['label']!r} of {name}: write 0 or 1.")
+    labels = {path: {"label": _CLASSES[row["label"].lower()], "kind": row.get("kind", ""),
+                     "patient": row.get("patient") or row.get("group") or ""} for path, row in rows.items()}
+    return Joined(labels, rows.rows_left, rows.files_left)
 
 # %% ../../nbs/detect/10_evaluate.ipynb #4e5fa475
 def _rate(right: np.ndarray, groups) -> tuple[float, float | None, float | None] | None:
@@ -119,7 +73,7 @@ def evaluation(
     rows: Sequence[dict],  # lines of scores: score, abnormal, patient
     files: Sequence[Path],  # the file of each
     labels: dict[Path, dict],  # of `read_labels`
-) -> dict:
+) -> dict:  # also what had no part in it: `rows_without_file`, `files_without_label`, `unread_files`
     "Measures AUC and AP, sensitivity and specificity at the threshold, each with a 95 % interval, also by kind."
     units = _units(rows, labels, files)
     scores, y = np.array([row["score"] for row, _ in units]), np.array([about["label"] for _, about in units])
@@ -140,7 +94,10 @@ def evaluation(
             "auc": _ranked(metrics.auc, scores, y, groups),
             "ap": _ranked(metrics.average_precision, scores, y, groups),
             "sensitivity": None if flagged is None else _rate(flagged[sick] == 1, of(sick)),
-            "specificity": None if flagged is None else _rate(flagged[well] == 0, of(well)), "kinds": by_kind}
+            "specificity": None if flagged is None else _rate(flagged[well] == 0, of(well)), "kinds": by_kind,
+            "rows_without_file": list(getattr(labels, "rows_left", ())),
+            "files_without_label": [str(path) for path in getattr(labels, "files_left", ())],
+            "unread_files": sorted(str(path) for path in set(labels) - set(files))}
 
 RATES = {"auc": "AUC", "ap": "AP", "sensitivity": "sensitivity", "specificity": "specificity"}
 
@@ -161,4 +118,14 @@ def evaluation_table(
                       for name, label in RATES.items() if measured[name]])
     kinds = markdown([{"kind": k["kind"], "images": k["images"], "flagged": k["flagged"],
                        "AUC": interval_text(k["auc"])} for k in measured["kinds"]])
-    return "\n\n".join(part for part in (head, rates, kinds) if part) + "\n"
+    return "\n\n".join(part for part in (head, left_out(measured), rates, kinds) if part) + "\n"
+
+def left_out(
+    measured: dict,  # of `evaluation`
+) -> str:
+    "What had no part in an evaluation, in a sentence; nothing where all had."
+    parts = {"rows_without_file": ("row", "of the labels without a file"),
+             "files_without_label": ("file", "with no label"),
+             "unread_files": ("labelled file", "that could not be read")}
+    sentences = [few(measured.get(name, ()), *words) for name, words in parts.items()]
+    return f"Left out: {'; '.join(filter(None, sentences))}." if any(sentences) else ""

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..core.extras import needed
-from ..core.formats import open_dicom
+from ..core.formats import is_dicom, open_dicom
 from ..core.storage import reason, written
 
 # %% auto #0
@@ -104,7 +104,7 @@ def _dicom(place: Path, maps: list[np.ndarray], source: Path, score: str, key: s
     "Raises `ValueError` for a source that is no DICOM file."
     highdicom = needed("highdicom", "dicom")
     import pydicom
-    if not pydicom.misc.is_dicom(source):
+    if not is_dicom(source):
         raise ValueError(f"{source} is no DICOM file, so its map has no study to go to: choose --maps npy or nifti.")
     header, paths = open_dicom(source), []
     def uid(*parts: str) -> str: return pydicom.uid.generate_uid(entropy_srcs=["ddad", key, place.name, score, *parts])

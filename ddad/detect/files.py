@@ -26,7 +26,7 @@ from ..core.images import resize
 from ..core.storage import reason, uninterrupted, write_json, written
 from .estimator import DDAD
 from .export import overlay, resized, write_maps
-from .looks import looks
+from .looks import LOOKS, looks
 from .scorer import side_by_side
 from .threshold import conformal_p_values
 from ..method.scores import score_name
@@ -160,6 +160,7 @@ class Report:
     known: int = 0  # of these, those that had their lines already
     bad: list[str] = field(default_factory=list)  # what is wrong with each file that cannot be read
     order: list[tuple[Path, str]] = field(default_factory=list)  # each file that was read, and its content
+    looks: list[dict] = field(default_factory=list)  # of each image: the quantities of `LOOKS`, and its score
 
 def _rows(scored: ScoredFile, form: str, held_out: np.ndarray | None, threshold: float | None) -> list[dict]:
     n, rows = len(scored.scores), []
@@ -219,6 +220,11 @@ def _lines(
     if options.maps != "none": _write_maps(scored, rows, options, detector)
     return (",".join(rows[0]) + "\n" if header else "") + "".join(line_of(row, options.form) for row in rows)
 
+def _looks_of(scored: ScoredFile) -> list[dict]:
+    if scored.scores is None: return []
+    pairs = zip(scored.looks.tolist(), scored.scores.tolist())
+    return [dict(zip(LOOKS, looks)) | {"score": score} for looks, score in pairs]
+
 def write_scores(
     detector: DDAD,
     files: Sequence[Path],
@@ -242,6 +248,7 @@ def write_scores(
                 else:
                     report.order.append((scored.file, scored.content))
                     report.known += scored.scores is None
+                    report.looks += _looks_of(scored)
                 if lines: tqdm.write(lines, file=out, end="")
                 out.flush()
                 header = header and not lines

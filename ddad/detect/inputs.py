@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,42 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.formats import Window, check_window, find_images, identifiers, read_slices
+from ..core.formats import Window, check_window, find_images, owners, read_slices
 from ..core.images import resize, to_gray
 
 # %% auto #0
-__all__ = ['as_source', 'to_sized', 'to_images', 'as_images', 'groups_of']
+__all__ = ['LEVELS', 'INTENSITIES', 'kind_of', 'as_source', 'to_sized', 'to_images', 'as_images', 'groups_of']
+
+# %% ../../nbs/detect/02_inputs.ipynb #4bb17959
+LEVELS, INTENSITIES = "gray levels", "intensities"
+
+def _are_levels(X: np.ndarray) -> bool:
+    "Whether a stack holds whole numbers from 0 to 255, and as floats more than 0 and 1."
+    if X.dtype == np.uint8 or not X.size: return True
+    if X.min() < 0 or X.max() > 255 or X.dtype.kind == "f" and X.max() <= 1: return False  # NaN is no whole number
+    return X.dtype.kind in "ui" or all(np.array_equal(image, np.floor(image)) for image in X)
+
+def _of_kind(X: np.ndarray, window: Window, fitted: str | None) -> np.ndarray:
+    "A stack of gray levels as uint8, of intensities as another type; raises `ValueError` where it may be either."
+    kind = LEVELS if _are_levels(X) else INTENSITIES
+    if isinstance(window, tuple) or fitted in (None, kind): return X.astype(np.uint8) if kind == LEVELS else X
+    stretched = "each image is stretched from its lowest to its highest value"
+    if kind == LEVELS:
+        if X.dtype == np.uint8:
+            what = "X holds gray levels, but this detector was fitted on intensities"
+            warnings.warn(f"{what}: {stretched}.", stacklevel=4)
+        return X.astype(np.float32)
+    ends = f"X is {X.dtype} from {np.nanmin(X):.4g} to {np.nanmax(X):.4g}, but this detector was fitted on gray levels"
+    if np.nanmin(X) >= 0 and np.nanmax(X) <= 255:
+        raise ValueError(f"{ends}: give whole numbers of 0 to 255, such as (255 * X).round() of images in [0, 1].")
+    warnings.warn(f"{ends}: {stretched}.", stacklevel=4)
+    return X
+
+def kind_of(
+    source: list[Path] | np.ndarray,  # of `as_source`
+) -> str:
+    "What a detector remembers of what it was fitted on; files give gray levels."
+    return INTENSITIES if isinstance(source, np.ndarray) and source.dtype != np.uint8 else LEVELS
 
 # %% ../../nbs/detect/02_inputs.ipynb #cf213978
 _FORMS = "give gray levels (uint8) or intensities (16 bits or float) as (N, H, W), or files, or a folder"
@@ -49,19 +81,21 @@ def _is_paths(X) -> bool:
 
 def as_source(
     X,  # a stack of images, files, or a folder
-) -> list[Path] | np.ndarray:  # files, or (N, H, W)
-    """`X` checked as a whole; no file is read and no image converted yet, and a slice of it is a part of the images.
+    window: Window = "auto",
+    fitted: str | None = None,  # of `kind_of`, of what a detector was fitted on
+) -> list[Path] | np.ndarray:  # files, or (N, H, W), uint8 of gray levels
+    """`X` checked as a whole; no file is read yet, and a slice of it is a part of the images.
 
-    Raises `ValueError` for arrays of another kind, `FileNotFoundError` for files that are not there.
+    Raises `ValueError` for arrays of another form or kind, `FileNotFoundError` for files that are not there.
     """
     if X is None: raise ValueError(f"X is None: {_FORMS}.")
     if isinstance(X, Iterator): X = list(X)
-    return find_images(X) if _is_paths(X) else _stack(X)
+    return find_images(X) if _is_paths(X) else _of_kind(_stack(X), check_window(window), fitted)
 
-# %% ../../nbs/detect/02_inputs.ipynb #5bf6270e
+# %% ../../nbs/detect/02_inputs.ipynb #64fb044b
 def _gray(image: np.ndarray, window: Window) -> np.ndarray:
-    if image.dtype == np.uint8: return image
-    return to_gray(image, *window) if isinstance(window, tuple) else to_gray(image)
+    if isinstance(window, tuple): return to_gray(image, *window)
+    return image if image.dtype == np.uint8 else to_gray(image)
 
 def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
     def read(path):
@@ -99,12 +133,13 @@ def as_images(
     X,  # a stack (N, H, W) or (N, 1, H, W), array or tensor; files; or a folder
     image_size: int,  # S, the side in pixels
     window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
+    fitted: str | None = None,  # of `kind_of`, of what a detector was fitted on
 ) -> torch.Tensor:  # (N, 1, S, S) uint8; a volume gives one image a slice
     """Images of the networks' size, from whatever the user gives.
 
     Raises `ValueError` for arrays of another kind and files that cannot be read, `FileNotFoundError` for missing files.
     """
-    return to_images(as_source(X), image_size, window)
+    return to_images(as_source(X, window, fitted), image_size, window)
 
 # %% ../../nbs/detect/02_inputs.ipynb #5d1ce564
 def groups_of(
@@ -112,7 +147,4 @@ def groups_of(
 ) -> list[str]:  # of each item of the source
     "Whose each item is: the patient's or the series' that a DICOM file tells, else its own."
     if isinstance(source, np.ndarray): return [str(i) for i in range(len(source))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool: told = list(pool.map(identifiers, source))
-    by_patient = [patient or series or str(path) for (patient, series), path in zip(told, source)]
-    if len(set(by_patient)) > 1: return by_patient
-    return [series or str(path) for (_, series), path in zip(told, source)]
+    return owners(source)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 # %% auto #0
-__all__ = ['LOOKS', 'ALIKE', 'looks', 'usual_ranges', 'unlike', 'copied', 'told_copies']
+__all__ = ['LOOKS', 'ALIKE', 'looks', 'usual_ranges', 'unlike', 'blank', 'copied', 'told_copies']
 
 # %% ../../nbs/detect/03_looks.ipynb #24992bf3
 LOOKS = {"height": "height in pixels", "width": "width in pixels", "mean": "mean gray level",
@@ -44,9 +44,23 @@ def unlike(
     sentences = [f"The batch as a whole looks unlike the held-out normal images: its median {LOOKS.get(name, name)} is "
                  f"{medians[name]:.4g}, theirs lie between {usual[name][0]:.4g} and {usual[name][1]:.4g}."
                  for name in odd]
-    doubt = "The threshold may not hold for it"
-    if odd == ["score"]: doubt = "Most of it is abnormal, or the threshold does not hold"
+    if "score" in odd and medians["score"] < usual["score"][0]:
+        sentences.append("Scores below usual are no sign of health: blank images, over-smooth ones and copies of "
+                         "images that were trained on have them. Look at some.")
+    if odd == ["score"]:
+        if len(sentences) > 1: return sentences
+        doubt = "Most of it is abnormal, or the threshold does not hold"
+    else: doubt = "The threshold may not hold for it"
     return [*sentences, f"{doubt}: calibrate on normal images of the same source (ddad-fit --calibrate)."]
+
+def blank(
+    contrasts: np.ndarray,  # of images, (N,), a column of `looks`
+) -> str:
+    "A sentence on images of one gray level; nothing where there is none."
+    n = int((np.asarray(contrasts) == 0).sum())
+    if not n: return ""
+    return (f"{n} of {len(contrasts)} images {'have' if n > 1 else 'has'} one gray level all over, which is easy to "
+            "reconstruct: a low score says nothing of them.")
 
 # %% ../../nbs/detect/03_looks.ipynb #69e575c6
 ALIKE = 0.995  # correlation from which on two images are copies

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from ..core.storage import markdown, read_json, uninterrupted, write_json, written
 from ..core.training import not_finite
-from .evaluate import RATES, interval_text
+from .evaluate import RATES, interval_text, left_out
 from .looks import LOOKS
 from .scorer import Networks
 from .threshold import conformal_threshold
@@ -118,6 +118,7 @@ def _reached(saved: Saved) -> str:
     rows = [{"normal": e["normal"], "abnormal": e["abnormal"], "95 % intervals": e["intervals"],
              "threshold then": "" if e.get("threshold") is None else f"{e['threshold']:.4g}"}
             | {label: interval_text(e.get(name)) for name, label in RATES.items()}
+            | {"left out": left_out(e).removeprefix("Left out: ")}
             for e in saved.about.get("evaluations", [])]
     measured = markdown(rows) or ("How well it finds abnormal images was not measured: `ddad-score MODEL IMAGES --out "
                                   "DIR --labels LABELS --card` adds that here.")

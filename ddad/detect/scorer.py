@@ -46,10 +46,11 @@ class Networks:
         ndm: int,  # and in the NDM
         refiners: Iterable[str],  # refined scores
     ) -> Networks:
-        "Freshly initialised ones."
+        "Freshly initialised ones; PyTorch's global random state is left as it was."
         sizes = [params[name] for name in ("backbone", "latent", "width", "image_size")]
-        backbones = [[make_network(*sizes) for _ in range(n)] for n in (udm, ndm)]
-        return cls(*backbones, {s: ASRNet(len(INPUTS[s])) for s in refiners})
+        with torch.random.fork_rng(devices=[]):
+            backbones = [[make_network(*sizes) for _ in range(n)] for n in (udm, ndm)]
+            return cls(*backbones, {s: ASRNet(len(INPUTS[s])) for s in refiners})
 
     def named(self) -> dict[str, nn.Module]:
         "Each network by its name, udm_1, ..., ndm_1, ..., and the refined scores."
@@ -92,7 +93,8 @@ def _subpixel(up: nn.ConvTranspose2d) -> nn.Sequential:
 
     Output pixel 2m + a takes from input pixel m + d the weight a + 1 - 2d.
     """
-    wide = nn.Conv2d(up.in_channels, 4 * up.out_channels, 3, padding=1, bias=False)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and overwritten below
+        wide = nn.Conv2d(up.in_channels, 4 * up.out_channels, 3, padding=1, bias=False)
     with torch.no_grad():
         kernel = wide.weight.zero_().view(up.out_channels, 2, 2, up.in_channels, 3, 3)
         taps = [(a, d + 1, a + 1 - 2 * d) for a in (0, 1) for d in (-1, 0, 1) if 0 <= a + 1 - 2 * d < 4]

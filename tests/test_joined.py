@@ -1,0 +1,267 @@
+"What a folder holds, tables joined to files, the kind of an array: nothing is dropped and nothing changes its meaning in silence."
+import json
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image
+
+from conftest import disc
+from test_shown import dicom
+from ddad.core.formats import find_images, owners, search_images
+from ddad.core.tables import read_patients
+from ddad.datasets.split import split
+from ddad.detect.commands import main_fit, main_score
+from ddad.detect.estimator import DDAD
+from ddad.detect.evaluate import read_labels
+from ddad.detect.inputs import as_images
+from ddad.detect.looks import blank, unlike
+
+TINY = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=8, precision="float32", random_state=0, fpr=0.2, device="cpu")
+
+
+def discs(n, seed=0): return np.stack([disc(rng, 24, False)[0] for rng in np.random.default_rng(seed).spawn(n)])
+
+
+def keep(folder, images, name="{:02}.png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images): Image.fromarray(image).save(folder / name.format(i))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    "A detector that was fitted on files, and saved."
+    folder = tmp_path_factory.mktemp("joined")
+    return DDAD(**TINY).fit(keep(folder / "normals", discs(40))).save(folder / "model")
+
+
+# ---- D. the convention of arrays: whole numbers of 0 to 255 are gray levels, whatever their type
+
+@pytest.fixture(scope="module", params=["files", "uint8", "int64"])
+def fitted(request, model, tmp_path_factory):
+    if request.param == "files": return DDAD.load(model, "cpu")
+    d = DDAD(**TINY).fit(discs(40).astype(request.param))
+    return DDAD.load(d.save(tmp_path_factory.mktemp("fitted") / "model"), "cpu")
+
+
+FORMS = {"int64": lambda x: x.astype(np.int64), "uint16": lambda x: x.astype(np.uint16), "list": lambda x: x.tolist(), "float32": lambda x: x.astype(np.float32), "float64": lambda x: x.astype(float),
+         "tensor": lambda x: torch.from_numpy(x)[:, None].long(), "float tensor": lambda x: torch.from_numpy(x).float(), "one at a time": lambda x: [row for row in x.astype(int)]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_gray_levels_score_alike_whatever_their_type(fitted, form):
+    X = discs(6, 1) // 2 + 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(fitted.anomaly_score(FORMS[form](X)), fitted.anomaly_score(X))
+        assert np.array_equal(fitted.predict(FORMS[form](X)), fitted.predict(X))
+
+
+@pytest.mark.parametrize("X", [lambda x: x / 255, lambda x: (x / 255).astype(np.float32), lambda x: torch.from_numpy(x).float() / 255, lambda x: x * 0.9 + 0.3])
+def test_what_may_be_gray_levels_on_another_scale_is_refused(fitted, X):
+    with pytest.raises(ValueError, match="fitted on gray levels: give whole numbers of 0 to 255") as e: fitted.anomaly_score(X(discs(6, 1)))
+    assert "\n" not in str(e.value)
+    with pytest.raises(ValueError, match="fitted on gray levels"): fitted.calibrate(X(discs(20, 1)))
+
+
+def test_intensities_to_a_detector_of_gray_levels_are_stretched_and_say_so(fitted):
+    X = discs(6, 1).astype(np.int32) * 9 - 1024
+    with pytest.warns(UserWarning, match="int32 from -1024 to .*, but this detector was fitted on gray levels: each image is stretched"): scores = fitted.anomaly_score(X)
+    assert len(scores) == 6
+
+
+def test_a_detector_of_intensities_stretches_gray_levels_as_it_was_fitted(tmp_path):
+    X = discs(40)
+    d = DDAD.load(DDAD(**TINY).fit(X / 255).save(tmp_path / "model"), "cpu")
+    assert d.about_["values"] == "intensities"
+    unit, deep = d.anomaly_score(X / 255), d.anomaly_score(X.astype(np.uint16) * 200 + 9)
+    with pytest.warns(UserWarning, match="holds gray levels, but this detector was fitted on intensities"): levels = d.anomaly_score(X)
+    assert np.allclose(unit, deep, rtol=0.02) and np.allclose(unit, levels, rtol=0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.allclose(d.anomaly_score(X.astype(np.uint16)), levels)  # a dark 16-bit image is one of intensities
+
+
+def test_two_intensities_as_a_window_mean_the_same_for_every_type(tmp_path):
+    X = discs(4)
+    keep(tmp_path, X)
+    for form in FORMS: assert torch.equal(as_images(FORMS[form](X), 24, (50, 150)), as_images(tmp_path, 24, (50, 150))), form
+
+
+# ---- E. what a folder holds
+
+def test_hidden_at_any_depth_is_left_out_and_links_are_followed_once(tmp_path):
+    root = tmp_path / ".cache/study"  # the folder that is named may be hidden itself
+    keep(root / "site_a", discs(2))
+    for place in (".ipynb_checkpoints", "site_a/.snapshot/daily", "site_a/.git"): keep(root / place, discs(1), "copy{}.png")
+    keep(tmp_path / "elsewhere", discs(3))
+    (root / "site_b").symlink_to(tmp_path / "elsewhere")
+    (root / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    (root / "site_a/up").symlink_to("..")
+    (root / "gone").symlink_to("nowhere")
+    (root / "one.png").symlink_to(root / "site_a/00.png")
+    files, passed = search_images(root)
+    assert [str(p.relative_to(root)) for p in files] == ["again/00.png", "again/01.png", "again/02.png", "site_a/00.png", "site_a/01.png"]
+    assert str(passed) == "5 files were passed over: 3 hidden, 1 behind links that lead nowhere, 1 linked twice."
+    assert find_images(root) == files
+
+
+def test_all_kinds_that_are_read_are_found_by_content(tmp_path):
+    image = Image.fromarray(discs(1)[0])
+    kinds = {"a.webp": "WEBP", "b.gif": "GIF", "c.jfif": "JPEG", "d.pgm": "PPM", "e": "PNG", "f.scan": "TIFF", "g.PNG": "PNG", "i.txt": "BMP"}
+    for name, kind in kinds.items(): image.save(tmp_path / name, format=kind)
+    dicom(tmp_path / "h", discs(1)[0])
+    (tmp_path / "notes.txt").write_text("P5 is no picture here")
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    files, passed = search_images(tmp_path)
+    assert [p.name for p in files] == sorted([*kinds, "h"]) and str(passed) == "2 files were passed over: 2 of no kind that is read."
+
+
+def test_dicom_objects_without_a_picture_are_passed_over(tmp_path, model, capsys):
+    "PS3.10 8.6: a DICOMDIR lists files; PS3.3 A.35: structured reports have no Image Pixel module."
+    (tmp_path / "cd").mkdir()
+    for i, image in enumerate(discs(3)): dicom(tmp_path / f"cd/IM{i}", image)
+    for name, uid in (("DICOMDIR", pydicom.uid.MediaStorageDirectoryStorage), ("SR001.dcm", pydicom.uid.BasicTextSRStorage), ("PR", pydicom.uid.GrayscaleSoftcopyPresentationStateStorage)):
+        header = pydicom.dcmread(dicom(tmp_path / "x", discs(1)[0]))
+        for element in [e for e in header if e.tag.group in (0x28, 0x7FE0)]: del header[element.tag]
+        header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = uid
+        header.save_as(tmp_path / "cd" / name)
+    (tmp_path / "cd/README").write_text("viewer inside")
+    assert [p.name for p in find_images(tmp_path / "cd")] == ["IM0", "IM1", "IM2"]
+    assert main_score([str(model), str(tmp_path / "cd")]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4
+    assert err.splitlines()[-1] == "ddad-score: 4 files were passed over: 3 DICOM without a picture (a directory, a report), 1 of no kind that is read."
+    for path in tmp_path.glob("cd/IM*"): path.unlink()
+    with pytest.raises(ValueError, match="no image in .*4 files were passed over"): find_images(tmp_path / "cd")
+
+
+def test_fit_says_last_what_it_passed_over(tmp_path, capsys):
+    keep(tmp_path / "normals", discs(8))
+    (tmp_path / "normals/notes.txt").write_text("")
+    keep(tmp_path / "ward/.trash", discs(2))
+    keep(tmp_path / "ward", discs(4, 3))
+    options = "--k 2 --epochs 1 --refine-epochs 0 --image-size 16 --batch-size 4 --holdout 0 --precision float32".split()
+    assert main_fit([str(tmp_path / "normals"), "--unlabeled", str(tmp_path / "ward"), "-o", str(tmp_path / "model"), *options]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "ddad-fit: 3 files were passed over: 2 hidden, 1 of no kind that is read."
+
+
+# ---- F. tables joined to files
+
+def test_what_is_left_over_is_counted_and_named_everywhere(tmp_path, model, capsys):
+    folder = keep(tmp_path / "new", discs(6, 4))
+    (tmp_path / "labels.csv").write_text("File , Label\n00.png,0\n01.png , 1\n02.png,0\nnew\\03.png,1\nrenamed.png,1\nlost.png,1\n03.png,1\n")
+    DDAD.load(model, "cpu").save(tmp_path / "model")
+    assert main_score([str(tmp_path / "model"), str(folder), "--out", str(tmp_path / "o"), "--labels", str(tmp_path / "labels.csv"), "--card"]) == 0
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "o/evaluation.json").read_text())
+    assert found["images"] == 4 and found["rows_without_file"] == ["03.png", "lost.png", "renamed.png"] and [Path(f).name for f in found["files_without_label"]] == ["04.png", "05.png"]
+    sentence = "3 rows of the labels without a file (03.png, lost.png, renamed.png); 2 files with no label ("
+    assert f"Left out: {sentence}" in printed and sentence in (tmp_path / "model/README.md").read_text()
+
+
+def test_labelled_files_that_could_not_be_read_are_named(tmp_path, model, capsys):
+    folder = keep(tmp_path / "new", discs(4, 4))
+    (folder / "broken.png").write_text("x")
+    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"0{i}.png,{i % 2}\n" for i in range(4)) + "broken.png,1\n")
+    assert main_score([str(model), str(folder), "--out", str(tmp_path / "o"), "--labels", str(tmp_path / "labels.csv")]) == 1
+    assert "1 labelled file that could not be read (" in capsys.readouterr().out
+    assert [Path(f).name for f in json.loads((tmp_path / "o/evaluation.json").read_text())["unread_files"]] == ["broken.png"]
+
+
+@pytest.mark.parametrize("rows", ["a.png,P1\na.png,P2\n", "a.png,P1\n a.png ,P2\n", "a.png,P1\na.png,\n"])
+def test_rows_that_contradict_each_other_are_an_error(tmp_path, rows):
+    table = tmp_path / "p.csv"
+    table.write_text("file,patient\n" + rows + "b.png,P2\n")
+    with pytest.raises(ValueError, match=r"two rows for a\.png that differ \(P1 and .*\): leave one"): read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"])
+    table.write_text("image,patient\na.png,P1\na.png,P1\nb.png,P2\nc.png,P3\n")  # the same twice is no contradiction
+    with pytest.warns(UserWarning, match=r"1 row without a file \(c\.png\)"): assert read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"]) == ["P1", "P2"]
+
+
+def test_a_row_without_a_name_is_counted_and_an_empty_one_is_none(tmp_path):
+    (tmp_path / "labels.csv").write_text("label,file\n1\n0,a.png\n,\n")
+    labels = read_labels([tmp_path / "labels.csv"], [tmp_path / "a.png"])
+    assert labels.rows_left == ["(line 2, without a name)"] and len(labels) == 1
+
+
+# ---- G. patients
+
+def clinic(tmp_path, **facts):
+    for kind, low in (("normal", 0), ("abnormal", 60)):
+        (tmp_path / kind).mkdir()
+        for p in range(12):
+            for i in range(4): dicom(tmp_path / f"{kind}/P{p:02}_{i}.dcm", np.random.default_rng(100 * p + i).integers(low, 255, (16, 16)).astype(np.uint8), **{name: value.format(kind=kind, p=p) for name, value in facts.items()})
+
+
+def sides(folder):
+    tree = json.loads((folder / "data.json").read_text())
+    def names(part): return [part] if isinstance(part, str) else [n for p in (part.values() if isinstance(part, dict) else part) for n in names(p)]
+    return [{tuple(n.split("_")[:2]) for n in names(tree[side])} for side in ("train", "test")]
+
+
+@pytest.mark.parametrize("facts", [{"PatientID": "{kind}{p}"}, {"PatientID": " {p} "}, {"PatientID": "ANON", "SeriesInstanceUID": "1.2.{p}"}, {"SeriesInstanceUID": "1.2.{p}"}], ids=str)
+def test_split_groups_as_fit_does(tmp_path, facts):
+    "scikit-learn's convention for groups: no group in both training and test (GroupKFold)."
+    clinic(tmp_path, **facts)
+    split(tmp_path / "root/Mine", tmp_path / "normal", tmp_path / "abnormal", progress=False)
+    train, test = sides(tmp_path / "root/Mine")
+    assert train and test
+    if "{kind}" in str(facts): assert not train & test
+    else: assert not {p for _, p in train} & {p for _, p in test}  # a patient has normal and abnormal images
+    assert len(set(owners(find_images(tmp_path / "normal")))) == 12
+
+
+def test_split_takes_a_window_and_says_what_it_passed_over(tmp_path, capsys):
+    clinic(tmp_path, PatientID="{kind}{p}")
+    (tmp_path / "normal/notes.txt").write_text("")
+    split(tmp_path / "root/Mine", tmp_path / "normal", tmp_path / "abnormal", window=(100, 101), progress=False)
+    assert capsys.readouterr().err == "Mine: 1 file was passed over: 1 of no kind that is read.\n"
+    assert all(set(np.unique(np.asarray(Image.open(p)))) <= {0, 255} for p in (tmp_path / "root/Mine/images").iterdir())
+    with pytest.raises(ValueError, match="window"): split(tmp_path / "root/Other", tmp_path / "normal", tmp_path / "abnormal", window="bone", progress=False)
+
+
+# ---- H. messages and manners
+
+def test_each_side_of_the_usual_scores_has_its_sentence():
+    usual = {"mean": (90, 110), "score": (0.2, 0.3)}
+    low, high = (unlike({"mean": np.full(9, 100), "score": np.full(9, s)}, usual)[1:] for s in (0.01, 0.9))
+    assert "blank" in low[0] and "copies" in low[0] and "over-smooth" in low[0] and not any("abnormal" in s for s in low)
+    assert "Most of it is abnormal" in high[0]
+    both = unlike({"mean": np.full(9, 10), "score": np.full(9, 0.01)}, usual)
+    assert any("blank" in s for s in both) and "--calibrate" in both[-1] and not any("Most of it" in s for s in both)
+
+
+def test_blank_images_are_told_with_and_without_a_folder_for_results(tmp_path, model, capsys):
+    keep(tmp_path / "new", [*discs(2), np.full((24, 24), 120, np.uint8)])
+    for more in ([], ["--out", str(tmp_path / "o")], ["--out", str(tmp_path / "o")]):  # known from before, too
+        assert main_score([str(model), str(tmp_path / "new"), *more]) == 0
+        assert "1 of 3 images has one gray level all over" in capsys.readouterr().err
+    assert blank(np.array([1.0, 2])) == ""
+
+
+def test_names_that_a_terminal_cannot_encode_are_escaped(tmp_path, model):
+    keep(tmp_path / "bilder", discs(1), "Röntgen {} \u65e5\u672c.png")
+    done = subprocess.run([Path(sys.executable).parent / "ddad-score", model, tmp_path / "bilder"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 0 and rb"R\xf6ntgen 0 \u65e5\u672c.png" in done.stdout, done.stderr
+    (tmp_path / "bilder/bröken.png").write_text("x")
+    done = subprocess.run([Path(sys.executable).parent / "ddad-score", model, tmp_path / "bilder"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 1 and rb"br\xf6ken.png" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_fitting_loading_and_scoring_leave_the_global_random_state(tmp_path, model):
+    "scikit-learn's convention: with an int as `random_state` nothing of the global state is used, or moved."
+    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    before = state()
+    d = DDAD(**TINY | {"refine_epochs": 1}).fit(discs(24), unlabeled=discs(8, 2))
+    assert state() == before
+    d.save(tmp_path / "model")
+    DDAD.load(model, "cpu").anomaly_score(discs(2))
+    assert state() == before
