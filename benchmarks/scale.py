@@ -26,7 +26,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ddad.core.record import Stages, _processor, _resident, commit
 from ddad.core.storage import write_json, written
 from ddad.core.training import Schedule, fit, image_batches, pick_precision, seeded
-from ddad.method import networks, plots, refine
+from ddad import plots
+from ddad.method import networks, refine
 from ddad.method.data import as_repartition, load_benchmark
 from ddad.method.ensemble import _reconstruction_loss
 from ddad.study.notebooks import MALLOC

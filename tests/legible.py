@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from ddad.method import plots
+from ddad import plots
 
 SMALLEST = 7  # points; the indices of a formula are smaller
 SLACK = 1  # pixels

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from ddad.core.storage import write_csv, write_json
 from ddad.datasets.registry import PHANTOM, shipped_repartition
-from ddad.method import metrics, plots
+from ddad import plots
+from ddad.method import metrics
 from ddad.rivals.methods import METHODS
 from ddad.study import results
 from ddad.study.config import Config

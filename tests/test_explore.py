@@ -19,7 +19,8 @@ import pytest
 
 from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
-from ddad.method import metrics, plots, refine, scores
+from ddad import plots
+from ddad.method import metrics, refine, scores
 from ddad.method.data import load_benchmark
 from ddad.study import explore, markup, others, review, sharing
 from ddad.study.config import Config

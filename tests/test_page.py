@@ -14,7 +14,8 @@ from ddad.core import page as frame
 from ddad.core.storage import read_csv, write_csv
 from ddad.detect.page import Batch, finding, meaning, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
-from ddad.method import metrics, plots
+from ddad import plots
+from ddad.method import metrics
 from ddad.study import review, static
 from test_explore import SETTINGS, chromium, make_run
 
@@ -205,7 +206,7 @@ def test_maps_have_the_scale_and_the_colours_of_every_figure(browser, written, r
     page.evaluate(f"address => {{ const stack = document.createElement('div'); stack.id = 'probe'; stack.style = 'position:fixed;left:0;top:0;width:64px;height:64px;background:#000;z-index:9'; "
                   f"const image = new Image(64, 64); image.className = 'heat'; image.src = address; stack.append(image); document.body.append(stack); return image.decode(); }}", frame.picture(gray, quality=100))
     drawn = np.asarray(Image.open(io.BytesIO(page.locator("#probe").screenshot())).convert("RGB"))[32] / 255
-    expected = plots._overlay(np.zeros((1, 1, 64), np.uint8), np.linspace(0, 1, 64)[None])[0]
+    expected = plots.overlay(np.zeros((1, 1, 64), np.uint8), np.linspace(0, 1, 64)[None])[0]
     assert np.abs(drawn - expected).max() < 0.06
 
 

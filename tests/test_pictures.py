@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from ddad.method import metrics, plots
+from ddad import plots
+from ddad.method import metrics
 from legible import faults
 
 REPO = Path(__file__).parents[1]

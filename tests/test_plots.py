@@ -4,7 +4,8 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from ddad.method import metrics, plots
+from ddad import plots
+from ddad.method import metrics
 from ddad.method.scores import SCORE_NAMES, score_name
 
 

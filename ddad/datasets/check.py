@@ -24,7 +24,7 @@ from ..core.record import commit, now
 from ..core.storage import read_csv, write_csv, write_json
 from .copies import Bar, compare, group, plant, set_bar, small
 from .registry import card, shipped_labels
-from ..method import plots
+from .. import plots
 from ..method.data import SPLITS, benchmark_folder, find_root, leads_outside, list_names
 
 # %% auto #0

@@ -151,7 +151,7 @@ def card_picture(
     "The picture of a card: images, then maps, each in colours of its own from 0 to its largest value."
     import matplotlib.pyplot as plt
 
-    from ddad.method.plots import image_grid, in_few_colors, outline
+    from ddad.plots import image_grid, in_few_colors, outline
     maps, masks = maps or {}, masks or {}
     shown = {title: np.asarray(part).squeeze() for title, part in (images | maps).items()}
     axes = image_grid(list(shown.values()), list(shown), ncols)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from ..core.extras import needed
-from ..method import plots
+from .. import plots
 from .markup import LEGEND, confusion_table, rate_table, score_name
 from .others import one_class
 from .review import Decisions, View, round_step

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from matplotlib.colors import to_hex
 
-from ..method import plots, scores as named
+from .. import plots
+from ..method import scores as named
 from ..method.recipe import MODULES
 from .review import CLASSES, OUTCOMES, Decisions, View, rates
 

@@ -14,7 +14,7 @@ import torch
 
 from ..core.images import to_float
 from ..core.training import load_weights
-from ..method import plots
+from .. import plots
 from ..method.data import Benchmark
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet

@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from ..core.page import render
 from ..core.storage import markdown, read_csv, written
-from ..method import plots
+from .. import plots
 from ..method.scores import SCORE_NAMES
 from .config import Config
 from .results import Run, read_runs, select

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 
 from ..core.page import LIMIT, json_text, pictures, render, write_html
 from ..datasets.registry import PHANTOM, card
-from ..method import plots
+from .. import plots
 from ..method.recipe import MODULES
 from ..method.scores import score_name
 from .pictures import Pictures
