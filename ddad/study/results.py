@@ -257,6 +257,7 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     for name, file in {"losses": "curves.csv", "pixels": "pixels.csv", "epochs": "epochs.csv"}.items():
         if (folder / file).is_file(): tables[name] = read_table(folder / file)
     if "losses" in tables: tables["losses"] = _thinned(tables["losses"])
+    if "pixels" in tables: tables["pixels"] = tables["pixels"].query("lesion > 0")
     tables = {name: table.assign(run=row["run"]) for name, table in tables.items() if len(table)}
     return row, read_table(folder / "scores.csv", index_col="image"), tables
 
