@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from .. import plots
 from .results import Results, read_table, write_frame
 
 # %% auto #0
@@ -89,7 +90,7 @@ class Page:
     ) -> pd.DataFrame:  # to be shown: floats with three digits
         "Writes the table as CSV."
         write_frame(self.figures / f"{'_'.join(filter(None, [self.name, name]))}.csv", frame, index=index)
-        return frame.round(3).fillna("")
+        return frame.round(3).astype(object).fillna("")
 
     def picture(
         self,
@@ -98,10 +99,10 @@ class Page:
         alt: str = "",  # what it shows, in a sentence
     ) -> Markdown:
         "Saves the picture as PNG, once, and links to it."
-        file = f"{'_'.join(filter(None, [self.name, name]))}.png"
-        fig.savefig(self.figures / file, dpi=200, metadata={"Software": None})
+        path = self.figures / f"{'_'.join(filter(None, [self.name, name]))}.png"
+        plots.save(fig, path, vector=False)
         plt.close(fig)
-        return Markdown(f"![{alt or self.name}]({file})")
+        return Markdown(f"![{alt or self.name}]({path.name})")
 
 def findings(
     figures: str | Path = "figures",
