@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from numbers import Number
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,12 +26,10 @@ _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal 
 
 def _values(evidence) -> list[float]:
     "Every number of the evidence, however it is nested."
-    if evidence is None: return []
-    if isinstance(evidence, (pd.DataFrame, pd.Series)):
-        return _values(evidence.to_dict("list" if isinstance(evidence, pd.DataFrame) else "dict"))
-    if isinstance(evidence, dict): return [v for part in evidence.values() for v in _values(part)]
+    if isinstance(evidence, (pd.DataFrame, pd.Series)): evidence = evidence.to_numpy().ravel()
+    if isinstance(evidence, dict): evidence = list(evidence.values())
     if isinstance(evidence, (list, tuple, np.ndarray)): return [v for part in evidence for v in _values(part)]
-    return [] if isinstance(evidence, str) else [float(evidence)]
+    return [float(evidence)] if isinstance(evidence, Number) else []
 
 def wrong_numbers(
     sentence: str,
