@@ -26,7 +26,9 @@ from ddad.core.storage import write_json
 from ddad.core.training import generator, pick_precision
 from ddad.datasets.phantom import PHANTOM
 from ddad.method import networks, refine, scores
-from ddad.method.data import load_benchmark, read_repartition, unlabeled_counts
+from ddad.datasets.layout import read_repartition
+from ddad import load_benchmark
+from ddad.method.data import unlabeled_counts
 from ddad.core.training import Machine
 from ddad.method.recipe import train_modules, train_refiners
 from ddad.study.config import Config

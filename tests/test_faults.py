@@ -27,7 +27,7 @@ from ddad.study import results, review
 from ddad.study.config import Config
 from ddad.study.run import open_run
 from ddad.core.storage import alone, written
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 from ddad.detect.estimator import DDAD
 from ddad.core.training import Schedule, fit, load_weights
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ddad.method import metrics, refine, scores
-from ddad.method.data import load_benchmark, unlabeled_counts
+from ddad import load_benchmark
+from ddad.method.data import unlabeled_counts
 from ddad.core.training import Machine, generator
 from ddad.method.recipe import Recipe, train_modules, train_refiners
 

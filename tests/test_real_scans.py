@@ -12,7 +12,7 @@ from ddad.core.storage import read_csv
 from ddad.datasets.check import check_benchmark
 from ddad.datasets.registry import shipped_labels
 from ddad.method import scores
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 from ddad.core.training import Machine
 from ddad.method.recipe import Recipe, train_modules
 
