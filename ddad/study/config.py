@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from ..core.training import Machine, pick_device, pick_precision
+from ..core.machine import Machine, pick_device, pick_precision
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
