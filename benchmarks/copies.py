@@ -15,7 +15,7 @@ from ddad.core.images import read_image
 from ddad.core.record import now
 from ddad.core.storage import markdown, read_csv
 from ddad.datasets.copies import PLANTED, compare, plant, set_bar, small
-from ddad.method.data import benchmark_folder, list_names
+from ddad.datasets.layout import benchmark_folder, list_names
 
 HALVINGS, PLANTS = 10, 100
 

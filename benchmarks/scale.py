@@ -25,10 +25,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from ddad.core.record import Stages, _processor, _resident, commit
 from ddad.core.storage import write_json, written
-from ddad.core.training import Schedule, fit, image_batches, pick_precision, seeded
+from ddad.core.machine import pick_precision
+from ddad.core.training import Schedule, fit, image_batches, seeded
 from ddad import plots
 from ddad.method import networks, refine
-from ddad.method.data import as_repartition, load_benchmark
+from ddad.datasets.layout import as_repartition
+from ddad import load_benchmark
 from ddad.method.ensemble import _reconstruction_loss
 from ddad.study.notebooks import MALLOC
 

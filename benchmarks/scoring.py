@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from ddad.core.images import to_float
 from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
-from ddad.core.training import load_weights
+from ddad.core.checkpoints import load_weights
 from ddad.datasets.phantom import PHANTOM
 from ddad.method import metrics, networks, scores
 from ddad.method.recipe import MODULES

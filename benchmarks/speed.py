@@ -23,11 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddad.core.images import read_image, to_float
 from ddad.core.record import Stages, commit, environment
 from ddad.core.storage import write_json
-from ddad.core.training import generator, pick_precision
+from ddad.core.machine import pick_precision
+from ddad.core.training import generator
 from ddad.datasets.phantom import PHANTOM
 from ddad.method import networks, refine, scores
-from ddad.method.data import load_benchmark, read_repartition, unlabeled_counts
-from ddad.core.training import Machine
+from ddad.datasets.layout import read_repartition
+from ddad import load_benchmark
+from ddad.method.data import unlabeled_counts
+from ddad.core.machine import Machine
 from ddad.method.recipe import train_modules, train_refiners
 from ddad.study.config import Config
 from ddad.study.notebooks import MALLOC

@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 
 from ddad.method import metrics
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 from ddad.rivals import reconstruction
 from ddad.rivals.adversarial import linear_cka
 from ddad.rivals.interface import Baseline, result_here

@@ -17,7 +17,8 @@ from ddad.datasets.check import check_benchmark, read_groups, write_report
 from ddad.datasets.commands import main
 from ddad.datasets.copies import BEYOND, PLANTED, Bar, Compared, compare, group, set_bar, similarity, small, unlike_bar
 from ddad.datasets.repartition import part_groups
-from ddad.method.data import SPLITS, list_names
+from ddad.datasets.layout import list_names
+from ddad.method.data import SPLITS
 
 
 def face(seed):

@@ -7,7 +7,7 @@ from conftest import make_discs
 
 from ddad.core.storage import read_csv
 from ddad.method import metrics
-from ddad.method.data import list_names
+from ddad.datasets.layout import list_names
 from ddad.study.notebooks import execute
 
 

@@ -10,7 +10,9 @@ from PIL import Image
 from ddad.datasets import distributions
 from ddad.datasets.commands import main
 from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
-from ddad.method.data import SPLITS, list_names, load_benchmark
+from ddad.datasets.layout import list_names
+from ddad import load_benchmark
+from ddad.method.data import SPLITS
 
 
 def few(name):

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from ddad.datasets import archive, download as dl
 from ddad.datasets.commands import main
-from ddad.method.data import read_repartition
+from ddad.datasets.layout import read_repartition
 
 NAME, FILE = "BrainTumor", "BrainTumor.tar.gz"
 KEY = f"/api/records/12677223/files/{FILE}/content"

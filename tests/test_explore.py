@@ -21,7 +21,7 @@ from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
 from ddad import plots
 from ddad.method import metrics, refine, scores
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 from ddad.study import explore, markup, others, review, sharing
 from ddad.study.config import Config
 from ddad.study.pictures import Pictures

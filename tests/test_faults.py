@@ -27,9 +27,10 @@ from ddad.study import results, review
 from ddad.study.config import Config
 from ddad.study.run import open_run
 from ddad.core.storage import alone, written
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 from ddad.detect.estimator import DDAD
-from ddad.core.training import Schedule, fit, load_weights
+from ddad.core.checkpoints import load_weights
+from ddad.core.training import Schedule, fit
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -116,7 +117,7 @@ def test_the_command_names_the_network_and_the_epoch(root, tmp_path):
 
 
 def test_the_first_failure_stops_the_other_networks(tmp_path):
-    from ddad.core.training import Stopped, run_jobs
+    from ddad.core.machine import Stopped, run_jobs
     def fails(on_epoch, stop): raise FloatingPointError("the first")
     def waits(on_epoch, stop):
         if not stop.wait(20): pytest.fail("nobody told it to stop")

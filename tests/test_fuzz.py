@@ -21,7 +21,8 @@ from ddad.core import formats as files
 from ddad.datasets.check import check_benchmark
 from ddad.core.images import read_image
 from ddad.core.storage import read_json
-from ddad.method.data import SPLITS, read_repartition
+from ddad.datasets.layout import read_repartition
+from ddad.method.data import SPLITS
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 opened = set()

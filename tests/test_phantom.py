@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ddad.datasets import phantom
-from ddad.method.data import load_benchmark
+from ddad import load_benchmark
 
 FEW = dict.fromkeys(phantom.SIZES, 8)
 

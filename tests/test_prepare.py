@@ -17,7 +17,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from conftest import disc
-from ddad.method.data import load_benchmark, read_repartition
+from ddad.datasets.layout import read_repartition
+from ddad import load_benchmark
 from ddad.datasets.commands import main
 from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
 from ddad.datasets.split import Item, advice, assign, split

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ddad.method import metrics, refine, scores
-from ddad.method.data import load_benchmark, unlabeled_counts
-from ddad.core.training import Machine, generator
+from ddad import load_benchmark
+from ddad.method.data import unlabeled_counts
+from ddad.core.machine import Machine
+from ddad.core.training import generator
 from ddad.method.recipe import Recipe, train_modules, train_refiners
 
 RECIPE, MACHINE = Recipe(k=2, batch_size=16, image_size=32, refine_epochs=3), Machine("cpu", progress=False)
@@ -90,7 +92,7 @@ def test_a_failing_network_stops_the_others_and_says_why(benchmark, tmp_path):
 
 
 def test_a_wrong_weights_file_is_named(tmp_path):
-    from ddad.core.training import load_weights
+    from ddad.core.checkpoints import load_weights
     from ddad.method.networks import AE
     (tmp_path / "ndm_1.safetensors").write_text("nonsense")
     with pytest.raises(ValueError, match="ndm_1.safetensors"): load_weights(AE(), tmp_path / "ndm_1.safetensors")

@@ -10,9 +10,12 @@ from conftest import make_discs
 
 import ddad
 from ddad.datasets.commands import main
-from ddad.datasets.opening import benchmark_root, labels_of, lists_of
+from ddad.datasets.opening import benchmark_root, lists_of
 from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
-from ddad.method.data import SPLITS, draw_unlabeled, list_names, load_benchmark
+from ddad.datasets.sheets import export_sheet
+from ddad.datasets.layout import list_names
+from ddad import load_benchmark
+from ddad.method.data import SPLITS, draw_unlabeled
 from ddad.study import results
 from ddad.study.config import PRESETS, Config
 from ddad.study.run import known_columns
@@ -99,7 +102,8 @@ def test_a_run_draws_by_kind(discs, capsys):
 def test_what_the_package_knows_stands_for_a_missing_table(tmp_path):
     make_discs(tmp_path, "NIH")
     assert ddad.load_benchmark(tmp_path, "NIH", 32, progress=False).labels_table == {}, "a folder of the same name with other images"
-    known = labels_of(tmp_path, "NIH", shipped_repartition("NIH")["test_normal"])
+    (export_sheet("NIH", tmp_path / "own") / "labels.csv").unlink()
+    known = ddad.load_benchmark(tmp_path / "own", "NIH", progress=False).labels_table
     assert list(known) == ["image", "kind", "group"] and len(known["image"]) == sum(CARDS["NIH"].counts)
 
 

@@ -18,11 +18,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-# what a training needs besides is offered here too, so that one line imports it
-from .checkpoints import about_checkpoint, load_weights
 from .checkpoints import check_finite, not_finite, read_checkpoint, write_checkpoint
 from .images import to_float
-from .machine import Machine, Stopped, float32_exact, pick_device, pick_precision, run_jobs
+from .machine import Stopped
 from .storage import alone
 
 # %% auto #0

@@ -25,7 +25,8 @@ from ..core.storage import read_csv, write_csv, write_json
 from .copies import Bar, compare, group, plant, set_bar, small
 from .registry import card, shipped_labels
 from .. import plots
-from ..method.data import SPLITS, benchmark_folder, find_root, leads_outside, list_names
+from .layout import benchmark_folder, find_root, leads_outside, list_names
+from ..method.data import SPLITS
 
 # %% auto #0
 __all__ = ['Look', 'look_at', 'find_groups', 'Report', 'check_benchmark', 'draw_groups', 'write_report', 'read_groups']

@@ -21,7 +21,8 @@ from .registry import CARDS, card
 from .repartition import repartition
 from .sheets import TILE, export_sheet, sheet_name
 from .split import advice, split
-from ..method.data import SPLITS, find_root, list_names
+from .layout import find_root, list_names
+from ..method.data import SPLITS
 
 # %% auto #0
 __all__ = ['main']

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..core.storage import read_csv, read_json, reason, write_csv, write_json, written
 from .prepare import Outcome, in_processes
 from .registry import card, shipped_labels, shipped_repartition
-from ..method.data import as_repartition
+from .layout import as_repartition
 
 # %% auto #0
 __all__ = ['DISTRIBUTIONS', 'Distribution', 'prepare_distribution']

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..core.extras import needed
 from .archive import CHUNK, free_place, in_words, unpack
-from ..method.data import read_repartition
+from .layout import read_repartition
 
 if TYPE_CHECKING: import requests
 
@@ -238,7 +238,7 @@ def download(
 ) -> Path:  # the folder `root/name`
     """A benchmark of the paper, fetched if `root/name/data.json` is not there; a call goes on where the last broke off.
 
-    Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and `ddad.method.data.read_repartition` do.
+    Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and `read_repartition` do.
     """
     _check_name(name)
     root = Path(root).expanduser()

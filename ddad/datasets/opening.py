@@ -14,15 +14,15 @@ from functools import cache
 from pathlib import Path
 
 from ..core.storage import alone, cache_folder, write_json
+from .layout import as_repartition, find_root, list_names, read_benchmark, usual_root
 from .phantom import VERSION, make_phantom
-from .registry import CARDS, PHANTOM, base_of, card, shipped_labels
+from .registry import CARDS, PHANTOM, card, known_labels
 from .repartition import lists_of
 from .sheets import TILE, export_sheet, load_sheet, not_inside, sheet_name
-from ..method import data
-from ..method.data import Benchmark, as_repartition, check_image_size, find_root, read_labels
+from ..method.data import Benchmark, check_image_size
 
 # %% auto #0
-__all__ = ['benchmark_root', 'is_at_hand', 'labels_of', 'load_benchmark']
+__all__ = ['benchmark_root', 'is_at_hand', 'load_benchmark']
 
 # %% ../../nbs/datasets/11_opening.ipynb #be191c26
 def benchmark_root(
@@ -31,16 +31,16 @@ def benchmark_root(
 ) -> Path:
     """The Med-AD folder that holds a benchmark's files.
 
-    Without a `data_root`, the phantom and a benchmark that only the package has are written to the cache folder, once.
-    A repartition of another benchmark's images gets a folder there that links to them, where the Med-AD folder has
-    those alone. Raises `ValueError` for a benchmark that is nowhere.
+    Without a `data_root`, the phantom and a benchmark that only the package has are written to the cache folder,
+    once. A repartition of another benchmark's images gets a folder there that links to them, where the Med-AD
+    folder has those alone. Raises `ValueError` for a benchmark that is nowhere.
     """
     return _place(name, data_root) or _exported(name)
 
 def _place(name: str, data_root: str | Path | None) -> Path | None:  # None: only the package has it
     if data_root: return _linked(name, find_root(data_root))
     if name == PHANTOM: return make_phantom(cache_folder() / f"phantom-{VERSION}").parent
-    root = Path(os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
+    root = usual_root()
     if any((root / known / "data.json").is_file() for known in (name, card(name).of) if known):
         return _linked(name, root)
     if name not in CARDS and not sheet_name(name) and root.is_dir(): return root  # the error names what is there
@@ -54,6 +54,7 @@ def _tell_embedded(root: Path, name: str) -> None:
     print(f"{root} has no {name}: the scans in the package are used.", file=sys.stderr)
 
 def _exported(name: str) -> Path:
+    "The root, in the cache folder, of a benchmark that only the package has."
     root = cache_folder() / f"sheet-{CARDS[sheet_name(name)].sheet[:16]}"
     with alone(root / name):
         if not (root / name).is_dir(): export_sheet(name, root)
@@ -67,6 +68,7 @@ def _linked(name: str, root: Path) -> Path:
     return root
 
 def _parted_anew(name: str, folder: Path) -> Path:
+    "A root, in the cache folder, whose benchmark links to the images of this folder."
     lists = lists_of(name)
     key = hashlib.sha256(repr((str(folder), lists)).encode()).hexdigest()[:16]
     root = cache_folder() / f"repartition-{key}"
@@ -99,34 +101,22 @@ def is_at_hand(
     return place is None or (place / name / "data.json").is_file()
 
 # %% ../../nbs/datasets/11_opening.ipynb #5a595af3
-def labels_of(
-    root: Path,  # of `benchmark_root`
-    name: str,  # of the benchmark
-    used: list[str],  # its images
-) -> dict[str, list[str]]:
-    "The columns of `labels.csv`; where there is none, what the package knows, if it knows all images."
-    shipped = shipped_labels(base_of(name))
-    known = {c: shipped[c] for c in shipped if c != "split"} if set(used) <= set(shipped.get("image", ())) else {}
-    return read_labels(root / name, used) or known
-
 def load_benchmark(
-    root: str | Path | None,  # the Med-AD folder, as in `benchmark_root`; where it stands alone, the benchmark's name
+    root: str | Path | None,  # the Med-AD folder, as in `benchmark_root`; alone, it is the benchmark's name
     name: str | None = None,  # of the benchmark
     image_size: int = 64,  # side in pixels, a multiple of 16
     progress: bool = True,  # show a bar
 ) -> Benchmark:
     """A benchmark with its images and its labels: `load_benchmark("Kermany")`, or `load_benchmark(folder, "LGG")`.
 
-    Without a root it is looked for in the variable `DDAD_DATA`, else in `~/Med-AD`, else in the package, whose scans
-    are of 64 x 64. Raises `ValueError` for a benchmark that is nowhere, and what `ddad.method.data.load_benchmark`
-    raises.
+    Without a root it is looked for in the variable `DDAD_DATA`, else in `~/Med-AD`, else in the package, whose
+    scans are of 64 x 64. Raises `ValueError` for a benchmark that is nowhere, and what `read_benchmark` raises.
     """
     if name is None: root, name = None, str(root)
     check_image_size(image_size)
     place = _place(name, root)
     if place is None and image_size == TILE: return load_sheet(name)
     if place is None:
-        raise ValueError(f"image_size is {image_size}, but the scans of {name} in the package are of {TILE} x {TILE}: "
-                         "choose 64, or name the Med-AD folder with larger ones.")
-    used = [image for names in data.read_repartition(place, name).values() for image in names]
-    return data.load_benchmark(place, name, image_size, progress, labels_of(place, name, used))
+        raise ValueError(f"image_size is {image_size}, but the scans of {name} in the package are of "
+                         f"{TILE} x {TILE}: choose 64, or name the Med-AD folder with larger ones.")
+    return read_benchmark(place, name, image_size, progress, known_labels(name))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ..core.formats import PICTURES, find_images, frames_of, open_dicom, read_frame
 from ..core.images import resize, to_gray
 from ..core.storage import reason, written
-from ..method.data import list_names
+from .layout import list_names
 
 # %% auto #0
 __all__ = ['prepare_radiograph', 'Outcome', 'in_processes', 'prepare']

@@ -15,7 +15,7 @@ from ..core.storage import read_csv
 from ..method.data import SPLITS
 
 # %% auto #0
-__all__ = ['PHANTOM', 'CARDS', 'Card', 'split_of', 'base_of', 'card', 'shipped_labels', 'shipped_repartition']
+__all__ = ['PHANTOM', 'CARDS', 'Card', 'split_of', 'base_of', 'card', 'shipped_labels', 'known_labels', 'shipped_repartition']
 
 # %% ../../nbs/datasets/07_registry.ipynb #a466505d
 @dataclass(frozen=True)
@@ -125,6 +125,12 @@ def shipped_labels(
 ) -> dict[str, list]:  # the columns image, split, kind, group; empty where the package has none
     "Every image of a benchmark, in the order of its `data.json`."
     return read_csv(Path(str(_table(name))), text=True) if card(name).shipped else {}
+
+def known_labels(
+    name: str,  # of a benchmark, or of a further split of one
+) -> dict[str, list[str]]:  # the columns of a `labels.csv`, by name; empty where the package has none
+    "What the package knows of a benchmark's images beside their split."
+    return {column: values for column, values in shipped_labels(base_of(name)).items() if column != "split"}
 
 def shipped_repartition(
     name: str,  # of a benchmark

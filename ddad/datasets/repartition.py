@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.storage import read_csv, write_csv, write_json
 from .registry import card, shipped_labels, shipped_repartition, split_of
-from ..method.data import SPLITS, as_repartition, benchmark_folder, find_root, list_names
+from .layout import as_repartition, benchmark_folder, find_root, list_names
+from ..method.data import SPLITS
 
 # %% auto #0
 __all__ = ['part_groups', 'lists_of', 'repartition']

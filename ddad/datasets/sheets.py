@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from ..core.storage import reason, write_csv, write_json, written
-from .registry import CARDS, base_of, card, shipped_labels
+from .layout import as_repartition, content_hash
+from .registry import CARDS, base_of, card, known_labels, shipped_labels
 from .repartition import lists_of
-from ..method.data import SPLITS, Benchmark, as_repartition, content_hash
+from ..method.data import SPLITS, Benchmark
 
 # %% auto #0
 __all__ = ['TILE', 'COLUMNS', 'sheet_name', 'sheet_path', 'write_sheet', 'scans_of', 'read_sheet', 'load_sheet', 'export_sheet',
@@ -83,15 +84,12 @@ def _parts(name: str) -> tuple[dict[str, list[str]], dict[str, torch.Tensor]]:
     names, scans = lists_of(name), torch.from_numpy(read_sheet(name)).unsqueeze(1)
     return names, {split: scans[[places[image] for image in images]] for split, images in names.items()}
 
-def _labels(name: str) -> dict[str, list[str]]:
-    return {column: values for column, values in shipped_labels(base_of(name)).items() if column != "split"}
-
 def load_sheet(
     name: str,  # of a benchmark with a sheet
 ) -> Benchmark:
     "A benchmark from its sheet: the pixels, and so the hash, that its folder gives at 64 x 64."
     names, images = _parts(name)
-    return Benchmark.of(name, names, images, content_hash(names, images), _labels(name))
+    return Benchmark.of(name, names, images, content_hash(names, images), known_labels(name))
 
 def _fill(folder: Path, names: dict, images: dict[str, torch.Tensor], labels: dict[str, list[str]]) -> None:
     (folder / "images").mkdir(parents=True)
@@ -117,7 +115,7 @@ def export_sheet(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as part:
-            _fill(Path(part) / name, names, images, _labels(name))
+            _fill(Path(part) / name, names, images, known_labels(name))
             os.rename(Path(part) / name, folder)
     except OSError as e: raise OSError(f"{folder} cannot be written ({reason(e)}): choose another place.") from None
     return folder

@@ -23,7 +23,8 @@ from ..core.formats import Passed, Window, check_window, owners, read_slices, se
 from ..core.storage import write_json
 from ..core.tables import read_patients
 from .prepare import Outcome
-from ..method.data import SPLITS, as_repartition, list_names
+from .layout import as_repartition, list_names
+from ..method.data import SPLITS
 
 # %% auto #0
 __all__ = ['Item', 'assign', 'split', 'advice']

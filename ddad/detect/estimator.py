@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from ..core.record import about_training, commit, environment
-from ..core.training import Machine, pick_device
+from ..core.machine import Machine, pick_device
 from .inputs import as_images, as_source, groups_of, kind_of, to_images, to_sized
 from .looks import LOOKS, looks, told_copies, usual_ranges
 from .official import read_official

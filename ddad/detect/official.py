@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.training import not_finite
+from ..core.checkpoints import not_finite
 from .scorer import Networks, pick_score
 from ..method.refine import INPUTS
 

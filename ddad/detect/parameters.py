@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from ..core.formats import check_window
-from ..core.training import generator, pick_device, pick_precision
+from ..core.machine import pick_device, pick_precision
+from ..core.training import generator
 from .scorer import pick_score
 from .threshold import check_fpr, conformal_threshold, images_needed
 from ..method.recipe import Recipe

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..core.storage import markdown, read_json, uninterrupted, write_json, written
-from ..core.training import not_finite
+from ..core.checkpoints import not_finite
 from .evaluate import RATES, interval_text, left_out
 from .looks import LOOKS
 from .scorer import Networks

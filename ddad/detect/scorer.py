@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from ..core.extras import needed
 from ..core.images import to_float
 from ..core.storage import uninterrupted, written
-from ..core.training import float32_exact
+from ..core.machine import float32_exact
 from ..method.networks import ASRNet, make_network
 from ..method.refine import INPUTS
 from ..method.scores import anomaly_maps, image_scores

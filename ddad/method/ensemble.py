@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..core.images import to_float
-from ..core.training import Schedule, fit, float32_exact, image_batches
+from ..core.machine import float32_exact
+from ..core.training import Schedule, fit, image_batches
 
 # %% auto #0
 __all__ = ['member_job', 'reconstruct']

@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..core.training import Machine, Schedule, load_weights, pick_device, pick_precision, seeded
+from ..core.checkpoints import load_weights
+from ..core.machine import Machine, pick_device, pick_precision
+from ..core.training import Schedule, seeded
 from .data import check_image_size
 from .ensemble import member_job
 from .networks import BACKBONES, ASRNet, make_network

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..core.images import to_float
-from ..core.training import Schedule, batch_order, fit, float32_exact, generator
+from ..core.machine import float32_exact
+from ..core.training import Schedule, batch_order, fit, generator
 from .scores import image_scores, predict_maps
 
 # %% auto #0

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..core.record import environment, now
 from ..core.storage import markdown, read_csv, read_json, write_csv, write_json, write_table
-from ..core.training import pick_device
+from ..core.machine import pick_device
 from ..datasets.registry import CARDS, PHANTOM, card
 from ..method import metrics
 from ..method.networks import BACKBONES

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from itertools import product
 
-from ..core.training import Machine, pick_device, pick_precision
+from ..core.machine import Machine, pick_device, pick_precision
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.networks import BACKBONES
 from ..method.recipe import Recipe, needed_modules

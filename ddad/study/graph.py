@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from ..core.extras import needed
 from ..method.recipe import MODULES, needed_modules
+from ..datasets.layout import usual_root
 from ..datasets.registry import base_of, split_of
 from .config import PRESETS, Config, stage_settings
 from .results import BENCHMARKS, Run, estimate, expand, read_rivals, read_runs, training_rates
@@ -33,7 +33,7 @@ def known_benchmarks(
     data: str | None = None,  # the Med-AD folder; None: the variable DDAD_DATA, else ~/Med-AD
 ) -> list[str]:
     "The benchmarks that have presets, and the folders at hand."
-    root = Path(data or os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
+    root = usual_root(data)
     found = sorted(path.parent.name for path in root.glob("*/data.json"))
     return list(dict.fromkeys([*BENCHMARKS, *PRESETS, *found]))
 

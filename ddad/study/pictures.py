@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..core.images import to_float
-from ..core.training import load_weights
+from ..core.checkpoints import load_weights
 from .. import plots
 from ..method.data import Benchmark
 from ..method.ensemble import reconstruct

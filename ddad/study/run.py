@@ -14,7 +14,8 @@ import torch
 
 from ..core.record import Stages, about_training, commit, environment, now
 from ..core.storage import alone, read_json, write_json
-from ..core.training import about_checkpoint, pick_device, pick_precision
+from ..core.checkpoints import about_checkpoint
+from ..core.machine import pick_device, pick_precision
 from ..method.data import Benchmark
 from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from ..datasets.opening import load_benchmark
