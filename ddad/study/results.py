@@ -141,6 +141,14 @@ class Results:
         if score == "rec_single": names = [c for c in table.columns if c.startswith(f"{run}:rec_")]
         return table[[name for name in names if name in table]].to_numpy(dtype=float).T
 
+    def scores_of(
+        self,
+        run: str,
+    ) -> list[str]:
+        "The names of all scores of a run."
+        start = f"{run}:"
+        return [c.removeprefix(start) for c in self.images(self.runs.benchmark[run]) if c.startswith(start)]
+
     def has(
         self,
         runs: pd.DataFrame,
@@ -157,6 +165,20 @@ class Results:
         table = self.images(benchmark)
         kinds, groups = (None if table[c].isna().all() else table[c].to_numpy(dtype=str) for c in ("kind", "group"))
         return table.label.to_numpy(), kinds, groups
+
+    def with_scores(
+        self,
+        method: str,  # a name that no other has
+        benchmark: str,
+        scores: np.ndarray,  # (N,) in the order of `images`
+        seed: int = 0,
+    ) -> str:  # the name of the run
+        "Puts the scores of a reader's own method beside the others, in memory alone."
+        run = f"{benchmark}_{method}_seed{seed}"
+        row = {"run": run, "method": method, "benchmark": benchmark, "seed": seed}
+        self.runs = pd.concat([self.runs, pd.DataFrame([row], index=[run])])
+        self.images(benchmark)[f"{run}:score"] = scores
+        return run
 
     def value(
         self,
