@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
-from .dicom import frames_of, holds_picture, is_dicom, open_dicom, read_dicom, read_frame
+from .dicom import holds_picture, is_dicom, read_dicom
 from .dicom import identifiers as dicom_identifiers
 from .images import Window, check_size, open_picture, range_of, to_gray
 from .storage import reason

@@ -14,9 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image, features
 
 from .storage import written
 

@@ -30,7 +30,8 @@ def _resident() -> float:
 
 def _peak() -> float:
     "The peak memory of this process so far, in MB."
-    try: import resource
+    try:
+        import resource
     except ImportError: return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 

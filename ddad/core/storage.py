@@ -18,11 +18,12 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 import platformdirs
-from PIL import UnidentifiedImageError
 from filelock import FileLock, Timeout
-from safetensors import safe_open, SafetensorError
+from PIL import UnidentifiedImageError
+from safetensors import SafetensorError, safe_open
 
-if TYPE_CHECKING: import torch  # two seconds, which many a command can do without
+if TYPE_CHECKING:
+    import torch  # two seconds, which many a command can do without
 
 # %% auto #0
 __all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .. import plots
 from ..core.images import read_image, resize
 from ..core.record import commit, now
 from ..core.storage import read_csv, write_csv, write_json
 from .copies import Bar, compare, group, plant, set_bar, small
-from .registry import card, shipped_labels
-from .. import plots
 from .layout import benchmark_folder, find_root, leads_outside, list_names
+from .registry import card, shipped_labels
 from ..method.data import SPLITS
 
 # %% auto #0

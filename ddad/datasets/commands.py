@@ -15,13 +15,13 @@ from ..core.storage import markdown
 from .check import Report, check_benchmark, read_groups, write_report
 from .distributions import DISTRIBUTIONS, prepare_distribution
 from .download import ARCHIVES, download
+from .layout import find_root, list_names
 from .opening import benchmark_root
 from .prepare import Outcome, prepare
 from .registry import CARDS, card
 from .repartition import repartition
 from .sheets import TILE, export_sheet, sheet_name
 from .split import advice, split
-from .layout import find_root, list_names
 from ..method.data import SPLITS
 
 # %% auto #0

@@ -17,9 +17,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..core.storage import read_csv, read_json, reason, write_csv, write_json, written
+from .layout import as_repartition
 from .prepare import Outcome, in_processes
 from .registry import card, shipped_labels, shipped_repartition
-from .layout import as_repartition
 
 # %% auto #0
 __all__ = ['DISTRIBUTIONS', 'Distribution', 'prepare_distribution']

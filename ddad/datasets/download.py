@@ -25,7 +25,8 @@ from ..core.extras import needed
 from .archive import CHUNK, free_place, in_words, unpack
 from .layout import read_repartition
 
-if TYPE_CHECKING: import requests
+if TYPE_CHECKING:
+    import requests
 
 # %% auto #0
 __all__ = ['TRIES', 'TIMEOUT', 'BACKOFF', 'LONGEST_WAIT', 'ARCHIVES', 'RECORD', 'UNPACKED', 'Archive', 'find_archive', 'fetch',

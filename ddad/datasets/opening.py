@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ..core.storage import alone, cache_folder, write_json
-from .layout import as_repartition, find_root, list_names, read_benchmark, usual_root
+from .layout import as_repartition, find_root, read_benchmark, usual_root
 from .phantom import VERSION, make_phantom
 from .registry import CARDS, PHANTOM, card, known_labels
 from .repartition import lists_of

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from ..core.extras import needed
 from ..core.storage import read_json
-from .registry import PHANTOM
 from .layout import as_repartition
+from .registry import PHANTOM
 
 # %% auto #0
 __all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..core.formats import PICTURES, find_images, frames_of, open_dicom, read_frame
+from ..core.dicom import frames_of, open_dicom, read_frame
+from ..core.formats import PICTURES, find_images
 from ..core.images import resize, to_gray
 from ..core.storage import reason, written
 from .layout import list_names

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.storage import read_csv, write_csv, write_json
-from .registry import card, shipped_labels, shipped_repartition, split_of
 from .layout import as_repartition, benchmark_folder, find_root, list_names
+from .registry import card, shipped_labels, shipped_repartition, split_of
 from ..method.data import SPLITS
 
 # %% auto #0

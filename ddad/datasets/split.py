@@ -19,11 +19,12 @@ from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from ..core.formats import Passed, Window, check_window, owners, read_slices, search_images
+from ..core.formats import Passed, check_window, owners, read_slices, search_images
+from ..core.images import Window
 from ..core.storage import write_json
 from ..core.tables import read_patients
-from .prepare import Outcome
 from .layout import as_repartition, list_names
+from .prepare import Outcome
 from ..method.data import SPLITS
 
 # %% auto #0

@@ -208,7 +208,7 @@ def train_refiners(
                         average_from=recipe.refine_epochs // 2 + 1)
     normal, nets, jobs = images["ndm"].to(options["device"]), {}, {}
     for score in scores:
-        nets[score] = seeded(lambda: ASRNet(len(INPUTS[score])), seed, score)
+        nets[score] = seeded(partial(ASRNet, len(INPUTS[score])), seed, score)
         path = places[score] / f"{score}.safetensors"
         jobs[score] = refiner_job(nets[score], normal, modules.get("udm", []),
                                   modules["ndm"], INPUTS[score], path, schedule,

@@ -18,8 +18,8 @@ from torch import nn
 
 from ..core.extras import needed
 from ..core.images import to_float
-from ..core.storage import read_json
 from ..core.machine import float32_exact, pick_device, pick_precision, run_jobs
+from ..core.storage import read_json
 from ..core.training import Schedule, fit, seeded
 from ..method.networks import AE
 from ..method.scores import image_scores
