@@ -237,6 +237,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'ddad.datasets.commands._say_found': ( 'datasets/commands.html#_say_found',
                                                                                'ddad/datasets/commands.py'),
                                         'ddad.datasets.commands._split': ('datasets/commands.html#_split', 'ddad/datasets/commands.py'),
+                                        'ddad.datasets.commands._terms': ('datasets/commands.html#_terms', 'ddad/datasets/commands.py'),
                                         'ddad.datasets.commands.main': ('datasets/commands.html#main', 'ddad/datasets/commands.py')},
             'ddad.datasets.copies': { 'ddad.datasets.copies.Bar': ('datasets/copies.html#bar', 'ddad/datasets/copies.py'),
                                       'ddad.datasets.copies.Bar.__str__': ('datasets/copies.html#bar.__str__', 'ddad/datasets/copies.py'),
