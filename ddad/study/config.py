@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 from itertools import product
 
 from ..core.machine import Machine, pick_device, pick_precision
+from ..datasets.registry import CARDS, PHANTOM, base_of, card
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.networks import BACKBONES
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
-from ..datasets.registry import CARDS, PHANTOM, base_of, card
 
 # %% auto #0
 __all__ = ['PRESETS', 'SMALLER_POOL', 'Config', 'stage_settings', 'expand', 'sweep_size', 'rival_name']

@@ -22,9 +22,9 @@ from .choices import Comparison, FilterBar, Keep
 from .compare import benchmarks_at_hand
 from .gallery import Detail, Gallery
 from .markup import score_name, style
+from .opened import Run, list_runs, read_run
 from .others import Other, by_label, difference_sentence, list_others
 from .pictures import Pictures
-from .opened import Run, list_results, list_runs, read_run
 from .results import Results
 from .review import Decisions, Filter, View
 from .sharing import State, selection_csv

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.images import to_float
-from ..core.checkpoints import load_weights
 from .. import plots
+from ..core.checkpoints import load_weights
+from ..core.images import to_float
+from ..datasets.opening import load_benchmark
+from ..datasets.registry import PHANTOM
 from ..method.data import Benchmark
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet
 from ..method.recipe import MODULES
 from ..method.refine import INPUTS, refine_maps
 from ..method.scores import predict_maps
-from ..datasets.opening import load_benchmark
-from ..datasets.registry import PHANTOM
 from .config import Config
 from .opened import Run
 from .run import weights_places

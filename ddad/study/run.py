@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from ..core.record import Stages, about_training, commit, environment, now
-from ..core.storage import read_json, write_json
 from ..core.checkpoints import about_checkpoint
 from ..core.machine import pick_device, pick_precision
-from ..method.data import Benchmark
-from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
+from ..core.record import Stages, about_training, commit, environment, now
+from ..core.storage import read_json, write_json
 from ..datasets.opening import load_benchmark
 from ..datasets.registry import card
+from ..method.data import Benchmark
+from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from .config import Config
 
 # %% auto #0

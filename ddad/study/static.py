@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from matplotlib.colors import to_hex
 
+from .. import plots
 from ..core.page import LIMIT, json_text, pictures, render, write_html
 from ..datasets.registry import PHANTOM, card
-from .. import plots
 from ..method import metrics
 from ..method.recipe import MODULES
 from ..method.scores import score_name
-from .pictures import Pictures
 from .opened import Run, read_run
+from .pictures import Pictures
 from .review import ORDERS, OUTCOMES, Decisions, round_step
 
 # %% auto #0

@@ -21,10 +21,10 @@ from torch.optim.swa_utils import update_bn
 
 from .. import plots
 from ..core.images import to_float
+from ..core.machine import pick_device
 from ..core.record import commit, environment, now
 from ..core.storage import alone, write_csv, write_json, written
 from ..core.training import generator
-from ..core.machine import pick_device
 from ..method import metrics
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet
