@@ -59,7 +59,7 @@ def changed_config(
     if epochs == "paper": experiments = experiments or "paper"
     elif epochs and not epochs.isdecimal(): raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
     elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
-    if pages is None and experiments is None and a.benchmark != "": pages = ""
+    if pages is None and a.experiments is None and a.benchmark != "": pages = ""
     asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods, "pages": pages,
              "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu, "figures": a.into}
     return {name: value for name, value in asked.items() if value is not None}
@@ -195,7 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(signal, "SIGHUP"): signal.signal(signal.SIGHUP, _interrupt)
     try:
-        if a.add: status = print("\n".join(f"Added {name}." for name in add(a.add, a.into)))
+        if a.add:
+            for name in add(a.add, a.into): print(f"Added {name}.")
+            status = 0
         elif a.report: status = int(not report(a.into) and a.strict)
         else: status = reproduce(changed_config(a), a.snakemake, a.plan, a.strict)
     except KeyboardInterrupt: status = "Broken off: the same command goes on where it stopped."

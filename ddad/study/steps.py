@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     a = p.parse_args(argv)
     if not sys.stderr.isatty(): os.environ.setdefault("TQDM_MININTERVAL", "10")  # the bars go to a log
     try:
-        gpu = claim_gpu()  # held until this process ends
+        _held = claim_gpu()  # a lock, until this process ends
         step(a.kind, a.settings, a.out, a.weights)
     except KeyboardInterrupt: sys.exit(f"{a.kind} {a.out}: broken off; the same command goes on.")
     except (ValueError, OSError, ImportError, FloatingPointError, NotebookFailed) as e:
