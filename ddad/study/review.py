@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from ..datasets.check import read_groups
 from ..datasets.registry import shipped_labels
 from ..method import metrics
-from .opened import Run, read_run
+from .opened import Run
 
 # %% auto #0
 __all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'copies_of', 'score_columns', 'Decisions', 'rates', 'Filter', 'View']
