@@ -177,7 +177,7 @@ class Results:
         run = f"{benchmark}_{method}_seed{seed}"
         row = {"run": run, "method": method, "benchmark": benchmark, "seed": seed}
         self.runs = pd.concat([self.runs, pd.DataFrame([row], index=[run])])
-        self.images(benchmark)[f"{run}:score"] = scores
+        self._images[benchmark] = self.images(benchmark).assign(**{f"{run}:score": scores})
         return run
 
     def value(
