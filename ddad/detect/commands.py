@@ -30,8 +30,8 @@ def _say(command: str, sentence) -> None: print(f"{command}: {sentence}", file=s
 def _run(command: str, work: Callable[[], int]) -> int:
     """Runs a command and gives its exit status; what is wrong becomes one line.
 
-    Warnings become lines too, but not pydicom's on files that it reads all the same. Characters that the terminal
-    cannot show are escaped. An interrupted command has status 130, 128 + SIGINT as shells have it.
+    Warnings become lines too, but not pydicom's on files that it reads. Characters that no terminal shows are
+    escaped. An interrupted command has status 130, 128 + SIGINT as shells have it.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
@@ -49,7 +49,8 @@ def _run(command: str, work: Callable[[], int]) -> int:
     except (ValueError, OSError, FloatingPointError) as e:
         text = str(e)
         if isinstance(e, OSError) and e.strerror:
-            text = f"{e.filename} cannot be used ({e.strerror}): check the name, and if you may write there."
+            place = e.filename or "The folder of results"
+            text = f"{place} cannot be used ({e.strerror}): check its name, your rights and the free space."
         _say(command, " ".join(text.splitlines()))
         return 2
 
@@ -57,16 +58,16 @@ def _run(command: str, work: Callable[[], int]) -> int:
 def _score_arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-score",
-        description="Score images with a detector: a line for each image (each slice of a volume), with a score "
-                    "that is larger for more abnormal ones.",
-        epilog="Exit status: 0 if every file was scored, 1 if some could not be read (they are listed at the end), "
+        description="Score images with a detector: a line for each image (each slice of a volume), with a "
+                    "score that is larger for more abnormal ones.",
+        epilog="Exit status: 0 if every file was scored, 1 if some could not be read (they are listed last), "
                "2 if nothing could be done, 130 if interrupted; with --out the same command then goes on. "
                "A line break in a file's name is written as \\n. Not for clinical use.")
     p.add_argument("model", help="folder that ddad-fit wrote")
     p.add_argument("images", nargs="+", help=f"files or folders: {_KINDS}")
     p.add_argument("--out", metavar="DIR",
-                   help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what the same "
-                        "detector and options have scored there is not scored again (default: lines to stdout)")
+                   help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what "
+                        "the same detector and options scored there is known (default: lines to stdout)")
     p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
@@ -74,16 +75,16 @@ def _score_arguments() -> argparse.ArgumentParser:
                    help="write each image's map in its own size: NumPy; NIfTI, with the affine of the file; "
                         "DICOM, as secondary capture in its study; needs --out (default: none)")
     p.add_argument("--report", action="store_true",
-                   help="write report.html: the batch beside the held-out images, maps of the highest scores; "
-                        "needs --out")
+                   help="write report.html: the batch beside held-out images, its highest scores with their "
+                        "maps; needs --out")
     p.add_argument("--labels", nargs="+", metavar="LABELS",
-                   help="a CSV file (columns file and label, 0 or 1; also kind, patient), or two folders, normal "
-                        "and abnormal: prints AUC, AP, sensitivity, specificity with intervals; needs --out")
+                   help="a CSV file (columns file and label, 0 or 1; also kind, patient), or two folders, "
+                        "normal and abnormal: prints AUC, AP, sensitivity, specificity; needs --out")
     p.add_argument("--card", action="store_true", help="write what --labels finds into the model's card too")
     p.add_argument("--fpr", type=float, metavar="RATE",
                    help="share of normal images that may be called abnormal (default: the model's)")
     p.add_argument("--precision", choices=("float32", "bfloat16"),
-                   help="bfloat16 is faster on some processors, and a little less exact (default: the model's)")
+                   help="bfloat16 is faster on some processors, and less exact (default: the model's)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     return p
 
@@ -102,10 +103,11 @@ def _check_score(a: argparse.Namespace) -> None:
     files = (f"scores.{a.format}", "record.json", "volumes.csv", "evaluation.json", "report.html")
     in_the_way = [(place / name, "folder") for name in files if (place / name).is_dir()]
     in_the_way += [(place / name, "file") for name in ("overlays", "maps") if (place / name).is_file()]
-    for path, kind in in_the_way: raise ValueError(f"{path}, where results go, is a {kind}: name another --out.")
+    for path, kind in in_the_way:
+        raise ValueError(f"{path}, where results go, is a {kind}: name another --out.")
 
 def _load(a: argparse.Namespace):
-    "The detector with the threshold that was asked for; raises `ValueError` or `OSError` for what cannot work."
+    "The detector with the threshold that was asked for; raises `ValueError` where there is no such one."
     from ddad.detect.estimator import DDAD
     from ddad.detect.saving import check_place, detector_files
     detector = DDAD.load(a.model, a.device)
@@ -128,12 +130,15 @@ def _score(a: argparse.Namespace) -> int:
     _check_score(a)
     from ddad.core.formats import search_images
     from ddad.detect.evaluate import read_labels
+    from ddad.detect.files import Options, Report
     detector = _load(a)
     files, passed = search_images(a.images)
     files = list(dict.fromkeys(files))  # one that is given twice is scored once
     labels = read_labels(a.labels, files) if a.labels else None  # says what is wrong before it scores
-    report, lines = _into_folder(a, detector, files, labels) if a.out else _to_stdout(a, detector, files)
-    _tell_looks(a, detector, lines)
+    report = Report()
+    if a.out: rows = _into_folder(a, detector, files, labels, report)
+    else: rows = _write(detector, files, sys.stdout, Options(a.format), report)
+    _tell_looks(a, detector, rows)
     if report.known:
         _say("ddad-score", f"{report.known} of {len(files)} files had been scored before by this detector "
                            "with these options.")
@@ -143,18 +148,11 @@ def _score(a: argparse.Namespace) -> int:
     if passed: _say("ddad-score", passed)
     return int(bool(report.bad))
 
-def _to_stdout(a: argparse.Namespace, detector, files: list[Path]):
-    "Scores files line by line; gives a `Report`, and the rows."
-    from ddad.detect.files import Options, Report
-    report = Report()
-    _write(detector, files, sys.stdout, Options(a.format), report)
-    return report, report.rows
-
-def _into_folder(a: argparse.Namespace, detector, files: list[Path], labels: dict | None):
-    "Scores files to `--out`; gives a `Report`, and the rows of the table."
+def _into_folder(a: argparse.Namespace, detector, files: list[Path], labels, report) -> list[dict]:
+    "Scores files to `--out`; gives the rows of the table."
     from ddad.core.storage import alone
-    from ddad.detect.files import Options, Report
-    table, report = _table(a, detector), Report()
+    from ddad.detect.files import Options
+    table = _table(a, detector)
     with alone(table.final):
         known, others = table.start()
         if others: _say("ddad-score", others)
@@ -162,18 +160,20 @@ def _into_folder(a: argparse.Namespace, detector, files: list[Path], labels: dic
         options = Options(a.format, a.overlays, a.maps, table.folder, key, known)
         kept = f": their lines are kept in {table.part}, and the same command goes on from there"
         try:
-            with table.opened() as out: _write(detector, files, out, options, report, kept)
-            return report, _finish(a, detector, table, report, labels)
+            with table.part.open("a", encoding="utf-8", newline="") as out:
+                _write(detector, files, out, options, report, kept)
+            return _finish(a, detector, table, report, labels)
         finally:  # while it is held
             table.final.with_name(f".{table.final.name}.lock").unlink(missing_ok=True)
 
-def _write(detector, files: list[Path], out, options, report, kept: str = "") -> None:
-    "Writes the lines; says how many of them, where it is interrupted."
+def _write(detector, files: list[Path], out, options, report, kept: str = "") -> list[dict]:
+    "Writes the lines and gives their rows; says how many there are, where it is interrupted."
     from ddad.detect.files import write_scores
     try: write_scores(detector, files, out, options, report)
     except KeyboardInterrupt:
         if not report.files: raise
         raise KeyboardInterrupt(f" after {report.files} of {len(files)} files{kept}") from None
+    return report.rows
 
 def _table(a: argparse.Namespace, detector):
     "Where the scores go with `--out`."
@@ -261,19 +261,19 @@ def _fit_arguments() -> argparse.ArgumentParser:
         prog="ddad-fit", argument_default=argparse.SUPPRESS,
         description="Fit a detector on images that are known to be normal, set its threshold on some of them "
                     "that are held out, and save it.",
-        epilog="The same command takes up a training that was broken off. The variable DDAD_EPOCHS stands for "
-               "epochs that are not given, to try things out. Exit status: 0, 2 if it failed, 130 if interrupted. "
-               "Not for clinical use.")
+        epilog="The same command takes up a training that was broken off. DDAD_EPOCHS in the environment "
+               "stands for epochs that are not given, to try things out. Exit status: 0, 2 if it failed, 130 "
+               "if interrupted. Not for clinical use.")
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",
-                   help="files or folders of unlabeled images, normal and abnormal (default: none, one-class)")
+                   help="files or folders of unlabeled images, normal and abnormal (default: none)")
     p.add_argument("--patients", metavar="TABLE",
-                   help="a CSV file (columns file and patient): all images of a patient are trained on, or held "
-                        "out (default: what DICOM files tell; slices of a file stay together)")
+                   help="a CSV file (columns file and patient): all images of a patient are trained on, or "
+                        "all held out (default: what DICOM files tell; slices of a file stay together)")
     p.add_argument("-o", "--out", metavar="MODEL", help="folder to save the detector to")
     p.add_argument("--calibrate", metavar="MODEL",
-                   help="train nothing: set the threshold of this detector anew on the normal images, none of "
-                        "which it was trained on; written to --out, or back to MODEL")
+                   help="train nothing: set the threshold of this detector anew on the normal images, none "
+                        "of which it was trained on; written to --out, or back to MODEL")
     p.add_argument("--licence", metavar="TEXT", help="of the weights and images, for the model's card")
     _add_parameters(p)
     return p
@@ -292,7 +292,7 @@ def _fit(given: dict) -> None:
     check_place(out, replace=False)
     unfinished = unfinished_place(out)
     if unfinished.is_file():
-        raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
+        raise FileExistsError(f"{unfinished}, where training is kept, is a file: choose another name.")
     tried = {name: tried_epochs() for name in ("epochs", "refine_epochs") if tried_epochs()}
     detector = DDAD(**_DEFAULTS | tried | given, window=window[0] if len(window) == 1 else tuple(window),
                     checkpoints=str(unfinished), verbose=True)

@@ -192,7 +192,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         return in_batches(scored, source, pick_device(self.device), batch_size)
 
     def score_batch(self, images: torch.Tensor) -> Scored:
-        "Maps (n, 1, S, S) by name and scores (n,) of images (n, 1, S, S) uint8, S = `image_size`, all at once."
+        "Maps (n, 1, S, S) by name and scores (n,) of images (n, 1, S, S) uint8, S = `image_size`, at once."
         _check_fitted(self)
         return score_batch(self._scorer, images, self.score_precision)
 
@@ -274,7 +274,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         return write_detector(folder, content, Networks(self.udm_, self.ndm_, self.refiners_))
 
     def add_evaluation(self, measured: dict, folder: str | Path) -> None:
-        """Writes an evaluation (`ddad.detect.evaluate`) into the model card of the detector saved in `folder`.
+        """Writes an evaluation (`ddad.detect.evaluate`) into the card of the detector saved in `folder`.
 
         Raises what `load` and `save` raise.
         """
@@ -305,7 +305,7 @@ class DDAD(OutlierMixin, BaseEstimator):
 
     @classmethod
     def from_official(cls, folder: str | Path, backbone: str = "AE", device: str = "auto", **params) -> DDAD:
-        """A detector from checkpoints as the authors' code lays them out: `b/`, and `a/` and `refine/` if there.
+        """A detector from checkpoints as the authors' code lays them out: `b/`, perhaps `a/` and `refine/`.
 
         Without `a/` it is the one-class detector. Raises `FileNotFoundError` without two networks in `b/`,
         `ValueError` for a file that does not fit and for a score whose ASR-Net is not there.

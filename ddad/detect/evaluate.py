@@ -24,7 +24,7 @@ def read_labels(
     sources: Sequence[str | Path],  # a CSV file, or a folder of normal and one of abnormal images
     files: Sequence[Path],  # those that are to be scored
 ) -> Joined:  # of each file that has a label: label, kind, patient
-    "The label of each file. Raises `ValueError` for a table that cannot be used, or where no file has a label."
+    "The label of each file. Raises `ValueError` for a table that cannot be used, or has no file of them."
     places = [Path(source) for source in sources]
     if len(places) == 2 and all(place.is_dir() for place in places): labels = _of_folders(places, files)
     elif len(places) == 1 and places[0].is_file(): labels = _of_table(places[0], files)
@@ -59,7 +59,7 @@ def _rate(right: np.ndarray, groups: np.ndarray | None) -> tuple[float, float | 
 def _ranked(
     metric: Callable, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
 ) -> tuple[float, float | None, float | None] | None:
-    "A metric and its interval; none where all draws agree, as for an AUC of 1: that says nothing of its error."
+    "A metric and its interval; none where all draws agree, as for an AUC of 1, and tell nothing of an error."
     if len(set(labels.tolist())) < 2: return None
     low, high = metrics.bootstrap_interval(metric, scores, labels, groups)
     return (float(metric(scores, labels)), *((low, high) if low < high else (None, None)))

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -290,13 +290,10 @@ def _write_rows(path: Path, rows: list[dict], form: str) -> None:
         out.writelines(line_of(row, form) for row in rows)
 
 def _by_content(rows: list[dict]) -> dict[str, list[dict]]:
-    "The rows of each content, of the first file that has it."
+    "The rows of each content, a slice each, where several files may have it."
     files = {}
-    for row in rows:
-        own = files.setdefault(row["content"], [])
-        next_slice = own and own[0]["file"] == row["file"] and row["slice"] and row["slice"] == len(own)
-        if not own or next_slice: own.append(row)
-    return files
+    for row in rows: files.setdefault(row["content"], {}).setdefault(row["slice"], row)
+    return {content: list(slices.values()) for content, slices in files.items()}
 
 # %% ../../nbs/detect/09_files.ipynb #f0014218
 _PICTURE = re.compile(r".*_[0-9a-f]{8}(_\d+)?\.(png|npy|nii\.gz|dcm)", re.DOTALL)  # a name that `_place` gave
@@ -325,20 +322,10 @@ class Table:
         return set(), f"{other} is of another detector or other options: every file is scored anew."
 
     def _ours(self, path: Path, record: Path) -> list[dict] | None:
-        "The rows of a table, none where there is no table; None where it is of another detector or other options."
+        "The rows of a table, [] where there is none; None where it is of another detector or other options."
         if not path.exists(): return []
         try: return _read_rows(path, self.form) if read_json(record) == self.key else None
         except ValueError: return None
-
-    @contextmanager
-    def opened(self) -> Iterator[TextIO]:
-        "The file to write further lines to. Raises `OSError` naming it where it cannot be written."
-        try:
-            with self.part.open("a", encoding="utf-8", newline="") as out: yield out
-        except OSError as e:
-            if e.strerror is None: raise  # it is a sentence already
-            raise OSError(f"{self.part} cannot be written ({reason(e)}): "
-                          "free some space, or choose a folder that you may write to.") from None
 
     def finish(self, order: Sequence[tuple[Path, str]]) -> list[tuple[Path, dict]]:
         """Writes the table and deletes the pictures of earlier scores; gives each row and its file.

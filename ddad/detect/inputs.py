@@ -65,7 +65,7 @@ def _stack(X) -> np.ndarray:
     if X.ndim == 3 and X.shape[-1] in (3, 4):
         raise ValueError(f"{what}, which is one colour image x: turn it gray, {_TO_GRAY}[None].")
     if X.ndim == 4 and X.shape[-1] in (3, 4):
-        raise ValueError(f"{what}, which is colour images: make them gray, np.stack([{_TO_GRAY} for x in X]).")
+        raise ValueError(f"{what}, which is colour images: turn gray, np.stack([{_TO_GRAY} for x in X]).")
     if X.ndim == 4 and X.shape[1] == 1: X = X[:, 0]
     if X.ndim != 3 or X.dtype.kind not in "uif" or 0 in X.shape[1:]: raise ValueError(f"{what}: {_FORMS}.")
     return X
@@ -81,10 +81,10 @@ def _is_paths(X) -> bool:
     return len(X) > 0 and all(isinstance(x, (str, Path)) for x in X)
 
 def as_source(X, window: Window = "auto", fitted: str | None = None) -> Source:
-    """Files, a folder or a stack of images checked as a whole; no file is read yet. A slice of it is a part of them.
+    """Files, a folder or a stack of images checked as a whole; no file is read yet, and it can be sliced.
 
-    `fitted`: of `kind_of`, of what a detector was fitted on. Raises `ValueError` for arrays of another form or kind,
-    `FileNotFoundError` for files that are not there.
+    `fitted`: of `kind_of`, of what a detector was fitted on. Raises `ValueError` for arrays of another form
+    or kind, `FileNotFoundError` for files that are not there.
     """
     if X is None: raise ValueError(f"X is None: {_FORMS}.")
     if isinstance(X, Iterator): X = list(X)
@@ -125,7 +125,7 @@ def to_sized(
     return torch.from_numpy(images), sizes, np.array([i for _, i in sized], dtype=int)
 
 def as_images(X, image_size: int, window: Window = "auto", fitted: str | None = None) -> torch.Tensor:
-    """Images of the networks' size, (N, 1, S, S) uint8, from whatever the user gives; of a volume one a slice.
+    """Images of the networks' size, (N, 1, S, S) uint8, of whatever the user gives; of a volume one a slice.
 
     Raises what `as_source` and `to_sized` raise.
     """

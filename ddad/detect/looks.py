@@ -42,8 +42,8 @@ def unlike(values: Mapping[str, np.ndarray], usual: Mapping[str, tuple[float, fl
     odd = [name for name, median in medians.items() if not usual[name][0] <= median <= usual[name][1]]
     if not odd: return []
     sentences = [f"The batch as a whole looks unlike the held-out normal images: its median "
-                 f"{LOOKS.get(name, name)} is {medians[name]:.4g}, theirs lie between {usual[name][0]:.4g} and "
-                 f"{usual[name][1]:.4g}." for name in odd]
+                 f"{LOOKS.get(name, name)} is {medians[name]:.4g}, theirs lie between {usual[name][0]:.4g} "
+                 f"and {usual[name][1]:.4g}." for name in odd]
     low_scores = "score" in odd and medians["score"] < usual["score"][0]
     if low_scores: sentences.append(_LOW)
     if odd != ["score"]: sentences.append(f"The threshold may not hold for it: {_REMEDY}.")
@@ -55,8 +55,8 @@ def blank(contrasts: np.ndarray) -> str:
     "A sentence on images of one gray level, by their contrasts (N,); nothing where there is none."
     n = int((np.asarray(contrasts) == 0).sum())
     if not n: return ""
-    return (f"{n} of {len(contrasts)} images {'have' if n > 1 else 'has'} one gray level all over, which is easy to "
-            "reconstruct: a low score says nothing of them.")
+    return (f"{n} of {len(contrasts)} images {'have' if n > 1 else 'has'} one gray level all over, which is "
+            "easy to reconstruct: a low score says nothing of them.")
 
 # %% ../../nbs/detect/03_looks.ipynb #69e575c6
 ALIKE = 0.995  # correlation from which on two images are copies
@@ -92,9 +92,8 @@ def copy_warnings(train: torch.Tensor, held_out: torch.Tensor, unlabeled: torch.
     same = int(copied(unlabeled, normal).sum())
     sentences = []
     if leaked:
-        sentences.append(f"{leaked} of {len(held_out)} held-out images have a copy among the images trained on: "
-                         "the threshold comes out too low, and its false-positive rate does not hold. Leave out "
-                         "copies.")
+        sentences.append(f"{leaked} of {len(held_out)} held-out images have a copy among those trained on: "
+                         "the threshold comes out too low, and its rate does not hold. Leave out copies.")
     elif twice:
         sentences.append(f"{twice} of {len(normal)} known-normal images have a copy among them: they count "
                          "more than once.")

@@ -48,7 +48,7 @@ class Checkpoints:
             return {"latent": state["linear_enc.3.weight"].shape[0], "width": width,
                     "image_size": 16 * math.isqrt(codes // (64 * width))}
         except (KeyError, IndexError, ZeroDivisionError):
-            raise ValueError(f"{path} holds no autoencoder of the official code: layers are missing.") from None
+            raise ValueError(f"{path} holds no autoencoder of the official code: it lacks layers.") from None
 
     def score(self, score: str, refine_epochs: int) -> str:
         "The score that these networks can give; raises `ValueError` where its ASR-Net is not there."

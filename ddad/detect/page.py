@@ -149,6 +149,6 @@ def write_report(
              "image size": f"{detector.image_size} x {detector.image_size}",
              "held-out images": str(len(held_out)), "trained on": trained}
     threshold = detector.threshold_ if len(held_out) else None
-    batch = Batch(lines, held_out, threshold, detector.fpr, detector.score_, warnings_of(detector, lines), model,
-                  list(failed), evaluation)
+    batch = Batch(lines, held_out, threshold, detector.fpr, detector.score_, warnings_of(detector, lines),
+                  model, list(failed), evaluation)
     return write_page(path, batch, highest(detector, rows))

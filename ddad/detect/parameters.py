@@ -67,7 +67,7 @@ def recipe_of(params: dict, unlabeled: bool) -> Recipe:
 
 # %% ../../nbs/detect/06_parameters.ipynb #d5b32e70
 def held_out_count(n: int, holdout: float | str, fpr: float) -> int:
-    """How many of n known-normal images are kept out of training: a share, or (auto) a fifth or as `fpr` needs.
+    """How many of n known-normal images are held out: a share, or (auto) a fifth, or as many as `fpr` needs.
 
     Warns, and gives 0, where `auto` finds too few; raises `ValueError` where a share is too few for `fpr`.
     """
@@ -79,7 +79,7 @@ def held_out_count(n: int, holdout: float | str, fpr: float) -> int:
     held = max(round(0.2 * n), needed)
     if held <= n / 2: return held
     warnings.warn(f"{n} known-normal images are too few to hold back the {needed} that a threshold at fpr "
-                  f"{fpr} needs: none is set. Bring more, raise fpr, or call calibrate with others.", stacklevel=3)
+                  f"{fpr} needs: none is set. Bring more, raise fpr, or calibrate with others.", stacklevel=3)
     return 0
 
 def split(groups: Sequence, held: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,7 +38,7 @@ _CARD = """\
 
 ## Use
 
-Research on anomaly detection. Load it with `DDAD.load(folder)`, or score images with `ddad-score folder IMAGES`.
+Research on anomaly detection. Load it with `DDAD.load(folder)`, or score with `ddad-score folder IMAGES`.
 Larger scores are more abnormal.
 
 ## Data
@@ -97,9 +97,10 @@ def _reached(content: dict) -> str:
     scores, fpr = content["calibration_scores"], content["params"]["fpr"]
     threshold = "No threshold was set: it ranks images, and calls none abnormal."
     if len(scores):
-        threshold = (f"Threshold {conformal_threshold(scores, fpr):.4g} on {content['score']}: a normal image "
-                     f"is called abnormal with a probability of at most {100 * fpr:g} % (split conformal "
-                     f"prediction, {len(scores)} held-out images).")
+        limit = f"{conformal_threshold(scores, fpr):.4g}"
+        threshold = (f"Threshold {limit} on {content['score']}: a normal image is called abnormal with a "
+                     f"probability of at most {100 * fpr:g} % (split conformal prediction, {len(scores)} "
+                     "held-out images).")
     rows = [_measured(evaluation) for evaluation in content["about"].get("evaluations", [])]
     unknown = ("How well it finds abnormal images was not measured: `ddad-score MODEL IMAGES --out DIR "
                "--labels LABELS --card` adds that here.")
@@ -140,8 +141,8 @@ def place_of(folder: str | Path) -> Path:
 def check_place(folder: str | Path, replace: bool = True) -> Path:
     """Where a detector is to be saved, checked before anything is trained or scored for it.
 
-    Raises `FileExistsError` where a file or another folder lies there, or a detector that one may not `replace`,
-    `PermissionError` where one may not write.
+    Raises `FileExistsError` where a file or another folder lies there, or a detector that one may not
+    `replace`, `PermissionError` where one may not write.
     """
     place = place_of(folder)
     nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
