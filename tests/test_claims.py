@@ -2,12 +2,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from invented import make_rival, make_run, tables
 
 from ddad.method import metrics
 from ddad.study import claims
 from ddad.study.claims import COLUMNS, all_effects
 from ddad.study.config import sweep_size
-from invented import make_rival, make_run, tables
 
 
 def seeds(folder, *gains, **settings): return [make_run(folder, seed, gain, **settings) for seed, gain in enumerate(gains)]

@@ -13,16 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import invented
 import ipywidgets
 import numpy as np
 import pytest
 
-import invented
+from ddad import load_benchmark, plots
 from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
-from ddad import plots
 from ddad.method import metrics, refine, scores
-from ddad import load_benchmark
 from ddad.study import explore, markup, others, review, sharing
 from ddad.study.config import Config
 from ddad.study.opened import read_columns, read_run

@@ -11,14 +11,23 @@ import psutil
 import pytest
 import torch
 import yaml
+from invented import make_run, tables
 
 from ddad.study import notebooks
 from ddad.study.config import Config, expand
 from ddad.study.graph import PAGES, Plan, Request, crossed, make_plan, training_rates
 from ddad.study.notebooks import claim_gpu
-from ddad.study.reproduce import _WAYS_TO_STOP, SEEN, _arguments, _stop, changed_config, main, snakemake_command, what_one_sees
+from ddad.study.reproduce import (
+    _WAYS_TO_STOP,
+    SEEN,
+    _arguments,
+    _stop,
+    changed_config,
+    main,
+    snakemake_command,
+    what_one_sees,
+)
 from ddad.study.results import Results
-from invented import make_run, tables
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
-
 from conftest import run_cells
-from ddad.study.graph import PAGES
-from ddad.study.pages import Page, findings, wrong_numbers
 from invented import make_run, tables
 from legible import faults
+from matplotlib import pyplot as plt
+
+from ddad.study.graph import PAGES
+from ddad.study.pages import Page, findings, wrong_numbers
 
 REPO = Path(__file__).parents[1]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from legible import faults
 from matplotlib import pyplot as plt
 
 from ddad import plots
-from legible import faults
 
 REPO = Path(__file__).parents[1]
 

@@ -1,9 +1,9 @@
 "The reproduction report: its verdict, the stage that differs first, its tolerances."
 import numpy as np
 import pytest
+from invented import make_run, tables
 
 from ddad.study.report import compare_scores, headline, report, stages
-from invented import make_run, tables
 
 
 def ours_of(folder, n=5, **more): return tables(folder / "ours", *(make_run(folder / "runs", seed, losses={"udm_1": 0.02 + seed / 1e3}, noise=0.1, **more) for seed in range(n)))

@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from invented import make_rival, make_run, tables
 
 from ddad.datasets.registry import CARDS
 from ddad.method import metrics
 from ddad.study.config import Config
 from ddad.study.opened import list_results, read_run
 from ddad.study.results import LONG, SETTINGS, Results, add, current, over_seeds, read_table, write_frame
-from invented import make_rival, make_run, tables
 
 FIGURES = Path(__file__).parents[1] / "figures"
 
