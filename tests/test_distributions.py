@@ -14,6 +14,9 @@ from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
 from ddad.method.data import SPLITS
 
 
+pytestmark = pytest.mark.usefixtures("forked")
+
+
 def few(name):
     "The first two images of each part of a shipped repartition, and their rows."
     lists = {split: names[:2] for split, names in shipped_repartition(name).items()}
