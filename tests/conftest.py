@@ -1,6 +1,8 @@
 "A tiny benchmark in the Med-AD layout, and a cache folder that is not the user's."
 import json
+import multiprocessing
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,13 @@ def make_discs(root, name="Discs", side=40, seed=0):
             "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
     (folder / "data.json").write_text(json.dumps(tree))
     return folder
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    "Images are prepared in processes that are there at once; elsewhere each imports what it needs anew."
+    from ddad.datasets import prepare
+    monkeypatch.setattr(prepare, "_pool", lambda workers: ProcessPoolExecutor(workers, multiprocessing.get_context("fork")))
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from ddad.datasets.layout import list_names
 from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
 from ddad.method.data import SPLITS
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def few(name):
     "The first two images of each part of a shipped repartition, and their rows."

@@ -22,7 +22,7 @@ from conftest import make_discs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddad.datasets import archive
+from ddad.datasets import archive, check
 from ddad.datasets import download as dl
 from ddad.datasets.commands import main
 from ddad.datasets.layout import read_repartition
@@ -168,11 +168,11 @@ def test_the_archive_can_be_kept_and_is_taken_from_there(zenodo, tmp_path, conte
     assert whole(tmp_path, content) and zenodo.ranges == [None, None]
 
 
-def test_the_base_address_is_a_variable_or_an_argument(zenodo, tmp_path, monkeypatch):
+def test_the_base_address_is_a_variable_or_an_argument(zenodo, monkeypatch):
     monkeypatch.setenv("DDAD_ZENODO", zenodo.base + "/")
-    assert dl.find_archive(NAME).url == f"{zenodo.base}{KEY.removeprefix('/api/records')}" == dl.find_archive(NAME, zenodo.base).url
+    assert dl.find_archive(NAME).url == f"{zenodo.base}{KEY.removeprefix('/api/records')}" == zenodo.archive.url
     monkeypatch.setenv("DDAD_ZENODO", "http://127.0.0.1:1/nothing")
-    assert dl.find_archive(NAME, zenodo.base).size == len(zenodo.content)
+    assert zenodo.archive.size == len(zenodo.content)
 
 
 def test_the_bar_counts_bytes_from_what_is_there(zenodo, tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def test_the_bar_counts_bytes_from_what_is_there(zenodo, tmp_path, monkeypatch):
 
 # ---- connections that break
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 100_000), max_size=12))
 def test_after_any_breaks_only_the_rest_is_asked_for(content, tmp_path, cuts):
     expected, at, idle = [None], 0, 0
@@ -222,23 +222,17 @@ def test_a_server_without_ranges_that_never_gets_further_is_given_up(zenodo, tmp
     assert len(zenodo.asked) < 40
 
 
-@pytest.mark.parametrize("step, ranges", [
-    ({"no_range": True}, ["bytes=100000-"]), ({"status": 416, "body": b""}, ["bytes=100000-", None]), ({"range": "bytes 0-9/10"}, ["bytes=100000-", None]),
-    ({"range": "bytes 100000-1000000/1000001"}, ["bytes=100000-", None]), ({"range": "nonsense"}, ["bytes=100000-", None]), ({"status": 204, "headers": {"Content-Length": None}}, ["bytes=100000-", None])])
-def test_a_part_that_does_not_fit_is_started_over(zenodo, tmp_path, content, step, ranges):
-    (tmp_path / f"{FILE}.part").write_bytes(content[:100_000])
+REST = "bytes=100000-"
+
+
+@pytest.mark.parametrize("part, step, ranges", [
+    (100_000, {"no_range": True}, [REST]), (100_000, {"status": 416, "body": b""}, [REST, None]), (100_000, {"range": "bytes 0-9/10"}, [REST, None]),
+    (100_000, {"range": "bytes 100000-1000000/1000001"}, [REST, None]), (100_000, {"range": "nonsense"}, [REST, None]),
+    (100_000, {"status": 204, "headers": {"Content-Length": None}}, [REST, None]), (None, {}, []), ("longer", {}, [None])])
+def test_what_is_there_is_used_where_it_fits(zenodo, tmp_path, content, part, step, ranges):
+    (tmp_path / f"{FILE}.part").write_bytes(content + b"more" if part == "longer" else content[:part])
     zenodo.script = [step]
     assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == ranges
-
-
-def test_a_part_longer_than_the_archive_is_started_over(zenodo, tmp_path, content):
-    (tmp_path / f"{FILE}.part").write_bytes(content + b"more")
-    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == [None]
-
-
-def test_a_complete_part_is_not_fetched_again(zenodo, tmp_path, content):
-    (tmp_path / f"{FILE}.part").write_bytes(content)
-    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == []
 
 
 def test_the_rest_is_asked_for_only_of_the_same_file(zenodo, tmp_path, content):
@@ -254,12 +248,12 @@ def test_a_stalled_connection_is_left(zenodo, tmp_path, content, monkeypatch):
     assert zenodo.ranges == [None] + [f"bytes={140_000 // dl.CHUNK * dl.CHUNK}-"] * 2
 
 
-@pytest.mark.parametrize("steps", [[{"status": 500}] * 2, [{"status": 429, "headers": {"Retry-After": 0}}, {"status": 503, "headers": {"Retry-After": 1}}], [{"status": 502}, {"status": 504}]])
+@pytest.mark.parametrize("steps", [[{"status": 500}, {"status": 504}], [{"status": 429, "headers": {"Retry-After": 0}}, {"status": 503, "headers": {"Retry-After": 1}}]])
 def test_a_busy_server_is_asked_again(zenodo, tmp_path, content, steps):
     zenodo.script, zenodo.record_script = list(steps), [dict(steps[0])]
     start = time.monotonic()
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
-    assert whole(tmp_path, content) and len(zenodo.asked) == 3 and (time.monotonic() - start >= 1) == (steps[1].get("headers") is not None)
+    assert whole(tmp_path, content) and len(zenodo.asked) == 3 and ("headers" not in steps[1] or time.monotonic() - start >= 1)
 
 
 def test_no_server_makes_one_wait_for_a_day(zenodo, tmp_path, content, monkeypatch):
@@ -319,7 +313,8 @@ def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, conte
     refused("cannot be reached", zenodo.archive, tmp_path / "c", call=dl.fetch, kind=OSError)
 
 
-def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys):
+def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys, monkeypatch):
+    monkeypatch.setattr(check, "SAMPLE", 4)
     command = ["download", NAME, "--root", str(tmp_path), "--base-url", zenodo.base]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -351,12 +346,11 @@ def test_an_odd_link_is_not_followed(zenodo, links):
     assert zenodo.archive.url == f"{zenodo.base}/12677223/files/{FILE}/content"
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["files", "key", "size", "checksum", "links", "self"]), inner, max_size=4), max_leaves=12))
-def test_any_json_is_a_sentence(record):
-    with serving(b"x") as server:
-        server.record = {"files": record} if isinstance(record, list) else record
-        with pytest.raises(ValueError): dl.find_archive(NAME, server.base)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(record=st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["files", "key", "size", "checksum", "links", "self"]), inner, max_size=4), max_leaves=12))
+def test_any_json_is_a_sentence(zenodo, record):
+    zenodo.record = {"files": record} if isinstance(record, list) else record
+    with pytest.raises(ValueError): dl.find_archive(NAME, zenodo.base)
 
 
 # ---- without the extra
@@ -446,6 +440,7 @@ def killed(root, base, how, ready):
     assert child.wait() == -9
 
 
+@pytest.mark.slow
 def test_killed_while_it_fetches_and_while_it_unpacks_then_resumed(zenodo, tmp_path, content):
     part, inside = tmp_path / ".downloads" / f"{FILE}.part", tmp_path / f".{NAME}.part" / NAME / "images"
     zenodo.script = [{"cut": 140_000, "stall": 60}]
@@ -559,7 +554,7 @@ def test_what_is_no_archive(tmp_path):
         with pytest.raises(ValueError, match="plain name"): dl.unpack(path, tmp_path, name)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.booleans(), at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_any_damage_is_found(tmp_path, content, cut, at, flip):
     damaged, at, root = bytearray(content), int(at * len(content)), tmp_path / "root"
@@ -577,7 +572,7 @@ NAMES = st.lists(st.sampled_from(["images", "a", "b.png", "..", ".", "", "/", "d
 TYPES = st.sampled_from([tarfile.REGTYPE] * 4 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, tarfile.AREGTYPE, tarfile.CONTTYPE])
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(members=st.lists(st.tuples(NAMES, TYPES, NAMES, st.binary(max_size=5)), max_size=6), form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
 def test_no_archive_writes_outside_or_leaves_a_half(tmp_path, members, form):
     root = tmp_path / "deep" / "root"

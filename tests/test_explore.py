@@ -268,7 +268,7 @@ def test_thresholds_for_looking(decisions, csv):
         for share in (0, 0.1, 0.5):
             t = decisions.at_false_alarms(score, share)
             assert table(csv, score, t)["false alarm"] <= 12 * share and (t == grid[0] or table(csv, score, grid[grid < t][-1])["false alarm"] > 12 * share)
-        right = lambda t: sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
+        def right(t, score=score): return sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
         assert right(decisions.youden(score)) == max(map(right, grid))
 
 

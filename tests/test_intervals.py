@@ -30,8 +30,8 @@ def plainly(metric, s, y, groups, n, seed):
 def test_the_fast_way_is_the_plain_one_and_every_image_its_own_group_is_no_group(seed, metric):
     s, y, groups = data(seed)
     own = np.arange(len(s))
-    for given, plain in ((groups, groups), (None, own)):
-        assert metrics._draws(metric, [s], y.astype(bool), given, 40, seed)[0] == pytest.approx(plainly(metric, s, y, plain, 40, seed))
+    for asked, plain in ((groups, groups), (None, own)):
+        assert metrics._draws(metric, [s], y.astype(bool), asked, 40, seed)[0] == pytest.approx(plainly(metric, s, y, plain, 40, seed))
     low, high = metrics.bootstrap_interval(metric, s, y, n=60, seed=seed)
     assert metrics.bootstrap_interval(metric, s, y, own, n=60, seed=seed) == (low, high) and 0 <= low <= high <= 1
 

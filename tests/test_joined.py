@@ -264,7 +264,7 @@ def test_names_that_a_terminal_cannot_encode_are_escaped(tmp_path, model, monkey
 
 def test_fitting_loading_and_scoring_leave_the_global_random_state(tmp_path, model):
     "scikit-learn's convention: with an int as `random_state` nothing of the global state is used, or moved."
-    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002, what must not move
     before = state()
     d = DDAD(**TINY | {"refine_epochs": 1}).fit(discs(24), unlabeled=discs(8, 2))
     assert state() == before

@@ -176,7 +176,7 @@ def test_an_image_opens(browser, written, run, root):
     assert page.locator("#name").inner_text() == name
     rows = page.locator(".scores tbody tr")
     assert "percentile among the 12 normal test images" in page.locator(".scores").inner_text() and rows.count() == len(scores)
-    for n, (key, values) in enumerate(scores.items()):
+    for n, values in enumerate(scores.values()):
         cells = rows.nth(n).locator("td")
         assert float(cells.nth(0).inner_text()) == pytest.approx(values[i], rel=1e-3)
         assert int(cells.nth(1).inner_text()) == round(100 * np.mean(values[labels == 0] <= values[i]))

@@ -29,7 +29,7 @@ from .registry import card, shipped_labels
 from ..method.data import SPLITS
 
 # %% auto #0
-__all__ = ['Look', 'look_at', 'find_groups', 'Report', 'check_benchmark', 'draw_groups', 'write_report', 'read_groups']
+__all__ = ['SAMPLE', 'Look', 'look_at', 'find_groups', 'Report', 'check_benchmark', 'draw_groups', 'write_report', 'read_groups']
 
 # %% ../../nbs/datasets/04_check.ipynb #97033bd8
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def _identical(looks: list[Look]) -> tuple[list[int], list[int]]:
         else: seen[look.digest] = i
     return [a for a, _ in pairs], [b for _, b in pairs]
 
+SAMPLE = 100  # images whose planted copies show what the bar finds
+
 def find_groups(
     looks: list[Look],
     sides: list | None,  # of each image its patient or class, as in `compare`
@@ -93,7 +95,7 @@ def find_groups(
     there = [i for i, look in enumerate(looks) if look.small is not None]
     first, second = _identical(looks)
     if len(there) < 2: return group(len(looks), first, second), Bar(1.0, by, {})
-    chosen = np.random.default_rng(0).choice(there, min(100, len(there)), replace=False)
+    chosen = np.random.default_rng(0).choice(there, min(SAMPLE, len(there)), replace=False)
     images = torch.stack([looks[i].small for i in there])
     compared = compare(images, sides and [sides[i] for i in there], progress=progress)
     bar = set_bar(compared, plant([read(int(i)) for i in chosen]), by)

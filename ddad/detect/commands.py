@@ -115,7 +115,7 @@ def _load(a: argparse.Namespace):
     changed = {"fpr": a.fpr, "score_precision": a.precision}
     detector.set_params(**{name: value for name, value in changed.items() if value is not None})
     if len(detector.calibration_scores_):
-        detector.threshold_  # says now if fpr asks for more held-out images than there are
+        _ = detector.threshold_  # says now if fpr asks for more held-out images than there are
     elif a.overlays == "abnormal" or a.fpr:
         raise ValueError(f"{a.model} has no threshold: set one with ddad-fit --calibrate {a.model} NORMALS, "
                          "or leave out --fpr and --overlays abnormal.")

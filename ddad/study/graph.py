@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
 from ..core.extras import needed
 from ..core.storage import read_json, write_json
 from ..datasets.layout import usual_root
