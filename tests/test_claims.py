@@ -1,6 +1,5 @@
 "Verdicts follow from the results: turned round, they turn."
 import numpy as np
-import pandas as pd
 import pytest
 from invented import make_rival, make_run, tables
 
@@ -75,9 +74,3 @@ def test_a_further_split_takes_the_place_of_a_seed(tmp_path):
     rows = effects_of(tables(tmp_path, *folders), benchmark="Kermany").set_index("against")
     assert set(rows.setting) == {claims.SPLITS} and set(rows.benchmark) == {"Kermany"}
     assert [(rows.verdict[a], rows.seeds[a]) for a in ("A_rec", "nnPU", "PCA")] == [("holds", 3), ("fails", 3), ("undecided", 1)]
-
-
-def test_the_forest_has_a_line_a_comparison():
-    row = dict(claim="c", benchmark="NIH", backbone="AE", score="A_inter", against="A_rec", setting="", effect=0.9, low=0.1, high=1.2, seeds=3, groups=9, verdict="holds")
-    fig = claims.forest(pd.DataFrame([row]), {"NIH": "NIH"})
-    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["c", "A_inter against A_rec, AE"] and fig.axes[0].get_xlim() == (-claims.EDGE, claims.EDGE)

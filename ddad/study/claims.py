@@ -5,12 +5,10 @@
 # %% ../../nbs/study/08_claims.ipynb #8f37b078
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -24,8 +22,8 @@ from .results import DRAWN, Results
 
 # %% auto #0
 __all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'SEEDS', 'SPLITS', 'ONE_SEED',
-           'COLUMNS', 'MEASURED', 'CLAIMS', 'EDGE', 'Claim', 'verdict', 'pairs', 'difference', 'effect', 'all_effects',
-           'at_rates', 'split_kinds', 'forest']
+           'COLUMNS', 'MEASURED', 'CLAIMS', 'Claim', 'verdict', 'pairs', 'difference', 'effect', 'all_effects',
+           'at_rates', 'split_kinds']
 
 # %% ../../nbs/study/08_claims.ipynb #450dc7f8
 @dataclass(frozen=True)
@@ -224,48 +222,3 @@ def split_kinds(
     known, counts = np.unique(kinds[labels == 1], return_counts=True)
     seen = next((k for k in known if fnmatch(k, match) or k.startswith(match.strip("*-"))), match)
     return seen, [str(k) for k, n in zip(known, counts) if k != seen and n >= 20]
-
-# %% ../../nbs/study/08_claims.ipynb #d087ebed
-_MARKS = {"holds": dict(marker="^", color="#1b7f5c"), "fails": dict(marker="v", color="#a61c3c"),
-          "undecided": dict(marker="o", color="0.35", markerfacecolor="white")}
-EDGE = 0.45  # what lies beyond is drawn at the edge
-
-def _label(row) -> str:
-    "Of a row of the picture."
-    if row.claim == METHODS.name: return f"{row.score} against each of them, {row.backbone}"
-    setting = row.setting.split(",")[0].replace(" unlabeled images", " images")
-    against = row.against.removeprefix(f"{row.score}, ")
-    return f"{row.score} against {against}{f' ({setting})' if setting else ''}, {row.backbone}"
-
-def forest(
-    effects: pd.DataFrame,  # of `all_effects`
-    titles: dict[str, str],  # of the columns, by benchmark
-) -> plt.Figure:
-    "Every effect with its interval, those against other methods without one; effects beyond 0.45 at the edge."
-    effects = effects.assign(label=[_label(row) for row in effects.itertuples()])
-    lines = []  # claim and label of each line; a claim's own line, which has no label, comes first
-    for claim, rows in effects.groupby("claim", sort=False):
-        lines += [(claim, ""), *((claim, label) for label in rows.label.unique())]
-    fig, axes = plt.subplots(1, len(titles), sharey=True, sharex=True, squeeze=False, layout="constrained",
-                             figsize=(3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines)))
-    for ax, (benchmark, title) in zip(axes[0], titles.items()):
-        for row in effects[effects.benchmark == benchmark].itertuples():
-            value, low, high = np.clip((row.effect, row.low, row.high), -EDGE, EDGE)
-            error = None if row.claim == METHODS.name else [[value - low], [high - value]]
-            ax.errorbar(value, lines.index((row.claim, row.label)), xerr=error, ms=3.5, lw=1, clip_on=False,
-                        **_MARKS[row.verdict])
-        ax.set_xlim(-EDGE, EDGE)
-        ax.axvline(0, color="0.6", lw=0.8)
-        ax.set_title(textwrap.fill(title, 16), fontsize=8)
-        ax.tick_params(labelsize=7)
-        ax.spines[["top", "right"]].set_visible(False)
-        for y, (_, label) in enumerate(lines):
-            if not label: ax.axhline(y, color="0.9", lw=0.6)
-    axes[0, 0].set_yticks(range(len(lines)), [label or claim for claim, label in lines], fontsize=6.5)
-    for text, (_, label) in zip(axes[0, 0].get_yticklabels(), lines):
-        text.set_fontweight("normal" if label else "bold")
-    axes[0, 0].set_ylim(len(lines) - 0.5, -0.5)
-    fig.supxlabel("difference of test AUC; right of the line speaks for the claim", fontsize=8)
-    marks = [plt.Line2D([], [], linestyle="", ms=5, label=name, **look) for name, look in _MARKS.items()]
-    fig.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
-    return fig
