@@ -937,7 +937,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                       'ddad/rivals/interface.py'),
                                        'ddad.rivals.interface.Baseline.score': ( 'rivals/interface.html#baseline.score',
                                                                                  'ddad/rivals/interface.py'),
-                                       'ddad.rivals.interface._auc_cell': ('rivals/interface.html#_auc_cell', 'ddad/rivals/interface.py'),
                                        'ddad.rivals.interface.card_picture': ( 'rivals/interface.html#card_picture',
                                                                                'ddad/rivals/interface.py'),
                                        'ddad.rivals.interface.coder': ('rivals/interface.html#coder', 'ddad/rivals/interface.py'),
