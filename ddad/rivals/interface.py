@@ -137,7 +137,7 @@ def result_here(
     return f"**Result here.** {'Test AUC: ' + cells if cells else 'No run is committed'}.{mark}"
 
 def _auc_cell(method: type[Baseline], benchmark: str, records: list[dict]) -> str:
-    "Those of the present version; the older ones, marked, where there are no others."
+    "A benchmark's mean AUC, of the present version's records; of older ones, marked, where there are none."
     current = [r for r in records if r.get("version", 1) == method.version]
     values = [r["results"]["auc"] for r in current or records]
     spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
