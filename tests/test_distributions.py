@@ -13,7 +13,6 @@ from ddad.datasets.layout import list_names
 from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
 from ddad.method.data import SPLITS
 
-
 pytestmark = pytest.mark.usefixtures("forked")
 
 
