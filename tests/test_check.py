@@ -11,21 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from ddad.datasets import check
+from ddad.datasets import check, copies
 from ddad.datasets.check import check_benchmark, read_groups, write_report
 from ddad.datasets.commands import main
-from ddad.datasets.copies import (
-    BEYOND,
-    PLANTED,
-    Bar,
-    Compared,
-    compare,
-    group,
-    set_bar,
-    similarity,
-    small,
-    unlike_bar,
-)
+from ddad.datasets.copies import PLANTED, compare, group, similarity, small
 from ddad.datasets.layout import as_repartition, list_names
 from ddad.datasets.repartition import part_groups
 from ddad.method.data import SPLITS
@@ -129,7 +118,7 @@ def test_the_report_says_what_was_seen_and_in_what(faces, tmp_path):
         assert main(["check", "--root", str(faces), "--out", str(tmp_path / out)]) == 1
         reports.append(json.loads((tmp_path / out / "Faces.json").read_text()))
     assert reports[0]["splits"][3]["copies across train and test"] == 1 and len(reports[0]["data_hash"]) == 64 and reports[0]["data_hash"] == reports[1]["data_hash"]
-    assert set(reports[0]["bar"]["recall"]) == {*PLANTED, *BEYOND} and "planted copies" in reports[0]["bar"]["says"]
+    assert set(reports[0]["bar"]["recall"]) == {*PLANTED, *copies.BEYOND} and "planted copies" in reports[0]["bar"]["says"]
     groups = read_groups(tmp_path / "first/Faces_groups.csv")
     assert len(groups) == 40 and len(set(groups.values())) == 39 and groups["normal_3.png"] == groups["test_normal_5.png"]
     assert (tmp_path / "first/Faces.png").stat().st_size > 1000
@@ -173,20 +162,20 @@ def test_one_wrong_label_does_not_move_the_bar():
     unlike = np.random.default_rng(0).normal(0.4, 0.05, 200)
     wrong = unlike.copy()
     wrong[:2] = 1  # an image and its copy, with both labels
-    assert abs(unlike_bar(unlike, 0.99) - unlike_bar(wrong, 0.99)) < 0.03
+    assert abs(copies.unlike_bar(unlike, 0.99) - copies.unlike_bar(wrong, 0.99)) < 0.03
 
 
 def test_the_bar_is_no_higher_than_copies_where_both_lie_apart_and_says_where_they_do_not():
-    planted = {way: np.full(100, 0.9) for way in {**PLANTED, **BEYOND}}
+    planted = {way: np.full(100, 0.9) for way in {**PLANTED, **copies.BEYOND}}
     apart, mingled = np.linspace(0.2, 0.6, 100), np.linspace(0.7, 0.97, 100)
-    bars = [set_bar(Compared(*[np.empty(0)] * 3, unlike), planted, "classes") for unlike in (apart, mingled)]
+    bars = [copies.set_bar(copies.Compared(*[np.empty(0)] * 3, unlike), planted, "classes") for unlike in (apart, mingled)]
     assert bars[0].value <= 0.9 and bars[0].tells and not bars[1].tells and "cannot be told" in str(bars[1])
-    alone = set_bar(Compared(*[np.empty(0)] * 3, np.full(100, np.nan)), planted, "classes")
+    alone = copies.set_bar(copies.Compared(*[np.empty(0)] * 3, np.full(100, np.nan)), planted, "classes")
     assert alone.by == "planted copies" and alone.value == pytest.approx(0.9) and "not known" in str(alone)
 
 
 def test_equal_images_are_joined_even_where_copies_cannot_be_told(faces, monkeypatch):
-    monkeypatch.setattr(check, "set_bar", lambda *_: Bar(1.1, "classes", dict.fromkeys(PLANTED, 0.0)))
+    monkeypatch.setattr(check, "set_bar", lambda *_: copies.Bar(1.1, "classes", dict.fromkeys(PLANTED, 0.0)))
     copy(faces, "normal_0.png", "normal_1.png")
     copy(faces, "normal_2.png", "normal_3.png", ImageOps.mirror)
     report = check_benchmark(faces.parent, "Faces", False)

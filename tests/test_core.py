@@ -17,7 +17,7 @@ from ddad.core.machine import Machine, run_jobs
 from ddad.core.storage import cached, markdown, read_csv, read_json, write_csv, write_json, write_table
 from ddad.core.training import Schedule, fit
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # tables

@@ -26,7 +26,7 @@ def benchmark(root):
 def trained(benchmark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     sets = {"udm": torch.cat([benchmark.normal, benchmark.unlabeled(24, 0.5)]), "ndm": benchmark.normal}
-    recipe = replace(RECIPE, epochs=60)
+    recipe = replace(RECIPE, epochs=10)
     modules, _ = train_modules(recipe, sets, folder, machine=MACHINE)
     nets, _ = train_refiners(recipe, sets, modules, folder, machine=MACHINE)
     return modules, nets
@@ -99,7 +99,7 @@ def test_a_wrong_weights_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="ndm_1.safetensors"): load_weights(AE(), tmp_path / "ndm_1.safetensors")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([32, 64, 128]))
 def test_synthetic_anomalies_stay_in_their_mask_and_range(seed, side):
     x = torch.rand(6, 1, side, side, generator=generator("x", seed)) * 2 - 1
@@ -109,7 +109,7 @@ def test_synthetic_anomalies_stay_in_their_mask_and_range(seed, side):
     assert all((s <= 2 * int(0.2 * side)).all() for s in sides)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=60), st.floats(0.1, 10), st.floats(-5, 5))
 def test_metrics_ignore_order_and_scale(values, factor, shift):
     s, labels = np.array(values), np.arange(len(values)) % 2

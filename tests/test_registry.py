@@ -6,16 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import make_discs
 
-import ddad
 from ddad import load_benchmark
+from ddad.datasets import opening
 from ddad.datasets.commands import main
 from ddad.datasets.layout import list_names
 from ddad.datasets.opening import benchmark_root
-from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
+from ddad.datasets.registry import CARDS, card, known_labels, shipped_labels, shipped_repartition
 from ddad.datasets.repartition import lists_of
-from ddad.datasets.sheets import export_sheet
 from ddad.method.data import SPLITS, draw_unlabeled
 from ddad.study import results
 from ddad.study.config import PRESETS, Config
@@ -46,9 +44,9 @@ def test_both_repartitions_of_brain_tumor_mri_have_the_same_images_kinds_and_gro
     a, b = ({row[0]: row[1:] for row in zip(*(shipped_labels(n)[c] for c in ("image", "kind", "group", "plane")))} for n in ("BrainTumor", "BrainTumorLeakFree"))
     assert a.keys() == b.keys() and {k: v[0] for k, v in a.items()} == {k: v[0] for k, v in b.items()}
     def members(rows):
-        found = {}
-        for image, row in rows.items(): found.setdefault(row[1], set()).add(image)
-        return sorted(map(sorted, found.values()))
+        by_group = {}
+        for image, row in rows.items(): by_group.setdefault(row[1], set()).add(image)
+        return sorted(map(sorted, by_group.values()))
     assert members(a) == members(b)
 
 
@@ -63,14 +61,20 @@ def labelled(discs, rows=None):
 def test_labels_become_part_of_the_benchmark_and_change_no_hash(discs):
     plain = load_benchmark(discs, "Discs", 32, progress=False)
     names = labelled(discs)
-    told = load_benchmark(discs, "Discs", 32, progress=False)
-    assert plain.labels_table == {} and told.hash == plain.hash and torch.equal(told.test, plain.test)
-    assert list(told.labels_table) == ["image", "kind", "patient"] and told.labels_table["image"] == [*names, "unused.png"]
-    assert told.column("patient", names[:3]) == ["0", "0", "1"]
-    with pytest.raises(ValueError, match="Discs have no column 'sex': they have image, kind, patient"): told.column("sex", names)
-    columns = known_columns(told)
-    assert len(columns["group"]) == len(told.test_names) and columns["group"][:3] == ["0", "0", "1"] and set(columns["kind"]) == {"none", "bright"}
+    labelled_discs = load_benchmark(discs, "Discs", 32, progress=False)
+    assert plain.labels_table == {} and labelled_discs.hash == plain.hash and torch.equal(labelled_discs.test, plain.test)
+    assert list(labelled_discs.labels_table) == ["image", "kind", "patient"] and labelled_discs.labels_table["image"] == [*names, "unused.png"]
+    assert labelled_discs.column("patient", names[:3]) == ["0", "0", "1"]
+    with pytest.raises(ValueError, match="Discs have no column 'sex': they have image, kind, patient"): labelled_discs.column("sex", names)
+    columns = known_columns(labelled_discs)
+    assert len(columns["group"]) == len(labelled_discs.test_names) and columns["group"][:3] == ["0", "0", "1"] and set(columns["kind"]) == {"none", "bright"}
     assert known_columns(plain) == {}
+    n = len(labelled_discs.names["unlabeled_abnormal"])
+    assert torch.equal(labelled_discs.unlabeled(n, 1.0, match="bright"), labelled_discs.unlabeled_abnormal)
+    with pytest.raises(ValueError, match="their kinds are bright"): labelled_discs.unlabeled(n, 1.0, match="dark")
+    with pytest.raises(ValueError, match="labels of Discs have no row for 'gone.png': name"): labelled_discs.column("kind", ["gone.png"])
+    (discs / "Discs/labels.csv").write_bytes("image,kind\na.png,Gefäß\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="labels.csv is not UTF-8: save"): load_benchmark(discs, "Discs", 32, progress=False)
 
 
 @pytest.mark.parametrize("change, says", [
@@ -92,20 +96,15 @@ def test_unlabeled_images_are_drawn_by_kind_or_by_name():
     with pytest.raises(ValueError, match="match is 'x', but no unlabeled abnormal image has such a kind or file name.$"): draw_unlabeled(normal, abnormal, 1, 1.0, match="x")
 
 
-def test_a_run_draws_by_kind(discs, capsys):
-    labelled(discs)
-    b = ddad.load_benchmark(discs, "Discs", 32, progress=False)
-    n = len(b.names["unlabeled_abnormal"])
-    assert torch.equal(b.unlabeled(n, 1.0, match="bright"), b.unlabeled_abnormal)
-    with pytest.raises(ValueError, match="their kinds are bright"): b.unlabeled(n, 1.0, match="dark")
-
-
-def test_what_the_package_knows_stands_for_a_missing_table(tmp_path):
-    make_discs(tmp_path, "NIH")
-    assert ddad.load_benchmark(tmp_path, "NIH", 32, progress=False).labels_table == {}, "a folder of the same name with other images"
-    (export_sheet("NIH", tmp_path / "own") / "labels.csv").unlink()
-    known = ddad.load_benchmark(tmp_path / "own", "NIH", progress=False).labels_table
-    assert list(known) == ["image", "kind", "group"] and len(known["image"]) == sum(CARDS["NIH"].counts)
+def test_what_the_package_knows_stands_for_a_missing_table(discs, monkeypatch):
+    names = [n for split in list_names(discs / "Discs").values() for n in split]
+    known = {"image": [*names, "more.png"], "kind": ["a kind"] * (len(names) + 1)}
+    monkeypatch.setattr(opening, "known_labels", lambda name: known)
+    assert load_benchmark(discs, "Discs", 32, progress=False).labels_table == known
+    known["image"][0] = "another.png"
+    assert load_benchmark(discs, "Discs", 32, progress=False).labels_table == {}, "a folder of the same name with other images"
+    monkeypatch.undo()
+    assert list(known_labels("NIH-split1")) == ["image", "kind", "group"] and len(known_labels("NIH")["image"]) == sum(CARDS["NIH"].counts)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links")
@@ -126,8 +125,8 @@ def test_committed_scores_find_their_groups_and_kinds():
     run = next(r for r in results.read_runs("figures/runs") if r.name == "LGG_AE-U_seed0")
     assert len(set(run.groups)) == 30 and set(run.kinds) == {"lower-grade glioma", "no FLAIR lesion on this slice"}
     assert results.independent(run.labels, run.groups) == "30 groups" and results.groups_of("Mine", run.scores) is None
-    told = run.scores | {"group": ["1"] * len(run.labels)}
-    assert set(results.groups_of("Mine", told)) == {"1"}
+    labelled_discs = run.scores | {"group": ["1"] * len(run.labels)}
+    assert set(results.groups_of("Mine", labelled_discs)) == {"1"}
     low, high = (results.over_seeds([run], "inter")[k] for k in ("low", "high"))
     from ddad.method import metrics
     assert (low, high) == pytest.approx(metrics.bootstrap_interval(metrics.auc, run.scores["inter"], run.labels, run.groups))
@@ -142,20 +141,12 @@ def test_a_command_checks_another_repartition_by_name(tmp_path, monkeypatch, cap
     assert set(SPLITS) == set(shipped_labels("BrainTumorLeakFree")["split"])
 
 
-def test_a_table_in_another_encoding_and_an_image_without_a_row_cost_one_sentence(discs):
-    labelled(discs)
-    told = load_benchmark(discs, "Discs", 32, progress=False)
-    with pytest.raises(ValueError, match="labels of Discs have no row for 'gone.png': name"): told.column("kind", ["gone.png"])
-    (discs / "Discs/labels.csv").write_bytes("image,kind\na.png,Gefäß\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="labels.csv is not UTF-8: save"): load_benchmark(discs, "Discs", 32, progress=False)
-
-
 def test_a_run_takes_its_groups_from_the_column_that_the_card_names(discs):
     images = [n for names in list_names(discs / "Discs").values() for n in names]
     (discs / "Discs/labels.csv").write_text("image,patient,group\n" + "".join(f"{n},p{i // 2},all\n" for i, n in enumerate(images)))
     os.symlink(discs / "Discs", discs / "Kermany")
-    found = {name: known_columns(load_benchmark(discs, name, 32, progress=False))["group"] for name in ("Discs", "Kermany")}
-    assert set(found["Discs"]) == {"0"} and found["Kermany"] == [str(i // 2) for i in range(24)]
+    groups = {name: known_columns(load_benchmark(discs, name, 32, progress=False))["group"] for name in ("Discs", "Kermany")}
+    assert set(groups["Discs"]) == {"0"} and groups["Kermany"] == [str(i // 2) for i in range(24)]
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_one_sentence(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 "The scans in the package: the pixels that committed runs had, found by name alone, and one sentence for whatever is wrong with them."
+import io
 import os
 import re
-import subprocess
-import sys
+import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,22 @@ def test_an_explicit_root_is_believed(discs):
     assert ddad.load_benchmark(discs, "Discs").name == "Discs"
 
 
-def test_a_root_and_a_name_read_the_folder(discs):
-    export_sheet("NIH", discs)
-    path = discs / "NIH" / "images" / ddad.load_benchmark("NIH").test_names[0]
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    "The root of a folder that the command wrote, for reading only, and what it printed."
+    root, shown = tmp_path_factory.mktemp("exported") / "new", io.StringIO()
+    with redirect_stdout(shown): assert commands.main(["export", "NIH", str(root)]) == 0
+    return root, shown.getvalue()
+
+
+def test_a_folder_of_data_with_the_benchmark_comes_first(exported, tmp_path, monkeypatch, capsys):
+    shutil.copytree(exported[0], tmp_path / "Med-AD", copy_function=os.link)
+    path = tmp_path / "Med-AD/NIH/images" / ddad.load_benchmark("NIH").test_names[0]
+    path.unlink()
     Image.new("L", (TILE, TILE)).save(path, format="PNG")
-    assert ddad.load_benchmark(discs, "NIH").hash != HASHES["NIH"] == ddad.load_benchmark("NIH").hash
+    monkeypatch.setenv("DDAD_DATA", str(tmp_path / "Med-AD"))
+    by_name, by_root = ddad.load_benchmark("NIH", progress=False), ddad.load_benchmark(tmp_path / "Med-AD", "NIH")
+    assert by_name.hash == by_root.hash != HASHES["NIH"] and "package" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["DDAD_DATA", "home"])
@@ -83,13 +95,6 @@ def test_a_folder_of_data_without_the_benchmark_is_passed_over_and_said_once(pla
     else: root.mkdir()
     for _ in range(2): assert ddad.load_benchmark("NIH").hash == HASHES["NIH"]
     assert capsys.readouterr() == ("", f"{root} has no NIH: the scans in the package are used.\n")
-
-
-def test_a_folder_of_data_with_the_benchmark_comes_first(discs, monkeypatch, capsys):
-    export_sheet("NIH", discs)
-    Image.new("L", (TILE, TILE)).save(discs / "NIH" / "images" / ddad.load_benchmark("NIH").test_names[0], format="PNG")
-    monkeypatch.setenv("DDAD_DATA", str(discs))
-    assert ddad.load_benchmark("NIH", progress=False).hash != HASHES["NIH"] and "package" not in capsys.readouterr().err
 
 
 def test_without_any_folder_nothing_is_said(capsys):
@@ -149,29 +154,24 @@ def test_a_damaged_sheet_is_named(harm, tmp_path, monkeypatch):
     assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2 and not (tmp_path / "new").exists()
 
 
-def test_export_writes_a_folder_like_any_other(tmp_path, capsys):
-    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 0
-    told = capsys.readouterr().out
-    assert "1498 images of 64 x 64" in told and "PNG" in told and "Wang et al., CVPR 2017" in told
-    data = ddad.load_benchmark(tmp_path / "new", "NIH", progress=False)
+def test_export_writes_a_folder_like_any_other(exported, capsys):
+    root, shown = exported
+    assert "1498 images of 64 x 64" in shown and "PNG" in shown and "Wang et al., CVPR 2017" in shown
+    data = ddad.load_benchmark(root, "NIH", progress=False)
     assert data.hash == HASHES["NIH"] and data.labels_table == ddad.load_benchmark("NIH").labels_table
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["NIH"]
-    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
-    assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} is there already: choose another, or delete it.\n"
+    assert [p.name for p in root.iterdir()] == ["NIH"]
+    assert commands.main(["export", "NIH", str(root)]) == 2
+    assert capsys.readouterr().err == f"ddad-data: {root / 'NIH'} is there already: choose another, or delete it.\n"
 
 
-def test_an_export_that_fails_midway_leaves_nothing(tmp_path, monkeypatch, capsys):
-    def full(path, tree): raise OSError(28, "No space left on device", str(path))
-    monkeypatch.setattr(sheets, "write_json", full)
-    assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
-    assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_an_export_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch):
-    def stopped(path, tree): raise KeyboardInterrupt
-    monkeypatch.setattr(sheets, "write_json", stopped)
-    with pytest.raises(KeyboardInterrupt): export_sheet("NIH", tmp_path / "new")
+@pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["a full disk", "Ctrl-C"])
+def test_an_export_that_ends_midway_leaves_nothing(tmp_path, monkeypatch, capsys, what):
+    def fail(path, tree): raise what
+    monkeypatch.setattr(sheets, "write_json", fail)
+    monkeypatch.setattr(sheets, "_parts", lambda name: ({split: [] for split in SPLITS}, {}))
+    try: assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
+    except KeyboardInterrupt: assert isinstance(what, KeyboardInterrupt)
+    else: assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -202,9 +202,3 @@ def test_a_run_sees_the_embedded_scans(tmp_path, monkeypatch):
     monkeypatch.setattr("ddad.study.command.execute", lambda *a: None)
     run("run.ipynb", None, None, Config.of("NIH"))
     assert seen == [HASHES["NIH"]]
-
-
-def test_python_alone_finds_them(tmp_path):
-    code = "import ddad; print(len(ddad.load_benchmark('NIH').test))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("500\n", "")

@@ -156,7 +156,7 @@ def identifiers(
 def owners(
     files: Sequence[Path],
 ) -> list[str]:  # of each file
-    """Whose each file is: the patient's or the series' that a DICOM file tells, else its own.
+    """Who each file belongs to: the patient or the series that a DICOM file names, else the file itself.
 
     Where all files tell the same patient, as after a careless anonymisation, the series counts, then the
     file.

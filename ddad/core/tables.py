@@ -114,7 +114,7 @@ def read_patients(
     table: str | Path,  # a CSV file with the columns file (or image) and patient
     files: Sequence[Path],
 ) -> list[str]:  # of each file
-    """Whose each file is; warns of rows without a file.
+    """The patient of each file, by its table; warns of rows without a file.
 
     Raises `ValueError` for files that it lacks, as `join` does.
     """

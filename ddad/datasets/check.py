@@ -69,7 +69,7 @@ def _patients(folder: Path, benchmark: str) -> dict[str, str]:
     return dict(zip(table.get("image", ()), table.get("group", ())))
 
 def _sides(names: list[str], splits: list[str], patients: dict[str, str]) -> tuple[list, str]:
-    "What tells images that cannot be copies of each other, and its name."
+    "What tells images apart that cannot be copies of each other, by image, and its name."
     if names and all(n in patients for n in names): return [patients[n] for n in names], "patients"
     return [_abnormal(s) for s in splits], "classes"
 
@@ -219,7 +219,7 @@ def draw_groups(
 
 # %% ../../nbs/datasets/04_check.ipynb #9e350e60
 def _data_hash(report: Report) -> str:
-    "Of the names, splits and pixels that were looked at."
+    "SHA-256 of the names, splits and pixels that were looked at."
     lines = [f"{n} {s} {look.digest}\n" for n, s, look in zip(report.names, report.splits, report.looks)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 

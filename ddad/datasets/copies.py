@@ -118,7 +118,7 @@ def unlike_bar(
     unlike: np.ndarray,  # (N,), of `Compared`
     copies: float,  # the similarity that nearly all planted copies reach
 ) -> float:
-    "Above it, less than one image in 1,000 is as alike to an image that is no copy."
+    "The similarity above which less than one image in 1,000 is as alike to an image that is no copy."
     q75, q90, q99 = np.nanquantile(unlike, [0.75, 0.9, 0.99])
     bar = q90 + (q90 - q75) * np.log(100) / np.log(2.5)
     return float(min(bar, copies) if 2 * q99 - q90 <= copies else bar)

@@ -106,7 +106,7 @@ def _png(path: Path) -> str:
     return f"{stem}.png"
 
 def _find_files(source: str | Path, failed: list[str]) -> dict[str, Path]:
-    "The files of a folder by the names of their images; a second file of the same name is told in `failed`."
+    "The files of a folder by the names of their images; a second file of a name is listed in `failed`."
     files = {}
     for path in find_images(source):
         if path.name.lower().endswith(PICTURES): continue

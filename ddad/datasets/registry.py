@@ -100,7 +100,7 @@ CARDS = {card.name: card for card in (
 def split_of(
     name: str,  # of a benchmark
 ) -> tuple[str, int] | None:  # Kermany and 3 for Kermany-split3; None for any other name
-    "Of which benchmark this is another split, and by which seed."
+    "The benchmark that a further split is of, and the split's seed."
     match = re.fullmatch("(.+)-split([0-9]+)", name)
     return (match[1], int(match[2])) if match and card(match[1]).shipped else None
 
@@ -113,7 +113,7 @@ def base_of(
 def card(
     name: str,  # of a benchmark
 ) -> Card:
-    "Its card; for a folder of the user's own, one that knows its name alone."
+    "A benchmark's card; for a folder of the user's own, one that knows its name alone."
     if name in CARDS: return CARDS[name]
     if not split_of(name): return Card(name, name, "", "", "", "", source=name)
     base, seed = split_of(name)
@@ -140,7 +140,7 @@ def known_labels(
 def shipped_repartition(
     name: str,  # of a benchmark
 ) -> dict[str, list[str]]:  # by the keys of `SPLITS`
-    "Its lists of names. Raises `ValueError` where the package has none."
+    "The names in each part of a benchmark. Raises `ValueError` where the package has no repartition of it."
     table = shipped_labels(name)
     if not table:
         known = ", ".join(name for name, c in CARDS.items() if c.shipped)

@@ -77,7 +77,10 @@ def _wanted(strata: list[tuple], sizes: dict[str, int]) -> dict[str, dict]:
 
 def _even_out(parted: list, groups: np.ndarray, strata: list[tuple],
               sizes: dict[str, int]) -> list[str | None]:
-    "Parts of the very sizes: images beyond are left out, and left-over ones of a part's own groups come in."
+    """Parts of exactly the sizes asked for.
+
+    Images beyond a part's size are left out; left-over images of a part's own groups come in.
+    """
     home = {groups[i]: part for i, part in enumerate(parted) if part}
     counts = Counter(part for part in parted if part)
     for i in reversed(range(len(parted))):
@@ -97,7 +100,7 @@ def _even_out(parted: list, groups: np.ndarray, strata: list[tuple],
 def lists_of(
     name: str,  # of a benchmark whose repartition comes with the package, or of a further split of one
 ) -> dict[str, list[str]]:  # by the keys of `SPLITS`
-    """Who is in which part.
+    """The names in each part of a benchmark.
 
     A further split puts whole groups on one side: patients, or copies of one picture. Raises `ValueError`
     where whole groups cannot fill parts of the usual sizes.

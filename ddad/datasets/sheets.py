@@ -31,7 +31,7 @@ TILE, COLUMNS = 64, 50
 def sheet_name(
     name: str,  # of a benchmark
 ) -> str:  # of the benchmark whose sheet has its images; empty: the package has none
-    "A repartition has the images of the benchmark that it is made of."
+    "The benchmark whose sheet has a benchmark's images: of a repartition, the one that it is made of."
     base = base_of(name)
     if base not in CARDS: return ""
     first = CARDS[base].of or base

@@ -128,7 +128,7 @@ def _write_slices(item: Item, images: Path, size: int, window: Window) -> list[s
 def _write_images(
     items: Iterable[Item], images: Path, size: int, window: Window, failed: list[str]
 ) -> dict[Item, list[str]]:
-    "The names of each file's images; what cannot be read is told in `failed`."
+    "Writes each file's images and gives their names; what cannot be read is listed in `failed`."
     images.mkdir(parents=True)
     names = {}
     for item in items:

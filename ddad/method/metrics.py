@@ -102,7 +102,7 @@ def _below(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return total.take(ends, 1)
 
 def _auc_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
-    "Of the normal and the abnormal images below each threshold."
+    "The AUC of each draw, from how many images of each class lie below each threshold."
     return (np.diff(p) * (n[:, 1:] + n[:, :-1])).sum(1) / (2.0 * p[:, -1] * n[:, -1])
 
 def _ap_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:

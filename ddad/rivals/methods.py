@@ -39,5 +39,5 @@ def method_named(
 def methods_for(
     benchmark: str,  # as in `load_benchmark`
 ) -> dict[str, type[Baseline]]:
-    "Those that can be run on a benchmark: AnatPaste wants chest X-rays."
+    "The methods that can be run on a benchmark: AnatPaste is for chest X-rays alone."
     return {name: cls for name, cls in METHODS.items() if benchmark in (cls.benchmarks or [benchmark])}

@@ -30,7 +30,7 @@ class Intensity(Baseline):
         self,
         images: torch.Tensor,  # (N, H * W) float, gray levels from 0 to 1
     ) -> torch.Tensor:  # (N,)
-        "The number."
+        "The number that an image is scored by."
         return images.mean(1)
 
     def score(self, images): return self.sign * self.brightness(images.flatten(1).double() / 255).numpy()
@@ -44,7 +44,7 @@ class Line(Baseline):
         self,
         images: torch.Tensor,  # (N, 1, H, W) float, gray levels from 0 to 1
     ) -> torch.Tensor:  # (N, F)
-        "What it looks at."
+        "What the regression is given of an image."
         raise NotImplementedError
 
     def _features(self, images: torch.Tensor) -> np.ndarray:
@@ -84,20 +84,20 @@ class DarkestPart(BrightestPart):
 
 # %% ../../nbs/rivals/07_trivial.ipynb #ecf10e4d
 class Histograms(Line):
-    "By the histogram of an image."
+    "A logistic regression on the histogram of an image."
     name, settings = "Histogram, D_n against D_u", "logistic regression on 32 bins"
     def features(self, images):
         return torch.stack([torch.histc(x, 32, 0, 1) for x in images]) / images[0].numel()
 
 # %% ../../nbs/rivals/07_trivial.ipynb #c9e11fbb
 class Thumbnails(Line):
-    "By a thumbnail of an image."
+    "A logistic regression on a thumbnail of an image."
     name, settings = "Thumbnail, D_n against D_u", "logistic regression on 8 x 8 pixels"
     def features(self, images): return F.adaptive_avg_pool2d(images, 8).flatten(1)
 
 # %% ../../nbs/rivals/07_trivial.ipynb #87fc8ee7
 class Silhouettes(Line):
-    "By the silhouette of an image."
+    "A logistic regression on the silhouette of an image."
     name, settings = "Silhouette, D_n against D_u", "logistic regression on 8 x 8 shares of bright pixels"
     def features(self, images):
         brighter = (images > images.mean((2, 3), keepdim=True)).float()
