@@ -1509,6 +1509,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'ddad.study.pages._values': ('study/pages.html#_values', 'ddad/study/pages.py'),
                                   'ddad.study.pages.findings': ('study/pages.html#findings', 'ddad/study/pages.py'),
                                   'ddad.study.pages.shown': ('study/pages.html#shown', 'ddad/study/pages.py'),
+                                  'ddad.study.pages.wide': ('study/pages.html#wide', 'ddad/study/pages.py'),
                                   'ddad.study.pages.wrong_numbers': ('study/pages.html#wrong_numbers', 'ddad/study/pages.py')},
             'ddad.study.pictures': { 'ddad.study.pictures.Pictures': ('study/pictures.html#pictures', 'ddad/study/pictures.py'),
                                      'ddad.study.pictures.Pictures.__init__': ( 'study/pictures.html#pictures.__init__',

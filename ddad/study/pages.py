@@ -16,10 +16,11 @@ import pandas as pd
 from IPython.display import Markdown
 
 from .. import plots
-from .results import Results, read_table, write_frame
+from ..datasets.registry import card
+from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
-__all__ = ['wrong_numbers', 'shown', 'Page', 'findings']
+__all__ = ['wrong_numbers', 'shown', 'Page', 'findings', 'wide']
 
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
@@ -109,3 +110,16 @@ def findings(
     "The findings of all pages that were drawn."
     tables = [read_table(path).assign(page=path.stem) for path in sorted(Path(figures).glob("findings/*.csv"))]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["finding", "holds", "evidence", "page"])
+
+# %% ../../nbs/study/16_pages.ipynb #a913473b
+def wide(
+    table: pd.DataFrame,  # tidy, such as one with the columns mean, low and high
+    rows: list[str],  # its columns that tell one line from another
+    columns: list[str],  # those that tell one column from another
+    text: Callable = cell,  # of a line of the tidy table, as a dict: what its cell says
+) -> pd.DataFrame:
+    "A table pivoted, all in the order in which it comes; benchmarks by their titles."
+    table = table.assign(cell=[text(row) for row in table.to_dict("records")])
+    if "benchmark" in table: table["benchmark"] = [card(name).title for name in table.benchmark]
+    shape = dict(index=rows, columns=columns, values="cell", aggfunc="first", sort=False)
+    return table.pivot_table(**shape).fillna("")
