@@ -20,7 +20,7 @@ from ..datasets.registry import card
 from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
-__all__ = ['wrong_numbers', 'shown', 'Page', 'findings', 'wide']
+__all__ = ['wrong_numbers', 'shown', 'Page', 'findings', 'wide', 'effect_cell']
 
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
@@ -123,3 +123,10 @@ def wide(
     if "benchmark" in table: table["benchmark"] = [card(name).title for name in table.benchmark]
     shape = dict(index=rows, columns=columns, values="cell", aggfunc="first", sort=False)
     return table.pivot_table(**shape).fillna("")
+
+# %% ../../nbs/study/16_pages.ipynb #58a643cf
+def effect_cell(
+    row: dict,  # with effect, low, high and seeds
+) -> str:
+    "A difference with its interval, and in parentheses of how many seeds it is."
+    return "{effect:+.3f} [{low:+.3f}, {high:+.3f}] ({seeds})".format(**row)
