@@ -19,7 +19,7 @@ from ddad.core.images import to_float
 from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
 from ddad.core.checkpoints import load_weights
-from ddad.datasets.phantom import PHANTOM
+from ddad.datasets.registry import PHANTOM
 from ddad.method import metrics, networks, scores
 from ddad.method.recipe import MODULES
 from ddad.study.config import Config

@@ -25,7 +25,7 @@ from ddad.core.record import Stages, commit, environment
 from ddad.core.storage import write_json
 from ddad.core.machine import pick_precision
 from ddad.core.training import generator
-from ddad.datasets.phantom import PHANTOM
+from ddad.datasets.registry import PHANTOM
 from ddad.method import networks, refine, scores
 from ddad.datasets.layout import read_repartition
 from ddad import load_benchmark

@@ -12,13 +12,24 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ddad.method import metrics
 from ddad import load_benchmark
+from ddad.method import metrics
 from ddad.rivals import reconstruction
 from ddad.rivals.adversarial import linear_cka
 from ddad.rivals.interface import Baseline, result_here
 from ddad.rivals.methods import METHODS, method_named, methods_for
-from ddad.rivals.selfsupervised import CHANGED, FPI, NSA, PII, AnatPaste, anat_paste, cut_paste, cut_paste_scar, find_lungs, poisson_blend
+from ddad.rivals.selfsupervised import (
+    CHANGED,
+    FPI,
+    NSA,
+    PII,
+    AnatPaste,
+    anat_paste,
+    cut_paste,
+    cut_paste_scar,
+    find_lungs,
+    poisson_blend,
+)
 
 REPO = Path(__file__).parents[1]
 QUICK = {"AE": 15, "AE, L1": 15, "AE, SSIM": 8, "VAE": 15, "Context-encoding AE": 12, "Denoising AE": 4, "Constrained AE": 12, "AE-Grad": 12, "Deep SVDD": 10, "D_n against D_u": 15, "nnPU": 15, "nnPU, rate too low": 15, "nnPU, rate too high": 15, "FPI": 3, "PII": 3, "NSA": 2, "CutPaste": 1, "GANomaly": 20, "f-AnoGAN": 3, "D2UE": 3}

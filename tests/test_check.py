@@ -9,15 +9,27 @@ import networkx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ddad.datasets import check
 from ddad.datasets.check import check_benchmark, read_groups, write_report
 from ddad.datasets.commands import main
-from ddad.datasets.copies import BEYOND, PLANTED, Bar, Compared, compare, group, set_bar, similarity, small, unlike_bar
-from ddad.datasets.repartition import part_groups
+from ddad.datasets.copies import (
+    BEYOND,
+    PLANTED,
+    Bar,
+    Compared,
+    compare,
+    group,
+    set_bar,
+    similarity,
+    small,
+    unlike_bar,
+)
 from ddad.datasets.layout import list_names
+from ddad.datasets.repartition import part_groups
 from ddad.method.data import SPLITS
 
 

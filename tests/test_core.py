@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ddad.core import machine, record, storage
+from ddad.core.checkpoints import about_checkpoint
 from ddad.core.machine import Machine, run_jobs
 from ddad.core.storage import cached, markdown, read_csv, read_json, write_csv, write_json, write_table
-from ddad.core.checkpoints import about_checkpoint
 from ddad.core.training import Schedule, fit
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,4 @@
 "From small distributions, drawn with the names and the layout that the owners give, to a benchmark's folder."
-import io
 import shutil
 from pathlib import Path
 
@@ -7,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddad import load_benchmark
 from ddad.datasets import distributions
 from ddad.datasets.commands import main
-from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
 from ddad.datasets.layout import list_names
-from ddad import load_benchmark
+from ddad.datasets.registry import CARDS, shipped_labels, shipped_repartition
 from ddad.method.data import SPLITS
 
 

@@ -22,7 +22,8 @@ from conftest import make_discs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddad.datasets import archive, download as dl
+from ddad.datasets import archive
+from ddad.datasets import download as dl
 from ddad.datasets.commands import main
 from ddad.datasets.layout import read_repartition
 
@@ -193,7 +194,7 @@ def test_the_bar_counts_bytes_from_what_is_there(zenodo, tmp_path, monkeypatch):
 @given(cuts=st.lists(st.integers(0, 100_000), max_size=12))
 def test_after_any_breaks_only_the_rest_is_asked_for(content, tmp_path, cuts):
     expected, at, idle = [None], 0, 0
-    for i, cut in enumerate(cuts):
+    for cut in cuts:
         at, idle = min(at + cut, len(content)), 0 if cut else idle + 1
         if at == len(content) or idle == dl.TRIES: break
         expected.append(f"bytes={at}-" if at else None)

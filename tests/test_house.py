@@ -2,6 +2,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ MODULES = sorted(p for p in REPO.glob("ddad/*/*.py") if p.stat().st_size)  # an 
 
 def imported(path: Path) -> set[str]:
     "The parts of ddad that a module imports, relative and absolute, inside of functions too."
-    package, found = path.relative_to(REPO).parts[:-1], set()
+    package, parts_of_ddad = path.relative_to(REPO).parts[:-1], set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import): names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -23,8 +25,8 @@ def imported(path: Path) -> set[str]:
         else: continue
         for name in names:
             parts = name.split(".")
-            if parts[0] == "ddad": found.add(parts[1] if len(parts) > 1 else "")
-    return found
+            if parts[0] == "ddad": parts_of_ddad.add(parts[1] if len(parts) > 1 else "")
+    return parts_of_ddad
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -62,15 +64,30 @@ def trees():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))): yield path, node
 
 
-def test_lines_are_short():
-    long = []
-    for path in [*EXPORTED, REPO / "nbs/paper/Snakefile"]:
-        listing = False  # nbdev writes __all__ as it likes
-        for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            listing = line.startswith("__all__") or listing
-            if len(line) > 120 and not listing: long.append(f"{path.relative_to(REPO)}:{n}")
-            if line.endswith("]"): listing = False
-    assert long == []
+# Ruff and the line lengths do not look here yet; take a place out once it passes: `ruff check --fix PLACE`
+LATER = (
+    "ddad/study", "ddad/detect", "nbs/study", "nbs/detect", "nbs/paper",
+    *(f"tests/test_{name}.py" for name in (
+        "answers", "bad_input", "book", "claims", "commands", "compare", "crossover", "detector", "explore", "faults",
+        "files", "fresh", "fuzz", "graph", "joined", "notebooks", "page", "pictures", "printed_commands", "records",
+        "report", "run", "scoring", "shown")))
+
+
+def test_ruff_finds_nothing():
+    left_out = [part for place in LATER for part in ("--extend-exclude", place)]
+    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", *left_out, "ddad", "nbs", "tests"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+READ_IN_A_COLUMN = ("method", "features", "guides", "paper")
+
+
+@pytest.mark.parametrize("path", [p for p in sorted(REPO.glob("nbs/*/*.ipynb")) if f"nbs/{p.parent.name}" not in LATER], ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_lines_fit_the_page(path):
+    limit = 88 if path.parent.name in READ_IN_A_COLUMN else 110
+    cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    assert [line for c in cells for line in "".join(c["source"]).splitlines() if len(line) > limit] == []
 
 
 def test_no_function_asks_for_more_than_eight_things():
@@ -84,21 +101,21 @@ def test_no_function_asks_for_more_than_eight_things():
 
 
 def test_no_tricks():
-    found = []
+    places = []
     for path, node in trees():
         trick = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "locals"
         trick |= isinstance(node, COMPREHENSIONS) and any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
-        if trick: found.append(f"{path.relative_to(REPO)}:{node.lineno}")
-    assert found == []
+        if trick: places.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert places == []
 
 
 def test_a_docstring_begins_with_one_line():
-    found = []
+    places = []
     for path, node in trees():
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)): continue
         first, *rest = (ast.get_docstring(node) or "").splitlines() or [""]
-        if rest and rest[0].strip(): found.append(f"{path.relative_to(REPO)}:{node.lineno}")
-    assert found == []
+        if rest and rest[0].strip(): places.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert places == []
 
 
 @pytest.mark.parametrize("path", sorted(REPO.glob("nbs/**/*.ipynb")), ids=lambda p: f"{p.parent.name}/{p.stem}")

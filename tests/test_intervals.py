@@ -1,7 +1,8 @@
 "Intervals that know of groups."
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddad.method import metrics
 

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from ddad.datasets import phantom
 from ddad import load_benchmark
+from ddad.datasets import phantom
 
 FEW = dict.fromkeys(phantom.SIZES, 8)
 

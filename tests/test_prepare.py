@@ -11,15 +11,16 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
-from hypothesis import given, settings, strategies as st
+from conftest import disc
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from conftest import disc
-from ddad.datasets.layout import read_repartition
 from ddad import load_benchmark
 from ddad.datasets.commands import main
+from ddad.datasets.layout import read_repartition
 from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
 from ddad.datasets.split import Item, advice, assign, split
 

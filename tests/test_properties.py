@@ -4,13 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ddad.method import metrics, refine, scores
 from ddad import load_benchmark
-from ddad.method.data import unlabeled_counts
 from ddad.core.machine import Machine
 from ddad.core.training import generator
+from ddad.method import metrics, refine, scores
+from ddad.method.data import unlabeled_counts
 from ddad.method.recipe import Recipe, train_modules, train_refiners
 
 RECIPE, MACHINE = Recipe(k=2, batch_size=16, image_size=32, refine_epochs=3), Machine("cpu", progress=False)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ddad import load_benchmark
+from ddad.core.machine import Machine
 from ddad.core.storage import read_csv
 from ddad.datasets.check import check_benchmark
 from ddad.datasets.registry import shipped_labels
 from ddad.method import scores
-from ddad import load_benchmark
-from ddad.core.machine import Machine
 from ddad.method.recipe import Recipe, train_modules
 
 ROOT = Path(os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()

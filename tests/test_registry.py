@@ -9,12 +9,13 @@ import torch
 from conftest import make_discs
 
 import ddad
-from ddad.datasets.commands import main
-from ddad.datasets.opening import benchmark_root, lists_of
-from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
-from ddad.datasets.sheets import export_sheet
-from ddad.datasets.layout import list_names
 from ddad import load_benchmark
+from ddad.datasets.commands import main
+from ddad.datasets.layout import list_names
+from ddad.datasets.opening import benchmark_root
+from ddad.datasets.registry import CARDS, card, shipped_labels, shipped_repartition
+from ddad.datasets.repartition import lists_of
+from ddad.datasets.sheets import export_sheet
 from ddad.method.data import SPLITS, draw_unlabeled
 from ddad.study import results
 from ddad.study.config import PRESETS, Config

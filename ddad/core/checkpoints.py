@@ -38,7 +38,8 @@ def _opened(path: str | Path) -> Iterator[tuple]:
         with safe_open(path, "pt") as f: yield f, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
     except Exception as e:
         kind = type(e).__name__
-        raise ValueError(f"{path} is no checkpoint that can be read ({kind}): delete it to train anew.") from None
+        what = f"is no checkpoint that can be read ({kind})"
+        raise ValueError(f"{path} {what}: delete it to train anew.") from None
 
 def read_checkpoint(
     path: str | Path,
@@ -49,7 +50,10 @@ def read_checkpoint(
 def about_checkpoint(
     path: str | Path,
 ) -> dict:  # `losses` (one an epoch), `seconds`, and whatever else was told of the training
-    "What a checkpoint's header tells, without its key. Reads no weights; raises what `read_checkpoint` raises."
+    """What a checkpoint's header tells, without its key.
+
+    Reads no weights; raises what `read_checkpoint` raises.
+    """
     with _opened(path) as (_, meta): return {k: v for k, v in meta.items() if k != "key"}
 
 # %% ../../nbs/core/03_checkpoints.ipynb #4a0df8e3

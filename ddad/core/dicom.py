@@ -21,7 +21,8 @@ from .images import MAX_VALUES, Window, check_size, range_of, to_gray
 __all__ = ['PIXELS', 'is_dicom', 'frames_of', 'open_dicom', 'holds_picture', 'identifiers', 'read_frame', 'read_dicom']
 
 # %% ../../nbs/core/09_dicom.ipynb #7db18f41
-_FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # the JPEG and JPEG-LS segments that tell the size
+# the JPEG and JPEG-LS segments that tell the size
+_FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 def _frame_shape(stream: bytes) -> tuple[int, int] | None:
     "Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream says it has; None for any other."
@@ -50,23 +51,26 @@ def _check_frames(header) -> None:
     for frame in generate_frames(header.PixelData, number_of_frames=frames_of(header)):
         shape = _frame_shape(frame)
         if shape is None or (shape[0] <= rows and shape[1] <= columns): continue
-        raise ValueError(f"its header says {rows} x {columns} pixels, its compressed data {shape[0]} x {shape[1]}")
+        inside = f"its compressed data {shape[0]} x {shape[1]}"
+        raise ValueError(f"its header says {rows} x {columns} pixels, {inside}")
 
 # %% ../../nbs/core/09_dicom.ipynb #77d79b36
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")  # an image has one of them (PS3.3 C.7.6.3, C.7.6.24)
+# an image has one of them (PS3.3 C.7.6.3, C.7.6.24)
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 def is_dicom(
     path: str | Path,
 ) -> bool:
     """Whether a file's content is DICOM.
 
-    It begins with a preamble (PS3.10, 7.1), or, as of programs that leave it out, with a data element of the groups
-    that come first, 0002 and 0008.
+    It begins with a preamble (PS3.10, 7.1), or, as of programs that leave it out, with a data element of the
+    groups that come first, 0002 and 0008.
     """
     with Path(path).open("rb") as f: start = f.read(132)
     if start[128:] == b"DICM": return True
     if start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3:4] != b"\x00": return False
-    explicit = start[4:6].isalpha() and start[4:6].isupper()  # a value representation; else a length of four bytes
+    # a value representation; else a length of four bytes
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
     return explicit or start[6:8] == b"\x00\x00"
 
 def frames_of(
@@ -76,7 +80,7 @@ def frames_of(
     return int(header.get("NumberOfFrames") or 1)
 
 def _dataset(path: Path):
-    "A file's data set; without a meta header its encoding is guessed, Implicit VR Little Endian unless it is not."
+    "A file's data set; without a meta header its encoding is taken from how the data set begins."
     import pydicom
     try: meta = pydicom.filereader.read_file_meta_info(path)
     except pydicom.errors.InvalidDicomError: meta = pydicom.Dataset()  # without a preamble
@@ -94,7 +98,8 @@ def open_dicom(
 ):  # the pydicom data set
     """A DICOM file, no pixel decoded yet.
 
-    Raises `ValueError` where it has no pixels or claims more of them than a scan has, and what pydicom raises.
+    Raises `ValueError` where it has no pixels or claims more of them than a scan has, and what pydicom
+    raises.
     """
     path = Path(path)
     if not path.stat().st_size: raise ValueError("it is empty")
@@ -136,7 +141,7 @@ def read_frame(
     index: int = 0,
     **options,  # of pydicom's `pixel_array`
 ) -> tuple[np.ndarray, bool]:  # (H, W), and whether it came from colours
-    """A frame's stored values; those that came from colours are gray levels, uint8, already, with the usual weights.
+    """A frame's stored values; those that came from colours are gray levels, uint8, with the usual weights.
 
     Raises what pydicom's decoders raise, and `ValueError` where there is no decoder.
     """
@@ -152,7 +157,8 @@ def read_frame(
 # %% ../../nbs/core/09_dicom.ipynb #c856bf6e
 _PADDING = ("PixelPadding", "FloatPixelPadding", "DoubleFloatPixelPadding")
 _SHOWN = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-          "VOILUTFunction", "VOILUTSequence", *(name + end for name in _PADDING for end in ("Value", "RangeLimit")))
+          "VOILUTFunction", "VOILUTSequence",
+          *(name + end for name in _PADDING for end in ("Value", "RangeLimit")))
 
 def _facts(header, index: int) -> dict:
     "What a file says of how a frame is shown, by keyword."
@@ -194,7 +200,8 @@ class _Table:
         return cls(entries, first, _reach(entries, bits))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        unsigned = self.first >= 2 ** 15 > values.max(initial=0)  # a negative number, written without its sign
+        # a negative number, written without its sign
+        unsigned = self.first >= 2 ** 15 > values.max(initial=0)
         places = np.clip(np.rint(values) - self.first + 2 ** 16 * unsigned, 0, len(self.entries) - 1)
         return self.entries[places.astype(np.int64)]
 
@@ -247,7 +254,8 @@ def _windowed(values: np.ndarray, facts: dict) -> np.ndarray | None:
 def _used_bits(pixels: np.ndarray, header) -> np.ndarray:
     "Stored values without what other bits of their container hold, such as overlays of before (PS3.5 8.1.1)."
     bits, width = header.get("BitsStored"), 8 * pixels.dtype.itemsize
-    if pixels.dtype.kind == "f" or not bits or header.file_meta.TransferSyntaxUID.is_encapsulated: return pixels
+    if pixels.dtype.kind == "f" or not bits or header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return pixels
     above = max(0, width - 1 - int(header.get("HighBit") or bits - 1))
     return (pixels << above) >> (width - bits)  # of signed numbers the sign comes down again
 
@@ -278,7 +286,8 @@ def _share(values: np.ndarray, header, facts: dict, window: Window) -> np.ndarra
     return (values - ends[0]) / (ends[1] - ends[0]) if share is None and ends else share
 
 def _frame(header, index: int, window: Window) -> _Frame:
-    pixels, coloured = read_frame(header, index, correct_unused_bits=False)  # `_used_bits` knows the high bit too
+    # `_used_bits` knows the high bit too
+    pixels, coloured = read_frame(header, index, correct_unused_bits=False)
     if coloured: return _Frame(pixels, None, None)
     facts = _facts(header, index)
     values = _modality(_used_bits(pixels, header), facts)
@@ -292,7 +301,7 @@ def _is_ranged(header, index: int, window: Window) -> bool:
 def read_dicom(
     path: str | Path,
     window: Window = "auto",  # see `ddad.core.formats.check_window`
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # each frame's gray levels, (H, W) uint8, and the values they are of
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # each frame's gray levels, (H, W) uint8, and its values
     "The frames of a DICOM file as a viewer shows them. Raises what `open_dicom` and `read_frame` raise."
     header = open_dicom(path)
     ranged = [i for i in range(frames_of(header)) if _is_ranged(header, i, window)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
-from .dicom import frames_of, holds_picture, is_dicom, open_dicom, read_dicom, read_frame
+from .dicom import holds_picture, is_dicom, read_dicom
 from .dicom import identifiers as dicom_identifiers
 from .images import Window, check_size, open_picture, range_of, to_gray
 from .storage import reason
@@ -33,15 +33,18 @@ def check_window(
     try: low, high = map(float, window)
     except (TypeError, ValueError): low = high = 0.0
     if -np.inf < low < high < np.inf: return low, high
-    raise ValueError(f"window is {window!r}: choose auto, minmax, or two rising intensities such as (-160, 240).")
+    raise ValueError(f"window is {window!r}: choose auto, minmax, "
+                     "or two rising intensities such as (-160, 240).")
 
 # %% ../../nbs/core/02_formats.ipynb #9b3ad7dd
-# Pillow knows fewer depths where white is zero; it reads them as if black were, and `_intensities` turns them over
+# Pillow knows fewer depths where white is zero; it reads them as if black were,
+# and `_intensities` turns them over
 for (_order, _photometric, *_kind), _modes in list(TiffImagePlugin.OPEN_INFO.items()):
     if _photometric == 1 and _modes[0].startswith(("I", "F")):
         TiffImagePlugin.OPEN_INFO.setdefault((_order, 0, *_kind), _modes)
 
-_TURNED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow keeps an orientation
+# where Pillow keeps an orientation
+_TURNED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
 def _upright(page: Image.Image) -> Image.Image:
     "A picture as viewers turn it (EXIF, tag 274); of a TIFF page Pillow itself does it."
@@ -61,8 +64,8 @@ def _composed(page: Image.Image) -> Image.Image:
 def _intensities(page: Image.Image) -> np.ndarray:
     """A page of more than 8 bits.
 
-    Where the file says that white is zero it is turned over (TIFF 6.0, tag 262); a value that it calls transparent
-    (PNG, chunk tRNS) becomes the lowest of the others.
+    Where the file says that white is zero it is turned over (TIFF 6.0, tag 262); a value that it calls
+    transparent (PNG, chunk tRNS) becomes the lowest of the others.
     """
     values, tags, clear = np.asarray(page), getattr(page, "tag_v2", {}), page.info.get("transparency")
     if isinstance(clear, int) and (values != clear).any():
@@ -80,8 +83,10 @@ def _page(page: Image.Image) -> np.ndarray:
     return np.asarray(_composed(page).convert("L"))
 
 def _picture(path: Path, window: Window) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    with path.open("rb") as f, open_picture(f) as picture:  # by its name Pillow may map it and shear turned pages
-        check_size(picture.height, picture.width, getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1)
+    # opened here: by its name, Pillow may map the file and shear turned pages
+    with path.open("rb") as f, open_picture(f) as picture:
+        check_size(picture.height, picture.width,
+                   getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1)
         pages = ImageSequence.Iterator(picture) if picture.format == "TIFF" else [picture]
         pages = [_page(page) for page in pages]
     deep = [page for page in pages if page.dtype != np.uint8]
@@ -103,7 +108,8 @@ def _nifti(path: Path, window: Window) -> Iterator[tuple[np.ndarray, np.ndarray]
     for plane in planes: yield to_gray(plane[::-1, ::-1].T, *ends), plane
 
 # %% ../../nbs/core/02_formats.ipynb #f4af76b5
-PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm",
+            ".ppm")
 SUFFIXES = (*PICTURES, ".dcm", ".dicom", ".nii", ".nii.gz")
 
 def _reader(path: Path) -> Callable[[Path, Window], Iterator[tuple[np.ndarray, np.ndarray]]]:
@@ -114,12 +120,14 @@ def read_slices(
     path: str | Path,
     window: Window = "auto",  # which intensities become black and white, see `check_window`
 ) -> Iterator[np.ndarray]:  # each (H, W) uint8, in the file's own size
-    """The slices of one file as gray levels: a picture, or each page, frame or axial plane of TIFF, DICOM or NIfTI.
+    """The slices of one file as gray levels: a picture, or each page (TIFF), frame (DICOM), plane (NIfTI).
 
-    Raises `ValueError` naming the file if it cannot be read; warns where all of it comes out black and is not.
+    Raises `ValueError` naming the file if it cannot be read; warns where all of it comes out black and is
+    not.
     """
     path, window = Path(path), check_window(window)
-    seen, hidden = False, False  # whether anything came out lighter than black, and whether black hides something
+    # whether anything came out lighter than black, and whether black hides something
+    seen, hidden = False, False
     try:
         for gray, values in _reader(path)(path, window):
             if not seen and gray.any(): seen = True
@@ -130,7 +138,8 @@ def read_slices(
         remedy = "replace the file or leave it out"
         raise ValueError(f"{path} cannot be read as an image ({reason(e)}): {remedy}.") from None
     if hidden and not seen:
-        warnings.warn(f"{path} comes out black, although its values differ: choose another window.", stacklevel=2)
+        warnings.warn(f"{path} comes out black, although its values differ: choose another window.",
+                      stacklevel=2)
 
 def _varies(values: np.ndarray) -> bool:
     "Whether finite values differ."
@@ -149,7 +158,8 @@ def owners(
 ) -> list[str]:  # of each file
     """Whose each file is: the patient's or the series' that a DICOM file tells, else its own.
 
-    Where all files tell the same patient, as after a careless anonymisation, the series counts, then the file.
+    Where all files tell the same patient, as after a careless anonymisation, the series counts, then the
+    file.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool: known = list(pool.map(identifiers, files))
     by_patient = [patient or series or str(path) for (patient, series), path in zip(known, files)]
@@ -200,7 +210,7 @@ def _images_in(folder: Path, passed: Passed) -> list[Path]:
     raise ValueError(f"There is no image in {folder}: it needs {wanted}." + f" {here}".rstrip())
 
 def _files_in(folder: Path, passed: Passed) -> list[Path]:
-    "All files of a folder that are not hidden; links come last, so that a file keeps the name that is its own."
+    "All files of a folder that are not hidden, links last, so that a file keeps the name that is its own."
     files, links, folders, seen = {}, [], [folder], set()
     while folders or links:
         place = folders.pop() if folders else links.pop(0)
@@ -235,7 +245,8 @@ def _no_image(path: Path) -> str:
     "Why a file is no image that can be read; empty where it is one, or claims to be one and will be tried."
     if path.name.lower().endswith((*PICTURES, ".nii", ".nii.gz")): return ""
     try:
-        if is_dicom(path): return "" if holds_picture(path) else "DICOM without a picture (a directory, a report)"
+        if is_dicom(path):
+            return "" if holds_picture(path) else "DICOM without a picture (a directory, a report)"
     except Exception: return ""  # what is wrong with it will be said where it is read
     if path.name.lower().endswith((".dcm", ".dicom")): return ""
     try:

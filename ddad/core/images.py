@@ -47,8 +47,8 @@ def range_of(
 ) -> tuple[float, float]:
     """Which intensities of a file become black and white, the same for all of its slices.
 
-    `auto` leaves out 0.5 % at either end of a file of several slices, since a single bright vessel must not darken the
-    rest, unless nothing remains: then, for one slice and with `minmax` all that is finite counts.
+    `auto` leaves out 0.5 % at either end of a file of several slices, since a single bright vessel must not
+    darken the rest, unless nothing remains: then, for one slice and with `minmax` all that is finite counts.
     """
     if isinstance(window, tuple): return window
     finite = [values[np.isfinite(values)] for values in slices]
@@ -74,9 +74,12 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 @contextmanager
 def open_picture(
-    path: str | Path | BinaryIO,  # of a file in one of `FORMATS`, told by its content and not by its name; or the file
+    path: str | Path | BinaryIO,  # a file, open or not, in one of `FORMATS`, told by its content alone
 ) -> Iterator[Image.Image]:  # no pixel is decoded yet
-    "A picture file. Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other files."
+    """A picture file.
+
+    Raises `ValueError` for more pixels than Pillow's limit, and what Pillow raises for other files.
+    """
     with Image.open(path, formats=FORMATS) as im:
         limit, size = Image.MAX_IMAGE_PIXELS or float("inf"), f"{im.width} x {im.height}"
         if im.width * im.height > limit: raise ValueError(f"it has {size} pixels, more than {limit} in all")

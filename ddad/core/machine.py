@@ -48,7 +48,8 @@ def pick_precision(
 def _has_bfloat16(device: torch.device) -> bool:
     "Whether the hardware multiplies it: AMX or AVX512-BF16 on a CPU, Ampere or later among GPUs."
     if device.type == "cuda": return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported()
+                                     or torch.cpu._is_amx_tile_supported())
 
 @contextmanager
 def float32_exact() -> Iterator[None]:
@@ -95,7 +96,8 @@ def run_jobs(
 ) -> dict:  # what each job gave, by name
     """Runs every job side by side, the first ones first.
 
-    The first exception stops all jobs at their next step and is raised; what they have finished stays on disk.
+    The first exception stops all jobs at their next step and is raised; what they have finished stays on
+    disk.
     """
     if workers is not None and workers < 0: raise ValueError(f"workers is {workers}: choose 1 or more.")
     workers = max(1, min(workers or os.cpu_count(), len(jobs)))
@@ -123,7 +125,8 @@ def _wait_for(futures: list[Future], pool: ThreadPoolExecutor, stop: threading.E
             stop.set()
             pool.shutdown(cancel_futures=True)
     failed = [f.exception() for f in futures if not f.cancelled() and f.exception()]
-    for e in sorted(failed, key=lambda e: isinstance(e, Stopped)): raise e  # those that were stopped come last
+    # those that were stopped come last
+    for e in sorted(failed, key=lambda e: isinstance(e, Stopped)): raise e
 
 # %% ../../nbs/core/04_machine.ipynb #9e2b11ad
 def _in_stream(job: Callable) -> Callable:

@@ -14,9 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image, features
 
 from .storage import written
 
@@ -51,10 +51,11 @@ def pictures(
     "Images as addresses that together take no more than `room`, as good as that allows."
     sample = images[::max(1, len(images) // 20)]
     for divisor, quality in _WAYS:
-        expected = np.mean([len(picture(image, side // divisor, quality)) for image in sample]) if sample else 0
+        lengths = [len(picture(image, side // divisor, quality)) for image in sample]
+        expected = np.mean(lengths) if lengths else 0
         if expected * len(images) > room: continue
-        found = [picture(image, side // divisor, quality) for image in images]
-        if sum(map(len, found)) <= room: return found
+        texts = [picture(image, side // divisor, quality) for image in images]
+        if sum(map(len, texts)) <= room: return texts
     return []
 
 # %% ../../nbs/core/08_page.ipynb #af854fec
@@ -95,6 +96,6 @@ def write_html(
     path: str | Path,
     text: str,
 ) -> Path:
-    "Writes a page, whole or not at all; bytes of a file's name that are no text are shown as \\udcff and the like."
+    "Writes a page, whole or not at all; bytes of a file's name that are no text are shown as \\udcff or so."
     with written(path) as part: part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)

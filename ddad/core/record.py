@@ -30,7 +30,8 @@ def _resident() -> float:
 
 def _peak() -> float:
     "The peak memory of this process so far, in MB."
-    try: import resource
+    try:
+        import resource
     except ImportError: return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
@@ -57,8 +58,8 @@ def _peak_memory() -> Iterator[list[float]]:
 class Stages:
     """Measures stages: `with stages("train"): ...` adds what it took to `stages.record`.
 
-    A stage's entry has seconds, the peak memory of the process and of the GPU in MB and, where Linux tells, the
-    processor's energy in J. A stage that fails has none.
+    A stage's entry has seconds, the peak memory of the process and of the GPU in MB and, where Linux tells,
+    the processor's energy in J. A stage that fails has none.
     """
     def __init__(self): self.record: dict[str, dict[str, float]] = {}
 
@@ -74,7 +75,8 @@ class Stages:
         took = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(peak[0], 1)}
         after = _energy()
         if energy is not None and after is not None: took["processor_energy_j"] = round(after - energy, 1)
-        if torch.cuda.is_available(): took["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        if torch.cuda.is_available():
+            took["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
         self.record[name] = took
 
 # %% ../../nbs/core/06_record.ipynb #aa79d3aa
@@ -87,10 +89,11 @@ def _git(*args: str) -> str:
 
 def _own_checkout() -> bool:
     "Whether this module is tracked by git, at the place that it has in ddad's own repository."
-    return _git("ls-files", "--full-name", "--error-unmatch", "--", Path(__file__).name) == "ddad/core/record.py"
+    return _git("ls-files", "--full-name", "--error-unmatch", "--",
+                Path(__file__).name) == "ddad/core/record.py"
 
 def commit() -> str:
-    "The commit of the code, with `+changes` if tracked code differs from it; `unknown` outside of ddad's checkout."
+    "The code's commit, with `+changes` if tracked code differs; `unknown` outside of ddad's checkout."
     head = _git("rev-parse", "HEAD") if _own_checkout() else ""
     if not head: return "unknown"
     changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/ddad", ":/nbs")
@@ -98,14 +101,15 @@ def commit() -> str:
 
 # %% ../../nbs/core/06_record.ipynb #c40b16d8
 # whose versions a record has, as far as they are installed
-PACKAGES = ("ddad", "torch", "numpy", "pillow", "scikit-learn", "scipy", "nilearn", "safetensors", "papermill")
+PACKAGES = ("ddad", "torch", "numpy", "pillow", "scikit-learn", "scipy", "nilearn", "safetensors",
+            "papermill")
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        try: found[package] = version(package)
+        try: versions[package] = version(package)
         except PackageNotFoundError: pass
-    return found
+    return versions
 
 def _processor() -> str:
     try: return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
@@ -117,7 +121,8 @@ def now() -> str:
 
 def about_training() -> dict:
     "What the header of a checkpoint says besides its losses and seconds."
-    return {"commit": commit(), "processor": _processor(), "peak_memory_mb": round(_peak(), 1), "finished": now()}
+    return {"commit": commit(), "processor": _processor(), "peak_memory_mb": round(_peak(), 1),
+            "finished": now()}
 
 def environment(
     device: torch.device,  # that the run used

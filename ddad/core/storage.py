@@ -18,11 +18,12 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 import platformdirs
-from PIL import UnidentifiedImageError
 from filelock import FileLock, Timeout
-from safetensors import safe_open, SafetensorError
+from PIL import UnidentifiedImageError
+from safetensors import SafetensorError, safe_open
 
-if TYPE_CHECKING: import torch  # two seconds, which many a command can do without
+if TYPE_CHECKING:
+    import torch  # two seconds, which many a command can do without
 
 # %% auto #0
 __all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
@@ -59,7 +60,8 @@ def written(
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     "Ctrl-C waits until the block ends, a second one too. Other threads than the main one never get it."
-    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is None:  # None: not Python's to handle
+    # None: not Python's to handle
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
     came = []
@@ -74,7 +76,10 @@ def alone(
     path: str | Path,  # what is locked, by a hidden file beside it
     waiting: Callable[[], None] = lambda: None,  # called each second while another process has the lock
 ) -> Iterator[None]:
-    "Holds the lock of `path`, or says who has it and waits. Raises `OSError` where the folder cannot be written to."
+    """Holds the lock of `path`, or says who has it and waits.
+
+    Raises `OSError` where the folder cannot be written to.
+    """
     path = Path(path)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -84,7 +89,8 @@ def alone(
         print(f"{path} is being written by another process: waiting for it.", file=sys.stderr)
         _wait_for(lock, waiting)
     except OSError as e:
-        raise OSError(f"{path} cannot be written ({reason(e)}): choose a folder that you may write to.") from None
+        remedy = "choose a folder that you may write to"
+        raise OSError(f"{path} cannot be written ({reason(e)}): {remedy}.") from None
     try: yield
     finally: lock.release()
 
@@ -104,26 +110,33 @@ def write_json(
     with written(path) as part: part.write_text(text, encoding="utf-8")
 
 def _once(pairs: list[tuple]) -> dict:
-    found = {}
+    values = {}
     for key, value in pairs:
-        if key in found: raise ValueError(f"the key {key[:50]!r} stands there twice")
-        found[key] = value
-    return found
+        if key in values: raise ValueError(f"the key {key[:50]!r} stands there twice")
+        values[key] = value
+    return values
 
 def read_json(
     path: str | Path,
     remedy: str = "restore the file",  # what the error tells the reader to do
 ):
-    "What a JSON file holds. Raises `ValueError` naming the file and the remedy where it is no JSON or has a key twice."
+    """What a JSON file holds.
+
+    Raises `ValueError` naming the file and the remedy where it is no JSON or has a key twice.
+    """
     try: return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except (ValueError, RecursionError, OSError) as e:
         raise ValueError(f"{path} is not JSON ({reason(e)}): {remedy}.") from None
 
 # %% ../../nbs/core/00_storage.ipynb #e63c18bb
-COLUMN_TYPES = {"image": str, "kind": str, "group": str, "network": str, "label": int, "epoch": int}  # others: floats
+# others: floats
+COLUMN_TYPES = {"image": str, "kind": str, "group": str, "network": str, "label": int, "epoch": int}
 
 def _csv_line(values: Sequence) -> str:
-    "One line of CSV. The module quotes a carriage return only where its own lines end with one, so that is taken off."
+    """One line of CSV.
+
+    The module quotes a carriage return only where its own lines end with one, so that is taken off.
+    """
     line = io.StringIO(newline="")
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
@@ -132,7 +145,10 @@ def write_csv(
     path: str | Path,
     columns: dict[str, Sequence],  # by name, all of one length
 ) -> None:
-    "Columns as CSV, whole or not there; floats keep every digit. Raises `ValueError` for columns of unequal length."
+    """Columns as CSV, whole or not there; floats keep every digit.
+
+    Raises `ValueError` for columns of unequal length.
+    """
     with written(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
         f.write(_csv_line(columns))
         f.writelines(map(_csv_line, zip(*columns.values(), strict=True)))
@@ -186,13 +202,14 @@ def write_table(
 
 # %% ../../nbs/core/00_storage.ipynb #1b118e60
 def tried_epochs() -> int | None:
-    """The variable `DDAD_EPOCHS`: the epochs of a training where a command does not say, to see that everything runs.
+    """The variable `DDAD_EPOCHS`: a training's epochs where a command does not say, to see that all runs.
 
     None where it is not set. Raises `ValueError` where it is no positive number.
     """
     text = os.environ.get("DDAD_EPOCHS")
     if not text: return None
-    if not text.isdecimal() or int(text) < 1: raise ValueError(f"DDAD_EPOCHS is {text!r}: give a number of epochs.")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"DDAD_EPOCHS is {text!r}: give a number of epochs.")
     return int(text)
 
 # %% ../../nbs/core/00_storage.ipynb #7e42eaf4
@@ -209,19 +226,24 @@ def cached(
     path: str | Path,  # of the safetensors file
     make: Callable[[], tuple[dict[str, torch.Tensor], str]],  # tensors and their hash, where there is no file
 ) -> tuple[dict[str, torch.Tensor], str]:
-    "Tensors and their hash from the cache, or made and kept there. Where they cannot be kept, it says so and goes on."
+    """Tensors and their hash from the cache, or made and kept there.
+
+    Where they cannot be kept, it says so and goes on.
+    """
     path = Path(path)
-    found = _load(path)
-    if found is not None: return found
+    content = _load(path)
+    if content is not None: return content
     try:
         with alone(path):
-            found = _load(path)  # another process may have made it meanwhile
-            if found is None:
-                found = make()
-                _keep(path, *found)
-    except OSError as e: print(f"{e} It goes on without the cache, which DDAD_CACHE moves elsewhere.", file=sys.stderr)
-    return found or make()
+            content = _load(path)  # another process may have made it meanwhile
+            if content is None:
+                content = make()
+                _keep(path, *content)
+    except OSError as e:
+        print(f"{e} It goes on without the cache, which DDAD_CACHE moves elsewhere.", file=sys.stderr)
+    return content or make()
 
 def _keep(path: Path, tensors: dict[str, torch.Tensor], content: str) -> None:
     from safetensors.torch import save_file
-    with written(path) as part: save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})
+    with written(path) as part:
+        save_file({k: t.contiguous() for k, t in tensors.items()}, part, {"hash": content})

@@ -21,10 +21,14 @@ def read_rows(
     table: str | Path,
     column: str,  # that it needs beside that of the files
 ) -> dict[str, dict[str, str]]:  # by the file's name, which may be a whole path or the end of one
-    "The rows of a table. Raises `ValueError` for one without the columns, and for rows that contradict each other."
+    """The rows of a table.
+
+    Raises `ValueError` for one without the columns, and for rows that contradict each other.
+    """
     needs = f"it needs the columns file (or image) and {column}, with commas between"
     try:
-        with Path(table).open(newline="", encoding="utf-8-sig") as f: lines = list(csv.DictReader(f, strict=True))
+        with Path(table).open(newline="", encoding="utf-8-sig") as f:
+            lines = list(csv.DictReader(f, strict=True))
     except (OSError, ValueError, csv.Error) as e:
         raise ValueError(f"{table} cannot be read as CSV ({reason(e)}): {needs}.") from None
     lines = [{_plain(k).lower(): _plain(v) for k, v in line.items() if k is not None} for line in lines]
@@ -34,8 +38,8 @@ def read_rows(
     for n, row in enumerate(lines, 2):
         file = row.pop(name) or (f"(line {n}, without a name)" if any(row.values()) else "")
         if file and rows.setdefault(file, row) != row:
-            raise ValueError(f"{table} has two rows for {file} that differ ({_values(rows[file])} and {_values(row)}): "
-                             "leave one.")
+            raise ValueError(f"{table} has two rows for {file} that differ ({_values(rows[file])} and "
+                             f"{_values(row)}): leave one.")
     return rows
 
 def _plain(value) -> str: return str(value or "").strip()
@@ -47,7 +51,7 @@ def pair_files(
     names: Sequence[str],  # of a table
     files: Sequence[Path],
 ) -> dict[Path, str]:
-    "To each file the name that shares most of its end, where no other name, and no other file, shares as much."
+    "To each file the name that shares most of its end, where no other name or file shares as much."
     alike, paths = defaultdict(list), {Path(name.replace("\\", "/")): name for name in names}
     for path in paths: alike[path.name].append(path)
     best, taken = {}, defaultdict(list)
@@ -103,16 +107,21 @@ def join(
     rows = read_rows(table, column)
     pairs = pair_files(list(rows), files)
     lost = [file for file in dict.fromkeys(files) if file not in pairs]
-    return Joined({file: rows[name] for file, name in pairs.items()}, sorted(set(rows) - set(pairs.values())), lost)
+    return Joined({file: rows[name] for file, name in pairs.items()}, sorted(set(rows) - set(pairs.values())),
+                  lost)
 
 def read_patients(
     table: str | Path,  # a CSV file with the columns file (or image) and patient
     files: Sequence[Path],
 ) -> list[str]:  # of each file
-    "Whose each file is; warns of rows without a file. Raises `ValueError` for files that it lacks, as `join` does."
+    """Whose each file is; warns of rows without a file.
+
+    Raises `ValueError` for files that it lacks, as `join` does.
+    """
     rows = join(table, "patient", files)
     lost = [file for file in files if not rows.get(file, {}).get("patient")]
     if lost:
-        raise ValueError(f"{table} names no patient of {len(lost)} of {len(files)} files, such as {lost[0]}: add them.")
+        raise ValueError(f"{table} names no patient of {len(lost)} of {len(files)} files, such as {lost[0]}: "
+                         "add them.")
     if rows.rows_left: warnings.warn(f"Of {table}: {rows}.", stacklevel=2)
     return [rows[file]["patient"] for file in files]

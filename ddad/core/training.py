@@ -39,7 +39,7 @@ def seeded(
     make: Callable[[], nn.Module],  # makes a network with random weights
     *parts,  # of the seed, see `derive_seed`
 ) -> nn.Module:
-    "`make()` with its initial weights drawn from a seed of its own; PyTorch's global state is left as it was."
+    "`make()` with initial weights drawn from a seed of its own; PyTorch's global state is left as it was."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(*parts))
         return make()
@@ -71,9 +71,9 @@ class _Training:
 
     def resume(self) -> bool:
         "Takes up what is on the disk, if anything; True where the training is finished."
-        found = [path for path in (self.path, self.unfinished) if path.is_file()]
-        if not found: return False
-        done, finished = found[0], found[0] == self.path
+        checkpoints = [path for path in (self.path, self.unfinished) if path.is_file()]
+        if not checkpoints: return False
+        done, finished = checkpoints[0], checkpoints[0] == self.path
         tensors, meta = read_checkpoint(done)
         if meta.get("key") != self.key:
             remedy = "choose another output folder or delete that one"
@@ -89,7 +89,7 @@ class _Training:
         return finished
 
     def _restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        "Each moment gets its parameter's memory layout: what follows is the arithmetic of an unbroken training."
+        "Each moment gets its parameter's memory layout, so the arithmetic is that of an unbroken training."
         self.net.load_state_dict(_part(tensors, "net/"))
         if self.mean is not None: self.mean.load_state_dict(_part(tensors, "mean/"))
         for name, p in self.net.named_parameters():
@@ -116,7 +116,8 @@ class _Training:
         total, n, bfloat16 = torch.zeros((), device=self.device), 0, self.schedule.precision == "bfloat16"
         for batch in batches:
             check_stop()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16): value = loss(self.net, batch)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+                value = loss(self.net, batch)
             self.opt.zero_grad(set_to_none=True)
             value.backward()
             self.opt.step()
@@ -127,18 +128,19 @@ class _Training:
     def _check(self, epoch: int) -> None:
         name, loss, bad = self.path.stem, self.losses[-1], not_finite(self.net)
         if math.isfinite(loss) and not bad: return
-        what = f"weights of {name} are not finite ({bad})" if math.isfinite(loss) else f"loss of {name} is {loss}"
+        what = f"loss of {name} is {loss}"
+        if math.isfinite(loss): what = f"weights of {name} are not finite ({bad})"
         remedy = "lower the learning rate or train in float32"
         raise FloatingPointError(f"The {what} in epoch {epoch}: {remedy}. The epochs before it are kept.")
 
     # ---- files
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        found = {f"net/{name}": t for name, t in self.net.state_dict().items()}
-        if self.mean is not None: found |= {f"mean/{name}": t for name, t in self.mean.state_dict().items()}
+        tensors = {f"net/{name}": t for name, t in self.net.state_dict().items()}
+        if self.mean is not None: tensors |= {f"mean/{name}": t for name, t in self.mean.state_dict().items()}
         for name, p in self.net.named_parameters():
-            found |= {f"{key}/{name}": t for key, t in self.opt.state[p].items()}
-        return found
+            tensors |= {f"{key}/{name}": t for key, t in self.opt.state[p].items()}
+        return tensors
 
     def _meta(self, seconds: float) -> dict:
         return {"key": self.key, "losses": self.losses, "seconds": seconds}
@@ -167,16 +169,16 @@ def fit(
     compile: bool = False,
     key: str = "",  # what the training depends on
     about: Callable[[], dict] = dict,  # what else the file's header says
-    on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None,  # told epoch, loss and network
+    on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None,  # called after each
     stop: threading.Event | None = None,  # set: stop at the next step
 ) -> list[float]:  # the mean loss of each epoch
     """Trains a network and saves it; takes up at `path` what is finished, and beside it what was broken off.
 
-    A file that another process is training is waited for. The header keeps the losses, the seconds of all sessions
-    together and what `about()` says: see `about_checkpoint`. With `average_from`, the mean of the weights after that
-    epoch and each later one, its batch-norm statistics taken anew, is saved beside as `<name>_averaged.safetensors`.
-    Raises `ValueError` for a file of another `key`, `FloatingPointError` for a loss that is not finite, `Stopped` once
-    `stop` is set.
+    A file that another process is training is waited for. The header keeps the losses, the seconds of all
+    sessions together and what `about()` says: see `about_checkpoint`. With `average_from`, the mean of the
+    weights after that epoch and each later one, its batch-norm statistics taken anew, is saved beside as
+    `<name>_averaged.safetensors`. Raises `ValueError` for a file of another `key`, `FloatingPointError` for a
+    loss that is not finite, `Stopped` once `stop` is set.
     """
     def check_stop():
         if stop is not None and stop.is_set(): raise Stopped("Training was stopped.")

@@ -33,7 +33,10 @@ def free_place(
     root: Path,
     name: str,  # of a folder in it
 ) -> Path:  # `root/name`
-    "A folder that is new or empty. Raises `ValueError` for a name that is none and `OSError` for a full folder."
+    """A folder that is new or empty.
+
+    Raises `ValueError` for a name that is none and `OSError` for a full folder.
+    """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{name!r} is not the plain name of a folder: choose one such as BrainTumor.")
     target = root / name
@@ -48,7 +51,10 @@ HEADER = 1 << 21  # bytes between two files, at most
 MULTIPLE, FLOOR = 20, 1 << 26  # unpacked bytes at most: this multiple of the archive's, or the floor
 
 class _Headers:
-    "The unzipped tar as `tarfile` reads it: at most `budget` bytes until it is renewed; `last` is what it read last."
+    """The unzipped tar as `tarfile` reads it.
+
+    It gives at most `budget` bytes until that is renewed; `last` is what was read last.
+    """
     def __init__(self, file):
         self.file, self.budget, self.last = file, HEADER, b""
         self.seek, self.tell = file.seek, file.tell
@@ -60,7 +66,10 @@ class _Headers:
         return self.last
 
 def _members(unzipped: gzip.GzipFile, limit: int) -> Iterator[tarfile.TarInfo]:
-    "The members up to the proper end; raises `ValueError` for too many, and for sizes over `limit` before reading on."
+    """The members up to the proper end.
+
+    Raises `ValueError` for too many, and for sizes over `limit` before reading on.
+    """
     headers, count = _Headers(unzipped), 0
     with tarfile.open(fileobj=headers, mode="r:") as tar:
         while (member := tar.next()) is not None:
@@ -81,7 +90,8 @@ def _check_member(member: tarfile.TarInfo, folder: Path) -> None:
     if outside or len(member.name) > 255: raise ValueError(f"the name {shown} leads outside or is too long")
     plain = member.isdir() or member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
     if not plain or member.issparse(): raise ValueError(f"{shown} is no plain file or folder")
-    if hasattr(tarfile, "data_filter"): tarfile.data_filter(member, str(folder))  # Python's own check, where it has one
+    # Python's own check, where it has one
+    if hasattr(tarfile, "data_filter"): tarfile.data_filter(member, str(folder))
 
 def _of_macos(name: str) -> bool:
     return any(p.startswith("._") or p in (".DS_Store", "__MACOSX") for p in PurePosixPath(name).parts)
@@ -93,7 +103,8 @@ def _write(member: tarfile.TarInfo, unzipped: gzip.GzipFile, path: Path) -> None
         with path.open("xb") as f:
             for start in range(0, member.size, CHUNK): f.write(unzipped.read(min(CHUNK, member.size - start)))
             if f.tell() < member.size: raise EOFError("it is cut off")
-    except (FileExistsError, NotADirectoryError): raise ValueError(f"{member.name!r:.80} is in it twice") from None
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"{member.name!r:.80} is in it twice") from None
 
 def _extract(archive: Path, folder: Path, limit: int) -> None:
     try:
@@ -108,15 +119,16 @@ def _extract(archive: Path, folder: Path, limit: int) -> None:
 
 # %% ../../nbs/datasets/06_archive.ipynb #48d1b6fc
 def _find_benchmark(part: Path, name: str, archive: Path, target: Path) -> Path:
-    "The folder with `images/` and `data.json`: `part` or one in it. Raises `ValueError` saying what is missing."
+    "The folder with `images/` and `data.json`, `part` or one in it. Raises `ValueError` for what is missing."
     places = (part, part / name, *sorted(part.iterdir()))
-    found = next((p for p in places if (p / "images").is_dir()), part)
+    folder = next((p for p in places if (p / "images").is_dir()), part)
     missing = []
-    if not (found / "images").is_dir(): missing.append("images")
-    if not (found / "data.json").is_file(): missing.append("data.json")
-    if not missing: return found
-    what = f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add what is missing"
-    raise ValueError(f"{what}; the repartition is published as data/{name}/data.json in caiyu6666/DDAD-ASR on GitHub.")
+    if not (folder / "images").is_dir(): missing.append("images")
+    if not (folder / "data.json").is_file(): missing.append("data.json")
+    if not missing: return folder
+    raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add "
+                     f"what is missing; the repartition is published as data/{name}/data.json in "
+                     "caiyu6666/DDAD-ASR on GitHub.")
 
 def unpack(
     archive_path: str | Path,  # a .tar.gz file of `images/` and `data.json`, in a folder of their own or not
@@ -126,8 +138,8 @@ def unpack(
 ) -> Path:  # `root/name`, which is whole or, after any failure, not there
     """Unpacks a benchmark's archive.
 
-    Raises `ValueError` for an archive that is damaged, lacks images or repartition or holds what a benchmark does not,
-    `OSError` for a `root/name` that is there already and for what cannot be written.
+    Raises `ValueError` for an archive that is damaged, lacks images or repartition or holds what a benchmark
+    does not, `OSError` for a `root/name` that is there already and for what cannot be written.
     """
     archive, root = Path(archive_path), Path(root).expanduser()
     part = root / f".{name}.part"
@@ -139,8 +151,8 @@ def unpack(
         part.mkdir(parents=True)
         try:
             _extract(archive, part, limit)
-            found = _find_benchmark(part, name, archive, target)
+            folder = _find_benchmark(part, name, archive, target)
             if target.is_dir(): target.rmdir()
-            found.replace(target)
+            folder.replace(target)
         finally: shutil.rmtree(part, ignore_errors=True)
     return target

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .. import plots
 from ..core.images import read_image, resize
 from ..core.record import commit, now
 from ..core.storage import read_csv, write_csv, write_json
 from .copies import Bar, compare, group, plant, set_bar, small
-from .registry import card, shipped_labels
-from .. import plots
 from .layout import benchmark_folder, find_root, leads_outside, list_names
+from .registry import card, shipped_labels
 from ..method.data import SPLITS
 
 # %% auto #0
@@ -43,7 +43,10 @@ class Look:
 def look_at(
     gray: np.ndarray,  # (H, W) uint8
 ) -> Look:
-    "Looks at an image. `wrong`: constant, or oddly shaped (a side below 32 pixels, or one more than twice the other)."
+    """Looks at an image.
+
+    `wrong`: constant, or oddly shaped (a side below 32 pixels, or one more than twice the other).
+    """
     h, w = gray.shape
     if gray.min() == gray.max(): return Look("constant", (h, w))
     odd = min(h, w) < 32 or max(h, w) > 2 * min(h, w)
@@ -172,7 +175,10 @@ def check_benchmark(
     name: str,  # of a benchmark in it
     progress: bool = True,
 ) -> Report:
-    "Looks at every image that a benchmark lists. Raises `ValueError` for a benchmark without a readable `data.json`."
+    """Looks at every image that a benchmark lists.
+
+    Raises `ValueError` for a benchmark without a readable `data.json`.
+    """
     folder = benchmark_folder(find_root(root), name)
     images = folder / "images"
     listed = [(n, s) for s, names in list_names(folder).items() for n in names]
@@ -221,7 +227,7 @@ def write_report(
     folder: str | Path,  # for the report
     picture: bool = True,  # draw the largest groups
 ) -> None:
-    "Writes `<benchmark>.json` (what was found), `_groups.csv` (each image and its group) and `.png` (the largest)."
+    "Writes `<benchmark>.json` (findings), `_groups.csv` (each image and its group), `.png` (the largest)."
     folder, name = Path(folder), report.benchmark
     write_csv(folder / f"{name}_groups.csv", {"image": report.names, "group": report.groups.tolist()})
     fig = draw_groups(report, images) if picture else None
@@ -229,11 +235,11 @@ def write_report(
     bar = {"value": round(report.bar.value, 4), "by": report.bar.by, "tells": bool(report.bar.tells),
            "says": str(report.bar), "recall": report.bar.recall}
     sizes = Counter(report.groups.tolist())
-    found = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted, "bar": bar,
-             "images": len(report.names), "groups": len(sizes), "largest": max(sizes.values(), default=0)}
-    about = {"data_hash": _data_hash(report), "commit": commit(), "finished": now(),
-             "versions": {p: version(p) for p in ("ddad", "pillow", "numpy", "scipy", "torch")}}
-    write_json(folder / f"{name}.json", {"benchmark": name, **found, **about})
+    findings = {"splits": report.rows(), "wrong": report.wrong, "unlisted": report.unlisted, "bar": bar,
+                "images": len(report.names), "groups": len(sizes), "largest": max(sizes.values(), default=0)}
+    origin = {"data_hash": _data_hash(report), "commit": commit(), "finished": now(),
+              "versions": {p: version(p) for p in ("ddad", "pillow", "numpy", "scipy", "torch")}}
+    write_json(folder / f"{name}.json", {"benchmark": name, **findings, **origin})
 
 def read_groups(
     path: str | Path,  # of a table that `write_report` wrote, or another with the columns image and group

@@ -15,13 +15,13 @@ from ..core.storage import markdown
 from .check import Report, check_benchmark, read_groups, write_report
 from .distributions import DISTRIBUTIONS, prepare_distribution
 from .download import ARCHIVES, download
+from .layout import find_root, list_names
 from .opening import benchmark_root
 from .prepare import Outcome, prepare
 from .registry import CARDS, card
 from .repartition import repartition
 from .sheets import TILE, export_sheet, sheet_name
 from .split import advice, split
-from .layout import find_root, list_names
 from ..method.data import SPLITS
 
 # %% auto #0
@@ -38,7 +38,8 @@ def _say_found(report: Report) -> None:
     if len(report.wrong) > 20: print(f"  and {len(report.wrong) - 20} more")
     if report.unlisted: print(f"  {report.unlisted} files in images/ are in no list.")
     print(f"  {report.bar}.")
-    if report.across.any(): print(f"  {report.across.sum()} images have a copy on the other side of training and test.")
+    if report.across.any():
+        print(f"  {report.across.sum()} images have a copy on the other side of training and test.")
     if report.mixed.any(): print(f"  {report.mixed.sum()} images have a copy with the other label.")
 
 # %% ../../nbs/datasets/05_commands.ipynb #8c57d2e9
@@ -64,21 +65,26 @@ def _add_download(commands) -> None:
     c.add_argument("--keep-archive", action="store_true", help="keep the archive after unpacking it")
 
 # %% ../../nbs/datasets/05_commands.ipynb #20d94b7a
+def _terms(benchmark: str) -> str:
+    its = card(benchmark)
+    return f"Licence of the data: {its.licence}. Cite {its.citation} ({its.url})."
+
 def _prepare(a: argparse.Namespace) -> int:
     if a.benchmark in DISTRIBUTIONS: return _prepare_distribution(a)
     outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
     made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
     print(f"{folder / 'images'}: {made} images made, {kept} there already, {failed} failed.")
     if not (folder / "data.json").is_file():
-        print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, data/{a.benchmark}/) "
-              f"into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
+        print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, "
+              f"data/{a.benchmark}/) into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
     return _say_failed(outcome)
 
 def _prepare_distribution(a: argparse.Namespace) -> int:
-    outcome, about = prepare_distribution(a.benchmark, a.source, a.root, a.workers), card(a.benchmark)
+    outcome = prepare_distribution(a.benchmark, a.source, a.root, a.workers)
     folder, note = Path(a.root) / a.benchmark, DISTRIBUTIONS[a.benchmark].note
-    print(f"{folder}: {outcome.done} images made, {outcome.kept} there already, {len(outcome.failed)} failed.")
-    print(f"Licence of the data: {about.licence}. Cite {about.citation} ({about.url}).")
+    made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
+    print(f"{folder}: {made} images made, {kept} there already, {failed} failed.")
+    print(_terms(a.benchmark))
     if note: print(f"Note: {note}.")
     if not outcome.failed: print(f"Next: ddad-run --benchmark {a.benchmark} --data {a.root}")
     return _say_failed(outcome)
@@ -92,22 +98,24 @@ def _add_prepare(commands) -> None:
     c.add_argument("benchmark", choices=("RSNA", "VinCXR", *DISTRIBUTIONS))
     c.add_argument("--source", required=True, help="folder of the files")
     c.add_argument("--root", required=True,
-                   help="the Med-AD folder to put them in; with a data.json there, only what it lists is made")
+                   help="the Med-AD folder to put them in; with a data.json there, only what it lists")
     c.add_argument("--size", type=int, default=512,
                    help="side of RSNA's and VinCXR's images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")
 
 # %% ../../nbs/datasets/05_commands.ipynb #62f39ba3
 def _export(a: argparse.Namespace) -> int:
-    folder, about = export_sheet(a.benchmark, a.root), card(a.benchmark)
+    folder = export_sheet(a.benchmark, a.root)
     count = sum(map(len, list_names(folder).values()))
-    print(f"{folder}: {count} images of {TILE} x {TILE}. Their names are the repartition's; all are PNG inside.")
-    print(f"Licence of the data: {about.licence}. Cite {about.citation} ({about.url}).")
+    print(f"{folder}: {count} images of {TILE} x {TILE}. Their names are the repartition's; "
+          "all are PNG inside.")
+    print(_terms(a.benchmark))
     return 0
 
 def _add_export(commands) -> None:
     c = _command(commands, "export", _export, "write the scans that are in the package as a Med-AD folder")
-    c.add_argument("benchmark", help=f"one of {', '.join(n for n in CARDS if sheet_name(n))}, or a further split")
+    c.add_argument("benchmark",
+                   help=f"one of {', '.join(n for n in CARDS if sheet_name(n))}, or a further split")
     c.add_argument("root", help="the Med-AD folder to put it in")
 
 # %% ../../nbs/datasets/05_commands.ipynb #f6103ec8
@@ -122,26 +130,30 @@ def _add_split(commands) -> None:
     c = _command(commands, "split", _split, "make a benchmark of your own images")
     c.add_argument("--normal", required=True, help="folder of images that are known to be normal")
     c.add_argument("--abnormal", required=True, help="folder of abnormal images")
-    c.add_argument("--unlabeled", help="folder of unlabeled images (without: the pools come from the other two)")
+    c.add_argument("--unlabeled",
+                   help="folder of unlabeled images (without: the pools come from the other two)")
     c.add_argument("--root", required=True, help="the new benchmark's folder, such as ~/Med-AD/Mine")
     c.add_argument("--patients",
-                   help="CSV table with the columns image and patient: no patient will be in both training and test")
+                   help="CSV table with the columns image and patient: no patient will be in both training "
+                        "and test")
     c.add_argument("--test", type=float, default=0.3, help="share of the test set, in tenths (default: 0.3)")
     c.add_argument("--pool", type=float, default=0.2,
                    help="share of the normal images in the unlabeled pool, in tenths (default: 0.2)")
     c.add_argument("--seed", type=int, default=0, help="default: 0")
-    c.add_argument("--size", type=int, default=512, help="longest side that an image keeps, in pixels (default: 512)")
+    c.add_argument("--size", type=int, default=512,
+                   help="longest side that an image keeps, in pixels (default: 512)")
 
 # %% ../../nbs/datasets/05_commands.ipynb #5e8ab041
 def _asked(root: str | None, names: list[str]) -> tuple[Path | None, list[str]]:
     "The root and the benchmarks that are asked for: by name, by a benchmark's own folder, or all of a root."
-    place = Path(os.path.abspath(Path(root).expanduser())) if root else None  # the parent and the name of `.` count
+    # the parent and the name of `.` count
+    place = Path(os.path.abspath(Path(root).expanduser())) if root else None
     if place and (place / "data.json").is_file(): return place.parent, names or [place.name]
     if names: return Path(root) if root else None, names
-    found = find_root(root)
-    names = sorted(p.parent.name for p in found.glob("*/data.json"))
-    if not names: raise ValueError(f"There is no benchmark in {found}: it needs a folder with a data.json.")
-    return found, names
+    place = find_root(root)
+    names = sorted(p.parent.name for p in place.glob("*/data.json"))
+    if not names: raise ValueError(f"There is no benchmark in {place}: it needs a folder with a data.json.")
+    return place, names
 
 def _check(a: argparse.Namespace) -> int:
     root, names = _asked(a.root, a.benchmarks)
@@ -159,9 +171,11 @@ def _add_check(commands) -> None:
                  "count, look for damaged images, and find what leaks from training into test")
     c.add_argument("benchmarks", nargs="*", help="default: all in the folder")
     c.add_argument("--root",
-                   help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+                   help="a Med-AD folder or a benchmark's folder (default: the variable DDAD_DATA, "
+                        "else ~/Med-AD)")
     c.add_argument("--out", metavar="DIR",
-                   help="write the report there: <benchmark>.json, _groups.csv (copies share a group), a picture")
+                   help="write the report there: <benchmark>.json, _groups.csv (copies share a group), "
+                        "a picture")
     c.add_argument("--no-picture", action="store_true", help="no picture, where a licence asks for it")
 
 # %% ../../nbs/datasets/05_commands.ipynb #b4815260
@@ -179,24 +193,27 @@ def _repartition(a: argparse.Namespace) -> int:
 
 def _add_repartition(commands) -> None:
     c = _command(commands, "repartition", _repartition,
-                 "part a benchmark's images anew, so that no group of copies is on both sides of training and test")
+                 "part a benchmark's images anew, so that no group of copies is on both sides of training "
+                 "and test")
     c.add_argument("benchmark")
     c.add_argument("--root", help="a Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
     c.add_argument("--name", required=True, help="of the new benchmark, a folder in --root")
     c.add_argument("--groups", metavar="CSV",
                    help="a table with the columns image and group, as check writes it (default: check anew)")
     parts = ", ".join(".".join(keys) for keys in SPLITS.values())
-    c.add_argument("--sizes", type=int, nargs=5, metavar="N", help=f"images of {parts} (default: as they are)")
+    c.add_argument("--sizes", type=int, nargs=5, metavar="N",
+                   help=f"images of {parts} (default: as they are)")
     c.add_argument("--seed", type=int, default=0, help="default: 0")
 
 # %% ../../nbs/datasets/05_commands.ipynb #93b7e6d1
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-data", description="Get, make and check the data that the method runs on.",
-        epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, 2 if "
-               "nothing could be done. Every command goes on where it was broken off.")
+        epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, "
+               "2 if nothing could be done. Every command goes on where it was broken off.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_download, _add_prepare, _add_export, _add_split, _add_check, _add_repartition): add(commands)
+    for add in (_add_download, _add_prepare, _add_export, _add_split, _add_check, _add_repartition):
+        add(commands)
     return p
 
 def main(

@@ -81,20 +81,22 @@ class Compared:
     first: np.ndarray  # (P,) places in the list
     second: np.ndarray  # (P,)
     alike: np.ndarray  # (P,) `similarity`
-    unlike: np.ndarray  # (N,) the highest similarity to an image that cannot be a copy; NaN where there is none
+    unlike: np.ndarray  # (N,) the highest similarity to an image that cannot be a copy; NaN without one
 
 def compare(
     images: torch.Tensor,  # (N, 64, 64), gray levels
-    sides: Sequence | None = None,  # (N,) of each image its patient or its class: those that differ are no copies
+    sides: Sequence | None = None,  # (N,) each image's patient or class: those that differ are no copies
     block: int = 256,  # rows at a time
     progress: bool = False,
 ) -> Compared:
     "The closest partners of each image."
     images = images.float()
-    plain = torch.cat([descriptors(part).flatten(1) for part in images.split(block)]) if len(images) else images
+    plain = images
+    if len(images): plain = torch.cat([descriptors(part).flatten(1) for part in images.split(block)])
     sides = np.unique(sides, return_inverse=True)[1] if sides is not None else np.zeros(len(images), int)
     sides, unlike, kept = torch.as_tensor(sides), torch.full((len(images),), -1.0), []
-    starts = tqdm(range(0, len(images), block), desc="comparing", unit="block", disable=None if progress else True,
+    starts = tqdm(range(0, len(images), block), desc="comparing", unit="block",
+                  disable=None if progress else True,
                   leave=False)
     for start in starts:
         rows = torch.arange(start, min(start + block, len(images)))
@@ -105,7 +107,8 @@ def compare(
         unlike = torch.maximum(unlike, others.amax(0))
         unlike[rows] = torch.maximum(unlike[rows], others.amax(1))
         best, partners = alike.topk(min(PARTNERS, len(images)))
-        kept.append((rows[:, None].expand_as(partners)[best > FLOOR], partners[best > FLOOR], best[best > FLOOR]))
+        kept.append((rows[:, None].expand_as(partners)[best > FLOOR], partners[best > FLOOR],
+                     best[best > FLOOR]))
     if not kept: return Compared(*(np.empty(0) for _ in range(4)))
     first, second, alike = (torch.cat(part).numpy() for part in zip(*kept))
     return Compared(first, second, alike, unlike.where(unlike > -1, torch.nan).numpy())
@@ -130,7 +133,8 @@ def _cut(im: Image.Image, share: float) -> Image.Image:
     dx, dy = round(im.width * share), round(im.height * share)
     return im.crop((dx, dy, im.width - dx, im.height - dy))
 
-def _turned(im: Image.Image, degrees: float) -> Image.Image: return im.rotate(degrees, Image.Resampling.BILINEAR)
+def _turned(im: Image.Image, degrees: float) -> Image.Image:
+    return im.rotate(degrees, Image.Resampling.BILINEAR)
 def _gamma(im: Image.Image, gamma: float) -> Image.Image: return im.point(lambda v: 255 * (v / 255) ** gamma)
 def _mirrored(im: Image.Image) -> Image.Image: return im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 def _blurred(im: Image.Image, share: float) -> Image.Image:
@@ -166,11 +170,11 @@ def plant(
     grays: Sequence[np.ndarray],  # (H, W) uint8 each
 ) -> dict[str, np.ndarray]:  # by the way of copying; (N,) each
     "How alike an image and its copy are, for each way of copying."
-    originals, found = torch.stack([small(gray) for gray in grays]).float(), {}
+    originals, similarities = torch.stack([small(gray) for gray in grays]).float(), {}
     for way, change in {**PLANTED, **BEYOND}.items():
         copies = [small(np.asarray(change(Image.fromarray(gray)))) for gray in grays]
-        found[way] = similarity(originals, torch.stack(copies).float())
-    return found
+        similarities[way] = similarity(originals, torch.stack(copies).float())
+    return similarities
 
 # %% ../../nbs/datasets/09_copies.ipynb #48267548
 ENOUGH = 50  # images with one that cannot be their copy: fewer set no bar
@@ -188,15 +192,16 @@ class Bar:
         return bool(self.recall) and np.mean([self.recall[way] for way in PLANTED]) >= 0.5
 
     def __str__(self) -> str:
-        if not self.recall: return "too few images to set a bar: only images that are equal in every pixel are joined"
-        found = f"finds {np.mean([self.recall[way] for way in PLANTED]):.0%} of planted copies"
+        if not self.recall:
+            return "too few images to set a bar: only images that are equal in every pixel are joined"
+        finds = f"finds {np.mean([self.recall[way] for way in PLANTED]):.0%} of planted copies"
         if not self.tells:
             return ("copies cannot be told from other images here: "
                     f"images of different {self.by} are as alike as copies are "
-                    f"(a bar of {self.value:.2f} {found}), so only those equal in every pixel are joined")
+                    f"(a bar of {self.value:.2f} {finds}), so only those equal in every pixel are joined")
         if self.by == "planted copies":
             return f"bar {self.value:.2f}, set by planted copies alone: how many others it joins is not known"
-        return f"bar {self.value:.2f}, set by images of different {self.by}; {found}"
+        return f"bar {self.value:.2f}, set by images of different {self.by}; {finds}"
 
 def set_bar(
     compared: Compared,

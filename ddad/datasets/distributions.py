@@ -17,9 +17,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..core.storage import read_csv, read_json, reason, write_csv, write_json, written
+from .layout import as_repartition
 from .prepare import Outcome, in_processes
 from .registry import card, shipped_labels, shipped_repartition
-from .layout import as_repartition
 
 # %% auto #0
 __all__ = ['DISTRIBUTIONS', 'Distribution', 'prepare_distribution']
@@ -34,7 +34,8 @@ def _kermany(im: Image.Image) -> Image.Image:
     return _gray(_gray(im, 224, Image.Resampling.BILINEAR), 128, Image.Resampling.BILINEAR)
 
 def _flair(im: Image.Image) -> Image.Image:  # the channels are pre-contrast, FLAIR, post-contrast
-    if len(im.getbands()) < 3: raise ValueError("it lacks the three channels pre-contrast, FLAIR, post-contrast")
+    if len(im.getbands()) < 3:
+        raise ValueError("it lacks the three channels pre-contrast, FLAIR, post-contrast")
     return _gray(im.getchannel(1), 128, Image.Resampling.BOX)
 
 def _lesion(im: Image.Image) -> Image.Image:  # a pixel of four belongs to the lesion where half of them do
@@ -56,31 +57,40 @@ class Distribution:
 
 DISTRIBUTIONS = {
     "NIH": Distribution(
-        "images_001/images/00000001_000.png ... images_012/images/ (or all in one folder)", _nih, patient=r"^\d{8}"),
+        "images_001/images/00000001_000.png ... images_012/images/ (or all in one folder)", _nih,
+        patient=r"^\d{8}"),
     "Kermany": Distribution(
-        "chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/IM-0001-0001.jpeg, person1_bacteria_1.jpeg ...", _kermany, 89,
+        "chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/IM-0001-0001.jpeg, person1_bacteria_1.jpeg ...",
+        _kermany, 89,
         patient=r"person\d+|IM-\d+",
-        note="the images of the committed results were squashed to 224 x 224 and compressed by others in between, so "
-             "pixels differ a little"),
+        note="the images of the committed results were squashed to 224 x 224 and compressed by others in "
+             "between, so pixels differ a little"),
     "LGG": Distribution(
-        "kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif, TCGA_CS_4941_19960909_1_mask.tif ...", _flair,
+        "kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif, TCGA_CS_4941_19960909_1_mask.tif ...",
+        _flair,
         patient=r"^TCGA_.*(?=_\d+$)", masks=True),
     "ODIR": Distribution(
-        "preprocessed_images/0_left.jpg ... and full_df.csv, as in ODIR-5K on Kaggle", _colour, 86, patient=r"^\d+",
+        "preprocessed_images/0_left.jpg ... and full_df.csv, as in ODIR-5K on Kaggle", _colour, 86,
+        patient=r"^\d+",
         inside="preprocessed_images"),
     "BrainTumor": Distribution(
-        "Brain Tumor MRI Dataset/{Training,Testing}/{glioma,meningioma,notumor,pituitary}/Tr-gl_0010.jpg ...", _colour,
+        "Brain Tumor MRI Dataset/{Training,Testing}/{glioma,meningioma,notumor,pituitary}/Tr-gl_0010.jpg ...",
+        _colour,
         100, note="how the paper's images came to 128 x 128 is not known, so pixels may differ a little"),
 }
 
 # %% ../../nbs/datasets/08_distributions.ipynb #fa2dd681
 _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
-def _equal(a: Path, b: Path) -> bool: return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
+def _equal(a: Path, b: Path) -> bool:
+    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
 
 def _find(source: Path, stems: set[str], inside: str, target: Path) -> dict[str, Path]:
-    "The file of each of these stems, none of `target`'s. Raises `ValueError` for two files of a name that differ."
-    found = {}
+    """The file of each of these stems, none of `target`'s.
+
+    Raises `ValueError` for two files of a name that differ.
+    """
+    paths = {}
     for folder, folders, files in os.walk(source.resolve()):
         left_out = {"__MACOSX", *(f for f in folders if Path(folder, f) == target.resolve())}
         folders[:] = sorted(f for f in folders if f not in left_out and not f.startswith("."))
@@ -89,10 +99,10 @@ def _find(source: Path, stems: set[str], inside: str, target: Path) -> dict[str,
             stem, kind = os.path.splitext(file)
             if stem not in stems or kind.lower() not in _KINDS: continue
             path = Path(folder) / file
-            first = found.setdefault(stem, path)
+            first = paths.setdefault(stem, path)
             if first != path and not _equal(first, path):
                 raise ValueError(f"{first} and {path} have the same name but differ: leave one of them out.")
-    return found
+    return paths
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
@@ -107,7 +117,8 @@ def _make(path: Path, folder: Path, distribution: Distribution) -> None:
             with Image.open(mask) as im: lesion = _lesion(im)
             if np.asarray(lesion).any(): _save(lesion, folder / "masks" / name, 0)
         elif distribution.masks: raise ValueError(f"its mask {mask.name} is missing")
-        with Image.open(path) as im: _save(distribution.convert(im), folder / "images" / name, distribution.quality)
+        with Image.open(path) as im:
+            _save(distribution.convert(im), folder / "images" / name, distribution.quality)
     except Exception as e:  # decoders raise whatever a damaged file leads them into
         raise ValueError(f"{path} cannot be prepared ({reason(e)}): leave it out or get it again.") from None
 
@@ -118,7 +129,7 @@ def _save(im: Image.Image, path: Path, quality: int) -> None:
 
 # %% ../../nbs/datasets/08_distributions.ipynb #80efcf52
 def _labels(name: str, source: Path) -> dict[str, list[str]]:
-    "The columns of `labels.csv`: the kind, patient and group of each image, and what a table of the owner adds."
+    "The columns of `labels.csv`: kind, patient and group of each image, and what a table of the owner adds."
     table, pattern = shipped_labels(name), DISTRIBUTIONS[name].patient
     columns = {c: table[c] for c in table if c not in ("split", "group")}
     if pattern: columns["patient"] = [re.search(pattern, Path(n).stem)[0] for n in table["image"]]
@@ -131,9 +142,11 @@ def _eyes(path: Path, images: list[str]) -> dict[str, list[str]]:
     rows = read_csv(path, text=True)
     if not {"filename", "Patient Age", "Patient Sex"} <= set(rows): return {}
     at = {file: i for i, file in enumerate(rows["filename"])}
-    def told(image: str, column: str) -> str: return rows[column][at[image]] if image in at and column in rows else ""
-    def words(image: str) -> str: return told(image, f"{Path(image).stem.split('_')[1].title()}-Diagnostic Keywords")
-    return {"age": [told(n, "Patient Age") for n in images], "sex": [told(n, "Patient Sex") for n in images],
+    def cell(image: str, column: str) -> str:
+        return rows[column][at[image]] if image in at and column in rows else ""
+    def words(image: str) -> str:
+        return cell(image, f"{Path(image).stem.split('_')[1].title()}-Diagnostic Keywords")
+    return {"age": [cell(n, "Patient Age") for n in images], "sex": [cell(n, "Patient Sex") for n in images],
             "keywords": [words(n) for n in images]}
 
 # %% ../../nbs/datasets/08_distributions.ipynb #a6c3419a
@@ -146,28 +159,34 @@ def prepare_distribution(
 ) -> Outcome:  # with a sentence for what is missing or cannot be read
     """Makes `root/name/`: images, masks, `labels.csv` and, once every image is there, `data.json`.
 
-    What is there already is kept. Raises `FileNotFoundError` for a `source` that is no folder, and `ValueError` for one
-    that has none of the images, for two files of a name, and for another repartition in `root/name/`.
+    What is there already is kept. Raises `FileNotFoundError` for a `source` that is no folder, and
+    `ValueError` for one that has none of the images, for two files of a name, and for another repartition in
+    `root/name/`.
     """
     source, folder, outcome = Path(source), Path(root) / name, Outcome()
     distribution, lists = DISTRIBUTIONS[name], shipped_repartition(name)
     names = {Path(n).stem: n for listed in lists.values() for n in listed}
     if not source.is_dir():
         raise FileNotFoundError(f"There is no folder {source}: give the one with {distribution.tree}.")
-    if (folder / "data.json").is_file() and read_json(folder / "data.json", "delete it") != as_repartition(lists):
-        raise ValueError(f"{folder / 'data.json'} is another repartition than the package's: choose another --root.")
-    found = _find(source, set(names), distribution.inside, folder)
+    path = folder / "data.json"
+    if path.is_file() and read_json(path, "delete it") != as_repartition(lists):
+        raise ValueError(f"{path} is another repartition than the package's: choose another --root.")
+    files = _find(source, set(names), distribution.inside, folder)
     there = {s for s, n in names.items() if (folder / "images" / n).is_file()}
-    if not found and len(there) < len(names):
-        raise ValueError(f"{source} has none of the {len(names)} images of {name}: it should have {distribution.tree}.")
-    outcome.kept, todo = len(there), [found[s] for s in names if s in found and s not in there]
-    for inside in ("images", "masks")[:1 + distribution.masks]: (folder / inside).mkdir(parents=True, exist_ok=True)
+    if not files and len(there) < len(names):
+        raise ValueError(f"{source} has none of the {len(names)} images of {name}: "
+                         f"it should have {distribution.tree}.")
+    outcome.kept, todo = len(there), [files[s] for s in names if s in files and s not in there]
+    for inside in ("images", "masks")[:1 + distribution.masks]:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(todo), desc=name, unit="file", disable=None if progress else True) as bar:
-        for _, result in in_processes(partial(_make, folder=folder, distribution=distribution), todo, workers):
+        for _, result in in_processes(partial(_make, folder=folder, distribution=distribution), todo,
+                                      workers):
             bar.update()
             if isinstance(result, ValueError): outcome.failed.append(str(result))
             else: outcome.done += 1
-    _finish(name, source, folder, lists, [n for s, n in names.items() if s not in found and s not in there], outcome)
+    missing = [n for s, n in names.items() if s not in files and s not in there]
+    _finish(name, source, folder, lists, missing, outcome)
     return outcome
 
 def _finish(name: str, source: Path, folder: Path, lists: dict, lost: list[str], outcome: Outcome) -> None:

@@ -25,7 +25,8 @@ from ..core.extras import needed
 from .archive import CHUNK, free_place, in_words, unpack
 from .layout import read_repartition
 
-if TYPE_CHECKING: import requests
+if TYPE_CHECKING:
+    import requests
 
 # %% auto #0
 __all__ = ['TRIES', 'TIMEOUT', 'BACKOFF', 'LONGEST_WAIT', 'ARCHIVES', 'RECORD', 'UNPACKED', 'Archive', 'find_archive', 'fetch',
@@ -34,7 +35,8 @@ __all__ = ['TRIES', 'TIMEOUT', 'BACKOFF', 'LONGEST_WAIT', 'ARCHIVES', 'RECORD', 
 # %% ../../nbs/datasets/01_download.ipynb #51b9e4e4
 TRIES = 6  # without progress
 TIMEOUT = 30.0  # seconds without an answer
-BACKOFF, LONGEST_WAIT = 1.0, 60.0  # seconds of the first pause, and at most, whatever the server's Retry-After says
+# seconds of the first pause, and at most, whatever the server's Retry-After says
+BACKOFF, LONGEST_WAIT = 1.0, 60.0
 _BUSY = (429, 500, 502, 503, 504)
 
 def _patience():
@@ -63,7 +65,8 @@ def _why(error: Exception) -> str:
 
 def _get(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> requests.Response:
     "The answer, its body yet unread; raises `OSError` for no answer or an error."
-    headers, fault = {"Accept-Encoding": "identity", **(headers or {})}, needed("requests", "data").RequestException
+    headers = {"Accept-Encoding": "identity", **(headers or {})}
+    fault = needed("requests", "data").RequestException
     try: response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except (fault, _broken(), ValueError) as e:
         what = f"{url} cannot be reached ({_why(e)})"
@@ -85,14 +88,18 @@ class Archive:
     checksum: str  # such as md5:...
 
 def _read_record(url: str) -> dict[str, dict]:
-    "The files of a record by their names; raises `OSError` if it cannot be read, `ValueError` if it is not a record."
+    """The files of a record by their names.
+
+    Raises `OSError` if it cannot be read, `ValueError` if it is not a record.
+    """
     with _session() as session, _get(session, url) as response:
         try: record = json.loads(response.raw.read(1 << 22, decode_content=True))
         except _broken() as e:
             raise OSError(f"{url} broke off ({_why(e)}): check the network and start again.") from None
         except (ValueError, RecursionError): record = None
     files = record.get("files") if isinstance(record, dict) else None
-    if not isinstance(files, list) or not all(isinstance(f, dict) and isinstance(f.get("key"), str) for f in files):
+    named = lambda file: isinstance(file, dict) and isinstance(file.get("key"), str)
+    if not isinstance(files, list) or not all(map(named, files)):
         raise ValueError(f"{url} is not a record with a list of files: check the address (DDAD_ZENODO).")
     return {f["key"]: f for f in files}
 
@@ -101,24 +108,26 @@ def _server(url) -> tuple[str, str] | None:
     except (TypeError, ValueError, AttributeError): return None
 
 def _check_name(name: str) -> None:
-    if name not in ARCHIVES: raise ValueError(f"There is no archive of {name!r}: choose {', '.join(ARCHIVES)}.")
+    if name not in ARCHIVES:
+        raise ValueError(f"There is no archive of {name!r}: choose {', '.join(ARCHIVES)}.")
 
 # %% ../../nbs/datasets/01_download.ipynb #f38e0b6d
 def find_archive(
     name: str,  # one of `ARCHIVES`
-    base_url: str | None = None,  # of the records; None: the variable `DDAD_ZENODO`, else where pooch has Zenodo
+    base_url: str | None = None,  # of the records; None: the variable `DDAD_ZENODO`, else Zenodo's own
 ) -> Archive:
     """A benchmark's archive as the record has it.
 
-    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum; `OSError`
-    if the record cannot be read.
+    Raises `ValueError` for an unknown name and for a record that lacks the archive, its size or its checksum;
+    `OSError` if the record cannot be read.
     """
     _check_name(name)
     base = base_url or os.environ.get("DDAD_ZENODO")
     if not base: base = needed("pooch.downloaders", "data").ZenodoRepository.base_api_url
     url, key = f"{base.rstrip('/')}/{RECORD}", f"{name}.tar.gz"
     files = _read_record(url)
-    if key not in files: raise ValueError(f"{url} has no {key}: it has {', '.join(sorted(files)) or 'no files'}.")
+    if key not in files:
+        raise ValueError(f"{url} has no {key}: it has {', '.join(sorted(files)) or 'no files'}.")
     size, checksum, links = (files[key].get(field) for field in ("size", "checksum", "links"))
     hashed = re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", str(checksum))
     if type(size) is not int or size <= 0 or not hashed:
@@ -132,11 +141,14 @@ def find_archive(
 def _size(path: Path) -> int: return path.stat().st_size if path.is_file() else 0
 
 def _start(response: requests.Response, done: int, size: int) -> int | None:
-    "The byte with which the body begins: `done`, or 0 for the whole file; None where it is no part of `size` bytes."
+    "The byte that the body begins with: `done`, or 0 for the whole file; None for anything else."
     if response.status_code == 206:
-        part = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d+|\*)", response.headers.get("Content-Range", ""))
-        return done if part and int(part[1]) == done and int(part[2]) < size and part[3] in ("*", str(size)) else None
-    return 0 if response.status_code == 200 and response.headers.get("Content-Length", str(size)) == str(size) else None
+        part = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d+|\*)",
+                            response.headers.get("Content-Range", ""))
+        if not part or part[3] not in ("*", str(size)): return None
+        return done if int(part[1]) == done and int(part[2]) < size else None
+    length = response.headers.get("Content-Length", str(size))
+    return 0 if response.status_code == 200 and length == str(size) else None
 
 def _append(response: requests.Response, part: Path, size: int, bar: tqdm) -> str:
     "Writes the body to where it belongs in `part`, never beyond `size` bytes. What went wrong, if anything."
@@ -187,7 +199,8 @@ def _check_space(archive: Archive, folder: Path, there: int) -> None:
     free, need = shutil.disk_usage(folder).free, max(archive.size - there, 0) + UNPACKED * archive.size
     if free / 1e6 >= need / 1e6: return
     what = f"{folder} has {free / 1e6:,.0f} MB free, but {archive.name}.tar.gz needs {need / 1e6:,.0f}"
-    raise OSError(f"{what}, with {UNPACKED} times its size for unpacking: free some space or choose another root.")
+    raise OSError(f"{what}, with {UNPACKED} times its size for unpacking: free some space or choose another "
+                  "root.")
 
 def fetch(
     archive: Archive,
@@ -196,8 +209,8 @@ def fetch(
 ) -> Path:  # the file in `folder`, complete and with the right checksum
     """Fetches an archive; what a call that broke off left in `<name>.tar.gz.part` is not fetched again.
 
-    Raises `OSError` for too little space, a folder that cannot be written and a server that does not bring the file;
-    `ValueError` for a wrong checksum, and deletes the file.
+    Raises `OSError` for too little space, a folder that cannot be written and a server that does not bring
+    the file; `ValueError` for a wrong checksum, and deletes the file.
     """
     pooch = needed("pooch", "data")
     pooch.get_logger().setLevel("WARNING")
@@ -218,7 +231,10 @@ def fetch(
 # %% ../../nbs/datasets/01_download.ipynb #e1cda0ea
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    "Waits, and says so, while another process downloads into the root; then clears what pooch left when it was killed."
+    """Waits, and says so, while another process downloads into the root.
+
+    Then it clears what pooch left when it was killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try: held = lock.acquire(timeout=0)
@@ -236,9 +252,10 @@ def download(
     progress: bool = True,
     keep_archive: bool = False,  # in `root/.downloads`
 ) -> Path:  # the folder `root/name`
-    """A benchmark of the paper, fetched if `root/name/data.json` is not there; a call goes on where the last broke off.
+    """A benchmark of the paper, fetched if `root/name/data.json` is not there.
 
-    Raises `ValueError` or `OSError`, as `find_archive`, `fetch`, `unpack` and `read_repartition` do.
+    A call goes on where the last broke off. Raises `ValueError` or `OSError`, as `find_archive`, `fetch`,
+    `unpack` and `read_repartition` do.
     """
     _check_name(name)
     root = Path(root).expanduser()

@@ -111,9 +111,9 @@ def read_repartition(
 ) -> dict[str, list[str]]:  # by the keys of `SPLITS`
     """The file names of each split of a benchmark, whose images are all there.
 
-    Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a `data.json`
-    that is not JSON or lacks a key, a name that leads outside the benchmark's `images/`, or one that stands
-    there twice.
+    Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a
+    `data.json` that is not JSON or lacks a key, a name that leads outside the benchmark's `images/`, or one
+    that stands there twice.
     """
     folder = benchmark_folder(find_root(root), name)
     splits, places = list_names(folder), {}

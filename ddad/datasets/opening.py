@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ..core.storage import alone, cache_folder, write_json
-from .layout import as_repartition, find_root, list_names, read_benchmark, usual_root
+from .layout import as_repartition, find_root, read_benchmark, usual_root
 from .phantom import VERSION, make_phantom
 from .registry import CARDS, PHANTOM, card, known_labels
 from .repartition import lists_of
@@ -31,9 +31,9 @@ def benchmark_root(
 ) -> Path:
     """The Med-AD folder that holds a benchmark's files.
 
-    Without a `data_root`, the phantom and a benchmark that only the package has are written to the cache folder,
-    once. A repartition of another benchmark's images gets a folder there that links to them, where the Med-AD
-    folder has those alone. Raises `ValueError` for a benchmark that is nowhere.
+    Without a `data_root`, the phantom and a benchmark that only the package has are written to the cache
+    folder, once. A repartition of another benchmark's images gets a folder there that links to them, where
+    the Med-AD folder has those alone. Raises `ValueError` for a benchmark that is nowhere.
     """
     return _place(name, data_root) or _exported(name)
 
@@ -43,7 +43,8 @@ def _place(name: str, data_root: str | Path | None) -> Path | None:  # None: onl
     root = usual_root()
     if any((root / known / "data.json").is_file() for known in (name, card(name).of) if known):
         return _linked(name, root)
-    if name not in CARDS and not sheet_name(name) and root.is_dir(): return root  # the error names what is there
+    # the error names what is there
+    if name not in CARDS and not sheet_name(name) and root.is_dir(): return root
     if not sheet_name(name): raise ValueError(not_inside(name))
     if root.is_dir() or os.environ.get("DDAD_DATA"): _tell_embedded(root, name)
     return None
@@ -79,7 +80,8 @@ def _parted_anew(name: str, folder: Path) -> Path:
         part = Path(tempfile.mkdtemp(dir=root))
         write_json(part / "data.json", as_repartition(lists))
         for inside in ("images", "masks"):
-            if (folder / inside).is_dir(): os.symlink(folder / inside, part / inside, target_is_directory=True)
+            if (folder / inside).is_dir():
+                os.symlink(folder / inside, part / inside, target_is_directory=True)
         part.chmod(0o755)
         part.rename(root / name)
     except OSError as e:
@@ -107,10 +109,11 @@ def load_benchmark(
     image_size: int = 64,  # side in pixels, a multiple of 16
     progress: bool = True,  # show a bar
 ) -> Benchmark:
-    """A benchmark with its images and its labels: `load_benchmark("Kermany")`, or `load_benchmark(folder, "LGG")`.
+    """A benchmark with its images and labels: `load_benchmark("Kermany")`, `load_benchmark(folder, "LGG")`.
 
-    Without a root it is looked for in the variable `DDAD_DATA`, else in `~/Med-AD`, else in the package, whose
-    scans are of 64 x 64. Raises `ValueError` for a benchmark that is nowhere, and what `read_benchmark` raises.
+    Without a root it is looked for in the variable `DDAD_DATA`, else in `~/Med-AD`, else in the package,
+    whose scans are of 64 x 64. Raises `ValueError` for a benchmark that is nowhere, and what
+    `read_benchmark` raises.
     """
     if name is None: root, name = None, str(root)
     check_image_size(image_size)

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from ..core.extras import needed
 from ..core.storage import read_json
-from .registry import PHANTOM
 from .layout import as_repartition
+from .registry import PHANTOM
 
 # %% auto #0
 __all__ = ['LESIONS', 'VERSION', 'SIZES', 'tissue_maps', 'smooth_noise', 'phantom_slice', 'make_phantom']
@@ -32,7 +32,8 @@ _SPACING = 2  # mm a voxel
 def tissue_maps() -> np.ndarray:  # (4, X, Y, Z) float32, 2 mm a voxel
     "Grey matter, white matter, fluid (each in [0, 1]) and the distance from the brain in mm."
     templates = needed("nilearn.datasets", "paper")
-    loaders = (templates.load_mni152_gm_template, templates.load_mni152_wm_template, templates.load_mni152_brain_mask)
+    loaders = (templates.load_mni152_gm_template, templates.load_mni152_wm_template,
+               templates.load_mni152_brain_mask)
     gm, wm, brain = (load(resolution=_SPACING).get_fdata() for load in loaders)
     brain = ndimage.binary_fill_holes(brain > 0.5)
     gm, wm = (np.clip(m, 0, 1) * brain for m in (gm, wm))
@@ -55,7 +56,7 @@ def smooth_noise(
 
 # %% ../../nbs/datasets/13_phantom.ipynb #8e2f6b19
 def _plane(rng: np.random.Generator) -> np.ndarray:
-    "Where in the volume each pixel lies, in voxels: (3, 128, 128), rows from the front of the head to its back."
+    "Where in the volume each pixel lies, in voxels: (3, 128, 128), rows from the head's front to its back."
     v, u = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j] * 59 / rng.uniform(0.95, 1.06)
     angle, (tilt_x, tilt_y) = rng.normal(0, 0.06), rng.normal(0, 0.04, 2)
     x, y = u * np.cos(angle) - v * np.sin(angle), -(u * np.sin(angle) + v * np.cos(angle))
@@ -72,11 +73,13 @@ def _sample(plane: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/datasets/13_phantom.ipynb #e2002a37
 _CONTRASTS = {  # gray level of grey matter, white matter, fluid, skull, scalp
-    "T1": (0.45, 0.68, 0.15, 0.08, 0.72), "T2": (0.55, 0.38, 0.88, 0.07, 0.55), "FLAIR": (0.58, 0.46, 0.12, 0.06, 0.50)}
+    "T1": (0.45, 0.68, 0.15, 0.08, 0.72), "T2": (0.55, 0.38, 0.88, 0.07, 0.55),
+              "FLAIR": (0.58, 0.46, 0.12, 0.06, 0.50)}
 
 def _paint(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
     "Gray levels of a slice in [0, 1], without bias or noise."
-    gm, wm, fluid, skull, scalp = np.array(_CONTRASTS[rng.choice(list(_CONTRASTS))]) * rng.uniform(0.96, 1.04, 5)
+    contrast = np.array(_CONTRASTS[rng.choice(list(_CONTRASTS))])
+    gm, wm, fluid, skull, scalp = contrast * rng.uniform(0.96, 1.04, 5)
     bone, skin = rng.uniform(4.5, 6), rng.uniform(10, 12.5)
     distance = tissue[3]
     shell = np.where(distance < bone, skull, scalp) * (distance > 0.5) * np.clip(skin - distance, 0, 1)
@@ -87,7 +90,8 @@ def _scan(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j]
     bias = np.exp(np.tensordot(rng.normal(0, 0.06, 4), [x, y, x * y, x * x + y * y - 0.7], 1))
     real, imaginary = rng.normal(0, rng.uniform(0.01, 0.025), (2, _SIDE, _SIDE))
-    return (255 * np.hypot(image * bias * rng.uniform(0.95, 1.05) + real, imaginary)).clip(0, 255).astype(np.uint8)
+    return (255 * np.hypot(image * bias * rng.uniform(0.95, 1.05) + real,
+                           imaginary)).clip(0, 255).astype(np.uint8)
 
 # %% ../../nbs/datasets/13_phantom.ipynb #f5634a1c
 LESIONS = ("mass", "foci", "infarct", "mass_effect")
@@ -112,7 +116,8 @@ def _centres(rng: np.random.Generator, tissue: np.ndarray, n: int = 1) -> np.nda
 # %% ../../nbs/datasets/13_phantom.ipynb #32d4e4a7
 def _mass(rng, image, centre):
     d = _blob(rng, centre, rng.uniform(8, 18))
-    rim, core, oedema = rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.4), rng.uniform(0.08, 0.2) * rng.choice([-1, 1])
+    rim, core = rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.4)
+    oedema = rng.uniform(0.08, 0.2) * rng.choice([-1, 1])
     around = _soft(d / rng.uniform(1.3, 1.7), 0.3)
     return image + oedema * around + rim * _soft(d) - core * _soft(d / 0.55), around > 0.5
 
@@ -126,7 +131,7 @@ def _infarct(rng, image, centre):
 
 # %% ../../nbs/datasets/13_phantom.ipynb #b70e915d
 def _push(rng, plane, centre, brain):
-    """A plane that samples tissue nearer to `centre`, so that it appears pushed aside, and the radius of the room.
+    """A plane that samples tissue nearer to `centre`, so that it seems pushed aside, and the room's radius.
 
     The skull does not give way: toward the edge of `brain` the push fades out.
     """
@@ -146,7 +151,7 @@ def _faint_mass(rng, image, centre, radius):
 def phantom_slice(
     rng: np.random.Generator,  # all random choices are drawn from it
     lesion: str | None = None,  # one of `LESIONS`
-) -> tuple[np.ndarray, np.ndarray]:  # image (128, 128) uint8, mask of the lesion (128, 128) bool, empty without one
+) -> tuple[np.ndarray, np.ndarray]:  # image (128, 128) uint8, mask (128, 128) bool, empty without a lesion
     "One slice and the mask of its lesion. Raises `ValueError` for an unknown lesion."
     if lesion is not None and lesion not in LESIONS:
         raise ValueError(f"lesion is {lesion!r}: choose one of {', '.join(LESIONS)} or None.")
@@ -169,7 +174,8 @@ def phantom_slice(
 
 # %% ../../nbs/datasets/13_phantom.ipynb #2a5ba71b
 VERSION = 2  # the version goes up when the pixels change
-SIZES = {"normal": 500, "unlabeled_normal": 500, "unlabeled_abnormal": 500, "test_normal": 200, "test_abnormal": 200}
+SIZES = {"normal": 500, "unlabeled_normal": 500, "unlabeled_abnormal": 500, "test_normal": 200,
+         "test_abnormal": 200}
 
 def make_phantom(
     root: str | Path,  # a Med-AD folder
@@ -180,7 +186,8 @@ def make_phantom(
 ) -> Path:  # the benchmark's folder
     """Writes the phantom as the benchmark `<root>/<name>` in the Med-AD layout, with `masks/`.
 
-    A whole phantom of the same seed and sizes is left as it is; `ValueError` where the folder holds anything else.
+    A whole phantom of the same seed and sizes is left as it is; `ValueError` where the folder holds anything
+    else.
     """
     folder, recipe = Path(root) / name, {"phantom": VERSION, "seed": seed, "sizes": dict(sizes)}
     if _is_made(folder, recipe): return folder
@@ -193,15 +200,18 @@ def make_phantom(
 
 def _is_made(folder: Path, recipe: dict) -> bool:
     if not folder.exists(): return False
-    try: found = read_json(folder / "phantom.json")
-    except ValueError: found = None
-    if found == recipe: return True
+    try: made_by = read_json(folder / "phantom.json")
+    except ValueError: made_by = None
+    if made_by == recipe: return True
     what = f"{folder} holds something else than the phantom asked for"
     raise ValueError(f"{what}: delete that folder or choose another root.")
 
 # %% ../../nbs/datasets/13_phantom.ipynb #c4a96e08
 def _make_image(folder: Path, name: str, key: list[int], abnormal: bool) -> None:
-    "One image, and its mask if it is abnormal. `key` seeds it: the phantom's seed, the split's number, its own in it."
+    """One image, and its mask if it is abnormal.
+
+    `key` seeds it: the phantom's seed, the split's number, its own in it.
+    """
     lesion = LESIONS[key[-1] % len(LESIONS)] if abnormal else None
     image, mask = phantom_slice(np.random.default_rng(key), lesion)
     Image.fromarray(image).save(folder / "images" / name)
@@ -218,6 +228,7 @@ def _fill(folder: Path, recipe: dict, progress: bool) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = pool.map(lambda job: _make_image(*job), jobs)
         disable = None if progress else True  # None: shown on a terminal alone
-        for _ in tqdm(made, total=len(jobs), desc="phantom", unit="image", disable=disable, mininterval=5): pass
+        for _ in tqdm(made, total=len(jobs), desc="phantom", unit="image", disable=disable, mininterval=5):
+            pass
     for name, content in (("data.json", as_repartition(names)), ("phantom.json", recipe)):
         (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..core.formats import PICTURES, find_images, frames_of, open_dicom, read_frame
+from ..core.dicom import frames_of, open_dicom, read_frame
+from ..core.formats import PICTURES, find_images
 from ..core.images import resize, to_gray
 from ..core.storage import reason, written
 from .layout import list_names
@@ -32,14 +33,18 @@ def prepare_radiograph(
     path: str | Path,  # a DICOM file of one frame
     size: int = 512,  # side in pixels
 ) -> np.ndarray:  # (size, size) uint8
-    "A radiograph as the paper prepares it. Raises `ValueError` for a damaged or constant file and for several frames."
+    """A radiograph as the paper prepares it.
+
+    Raises `ValueError` for a damaged or constant file and for several frames.
+    """
     try:
         header = open_dicom(path)
         if frames_of(header) > 1: raise ValueError(f"it has {frames_of(header)} frames, a radiograph has one")
         values, coloured = read_frame(header)
         if values.min() == values.max(): raise ValueError("it has one intensity everywhere")
         if not coloured and header.PhotometricInterpretation == "MONOCHROME1":
-            wide = values.astype(np.int64) if values.dtype.kind == "i" else values  # a signed difference may overflow
+            # a signed difference may overflow
+            wide = values.astype(np.int64) if values.dtype.kind == "i" else values
             values = values.max() - wide
         return resize(values if values.dtype == np.uint8 else to_gray(values), size)
     except Exception as e:  # the decoders raise whatever a damaged file leads them into
@@ -54,7 +59,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)  # a sentence each
 
 def _attempt(work: Callable, path: Path):
-    warnings.simplefilter("ignore")  # of this process: pydicom says much about files that it reads all the same
+    warnings.simplefilter("ignore")  # of this process: pydicom warns much of files that it reads all the same
     try: return work(path)
     except ValueError as e: return e
 
@@ -67,7 +72,10 @@ def in_processes(
     workers: int | None = None,  # None: one a core
     wave: int = 512,  # paths handed out at a time
 ) -> Iterator[tuple[Path, object]]:  # each path and what `work` makes of it, as they come
-    "Works on each path in another process; a `ValueError` stands for a result where it raised one or its process died."
+    """Works on each path in another process.
+
+    A `ValueError` stands for a result where the work raised one or its process died.
+    """
     pool = _pool(workers)
     try:
         for start in range(0, len(paths), wave):
@@ -82,7 +90,8 @@ def in_processes(
             for path in left:  # after a crash: one at a time, to find out whose it was
                 try: result = pool.submit(_attempt, work, path).result()
                 except BrokenProcessPool:
-                    result = ValueError(f"{path} cannot be read (its decoder crashed): leave it out or get it again.")
+                    result = ValueError(f"{path} cannot be read (its decoder crashed): "
+                                        "leave it out or get it again.")
                     pool = _pool(workers)
                 yield path, result
     finally: pool.shutdown(cancel_futures=True)
@@ -113,10 +122,11 @@ def prepare(
     workers: int | None = None,  # processes side by side; None: one a core
     progress: bool = True,
 ) -> Outcome:
-    """Makes `root/name/images/`, `<file>.png` of each file; where there is a `root/name/data.json`, of those it lists.
+    """Makes `root/name/images/`, `<file>.png` of each file.
 
-    Raises `FileNotFoundError` or `ValueError` for a `source` without images and `OSError` where nothing can be written;
-    a file that cannot be read is listed in the outcome.
+    Where there is a `root/name/data.json`, only what it lists is made. Raises `FileNotFoundError` or
+    `ValueError` for a `source` without images and `OSError` where nothing can be written; a file that cannot
+    be read is listed in the outcome.
     """
     folder, outcome = Path(root) / name, Outcome()
     images, files = folder / "images", _find_files(source, outcome.failed)

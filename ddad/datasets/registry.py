@@ -59,19 +59,23 @@ _BRAIN = dict(
 
 CARDS = {card.name: card for card in (
     Card("RSNA", "RSNA Pneumonia", "chest X-ray", "RSNA's terms of use",
-         "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018",
+         "https://www.rsna.org/artificial-intelligence/ai-image-challenge/"
+         "rsna-pneumonia-detection-challenge-2018",
          "Shih et al., Radiology: Artificial Intelligence 1 (2019) e180041",
          (3851, 4000, 5012, 1000, 1000), 4000, paper=True),
     Card("VinCXR", "VinDr-CXR", "chest X-ray", "PhysioNet Credentialed Health Data License",
          "https://physionet.org/content/vindr-cxr/", "Nguyen et al., Scientific Data 9 (2022) 429",
          (4000, 5606, 3394, 1000, 1000), 4000, paper=True),
-    Card("LAG", "LAG", "fundus photograph, glaucoma", "of its authors, on request", "https://github.com/smilell/AG-CNN",
+    Card("LAG", "LAG", "fundus photograph, glaucoma", "of its authors, on request",
+         "https://github.com/smilell/AG-CNN",
          "Li et al., CVPR 2019, 10571-10580", (1500, 832, 900, 811, 811), 1500, paper=True),
     Card("BrainTumor", "Brain Tumor MRI", counts=(1000, 400, 600, 600, 600), n_unlabeled=1000, paper=True,
          sheet="3df97b2f8548276050fa1204817666d722c311573529a7ca242c61d60865ddc9", **_BRAIN),
-    Card("CXAD", "CXAD", "chest X-ray", "private to the paper's authors", "", "Cai et al., Medical Image Analysis 2023",
+    Card("CXAD", "CXAD", "chest X-ray", "private to the paper's authors", "",
+         "Cai et al., Medical Image Analysis 2023",
          paper=True),
-    Card("BrainTumorLeakFree", "Brain Tumor MRI, leak-free", counts=(1006, 397, 601, 597, 599), n_unlabeled=990,
+    Card("BrainTumorLeakFree", "Brain Tumor MRI, leak-free", counts=(1006, 397, 601, 597, 599),
+         n_unlabeled=990,
          of="BrainTumor", **_BRAIN),
     Card("NIH", "NIH ChestX-ray14, a part", "chest X-ray of adults",
          "no restriction; link, citation and thanks asked for", counts=(498, 200, 300, 250, 250),
@@ -79,7 +83,8 @@ CARDS = {card.name: card for card in (
          sheet="cf4a615cc8a31d902326dafd930f439624189698dbc9648690b08bd4220211bc", **_NIH),
     Card("Kermany", "Kermany Pneumonia", "chest X-ray of children", "CC BY 4.0",
          "https://data.mendeley.com/datasets/rscbjbr9sj", "Kermany et al., Cell 172 (2018) 1122-1131",
-         (800, 320, 480, 400, 400), 800, "Kermany et al., Cell 172 (2018) 1122-1131, CC BY 4.0", group="patient",
+         (800, 320, 480, 400, 400), 800, "Kermany et al., Cell 172 (2018) 1122-1131, CC BY 4.0",
+         group="patient",
          sheet="9b9fda3530c6843eff3b615ca0f1d33a256d65ada32851034fa4f120a19ecf32"),
     Card("LGG", "LGG Segmentation", "brain MRI (FLAIR), gliomas", "images CC BY 3.0, masks CC BY-NC-SA 4.0",
          "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
@@ -96,8 +101,8 @@ def split_of(
     name: str,  # of a benchmark
 ) -> tuple[str, int] | None:  # Kermany and 3 for Kermany-split3; None for any other name
     "Of which benchmark this is another split, and by which seed."
-    found = re.fullmatch("(.+)-split([0-9]+)", name)
-    return (found[1], int(found[2])) if found and card(found[1]).shipped else None
+    match = re.fullmatch("(.+)-split([0-9]+)", name)
+    return (match[1], int(match[2])) if match and card(match[1]).shipped else None
 
 def base_of(
     name: str,  # of a benchmark

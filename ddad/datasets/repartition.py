@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.storage import read_csv, write_csv, write_json
-from .registry import card, shipped_labels, shipped_repartition, split_of
 from .layout import as_repartition, benchmark_folder, find_root, list_names
+from .registry import card, shipped_labels, shipped_repartition, split_of
 from ..method.data import SPLITS
 
 # %% auto #0
@@ -23,7 +23,8 @@ __all__ = ['part_groups', 'lists_of', 'repartition']
 
 # %% ../../nbs/datasets/10_repartition.ipynb #6d263cd5
 _PLACES = {"normal": ("normal", "unlabeled_abnormal"), "pool": ("unlabeled_normal", "unlabeled_abnormal"),
-           "test": ("test_normal", "test_abnormal")}  # the parts of a place's normal and of its abnormal images
+           # the parts of a place's normal and of its abnormal images
+           "test": ("test_normal", "test_abnormal")}
 
 def part_groups(
     groups: Sequence,  # (N,) of each image
@@ -40,13 +41,14 @@ def part_groups(
     total = {False: int((~abnormal).sum()), True: int(abnormal.sum())}
     for bad, name in ((False, "normal"), (True, "abnormal")):
         asked = sum(n for s, n in sizes.items() if s.endswith("abnormal") == bad)
-        if asked > total[bad]: raise ValueError(f"{asked} {name} images are asked for, but there are {total[bad]}.")
+        if asked > total[bad]:
+            raise ValueError(f"{asked} {name} images are asked for, but there are {total[bad]}.")
     parted = _place(groups, [*zip(abnormal.tolist(), kinds.tolist())], sizes, seed)
-    found = Counter(s for s in parted if s)
+    counts = Counter(s for s in parted if s)
     for s, n in sizes.items():
-        if found[s] < n:
-            raise ValueError(f"Whole groups give {'.'.join(SPLITS[s])} {found[s]} of {n} images: ask for fewer there, "
-                             "or take another seed.")
+        if counts[s] < n:
+            raise ValueError(f"Whole groups give {'.'.join(SPLITS[s])} {counts[s]} of {n} images: "
+                             "ask for fewer there, or take another seed.")
     return parted
 
 def _place(groups: np.ndarray, strata: list[tuple], sizes: dict[str, int], seed: int) -> list[str | None]:
@@ -73,30 +75,32 @@ def _wanted(strata: list[tuple], sizes: dict[str, int]) -> dict[str, dict]:
             wanted[place][bad, kind] = sizes[parts[bad]] * n / of_class[bad]
     return wanted
 
-def _even_out(parted: list, groups: np.ndarray, strata: list[tuple], sizes: dict[str, int]) -> list[str | None]:
-    "Parts of the very sizes: images over them are left out, and left-over ones of a part's own groups come in."
+def _even_out(parted: list, groups: np.ndarray, strata: list[tuple],
+              sizes: dict[str, int]) -> list[str | None]:
+    "Parts of the very sizes: images beyond are left out, and left-over ones of a part's own groups come in."
     home = {groups[i]: part for i, part in enumerate(parted) if part}
-    found = Counter(part for part in parted if part)
+    counts = Counter(part for part in parted if part)
     for i in reversed(range(len(parted))):
-        if parted[i] and found[parted[i]] > sizes[parted[i]]:
-            found[parted[i]] -= 1
+        if parted[i] and counts[parted[i]] > sizes[parted[i]]:
+            counts[parted[i]] -= 1
             parted[i] = None
     place_of = {part: place for place, parts in _PLACES.items() for part in parts}
     for i in range(len(parted)):
         if parted[i] or groups[i] not in home: continue
         part = _PLACES[place_of[home[groups[i]]]][strata[i][0]]
-        if found[part] < sizes[part]:
+        if counts[part] < sizes[part]:
             parted[i] = part
-            found[part] += 1
+            counts[part] += 1
     return parted
 
 # %% ../../nbs/datasets/10_repartition.ipynb #59ba7986
 def lists_of(
     name: str,  # of a benchmark whose repartition comes with the package, or of a further split of one
 ) -> dict[str, list[str]]:  # by the keys of `SPLITS`
-    """Who is in which part. A further split puts whole groups on one side: patients, or copies of one picture.
+    """Who is in which part.
 
-    Raises `ValueError` where whole groups cannot fill parts of the usual sizes.
+    A further split puts whole groups on one side: patients, or copies of one picture. Raises `ValueError`
+    where whole groups cannot fill parts of the usual sizes.
     """
     if not split_of(name): return shipped_repartition(name)
     base, seed = split_of(name)
@@ -106,11 +110,13 @@ def lists_of(
     except ValueError as e:
         what, remedy = str(e).split(":")[0], "make one of other sizes with ddad-data repartition"
         raise ValueError(f"There is no {name}. {what}: {remedy}.") from None
-    return {split: [image for image, part in zip(table["image"], parted) if part == split] for split in SPLITS}
+    return {split: [image for image, part in zip(table["image"], parted) if part == split]
+            for split in SPLITS}
 
 # %% ../../nbs/datasets/10_repartition.ipynb #1db1f612
 def _kinds(folder: Path, name: str) -> dict[str, str]:
-    table = read_csv(folder / "labels.csv", text=True) if (folder / "labels.csv").is_file() else shipped_labels(name)
+    path = folder / "labels.csv"
+    table = read_csv(path, text=True) if path.is_file() else shipped_labels(name)
     return dict(zip(table.get("image", ()), table.get(card(name).kind, ())))
 
 def repartition(
@@ -123,25 +129,31 @@ def repartition(
 ) -> Path:  # its folder
     """Makes a leak-free benchmark of the images of another one; its folder is whole or not there.
 
-    Raises `FileExistsError` if it is there, `ValueError` for an image without a group, and what `part_groups` raises.
+    Raises `FileExistsError` if it is there, `ValueError` for an image without a group, and what `part_groups`
+    raises.
     """
     root = find_root(root)
     folder, target = benchmark_folder(root, name), root / new
     if new in ("", "..") or new != Path(new).name:
         raise ValueError(f"{new!r} is no name for a benchmark: give the plain name of a folder.")
-    if target.exists(): raise FileExistsError(f"{target} is there already: choose another name, or delete it.")
+    if target.exists():
+        raise FileExistsError(f"{target} is there already: choose another name, or delete it.")
     lists = list_names(folder)
     names = [n for listed in lists.values() for n in listed]
     if lost := [n for n in names if n not in groups]:
-        raise ValueError(f"{len(lost)} of {len(names)} images have no group, such as {lost[0]!r}: check {name} anew.")
+        raise ValueError(f"{len(lost)} of {len(names)} images have no group, such as {lost[0]!r}: "
+                         f"check {name} anew.")
     sizes = dict(zip(SPLITS, sizes)) if sizes else {s: len(listed) for s, listed in lists.items()}
-    kinds, abnormal = _kinds(folder, name), [s.endswith("abnormal") for s, listed in lists.items() for _ in listed]
+    kinds = _kinds(folder, name)
+    abnormal = [s.endswith("abnormal") for s, listed in lists.items() for _ in listed]
     parted = part_groups([groups[n] for n in names], [kinds.get(n, "") for n in names], abnormal, sizes, seed)
     new_lists = {s: [n for n, part in zip(names, parted) if part == s] for s in SPLITS}
     _write(target, folder, new_lists, {n: (kinds.get(n, ""), groups[n]) for n in names})
     return target
 
-def _write(target: Path, folder: Path, lists: dict[str, list[str]], about: dict[str, tuple[str, str]]) -> None:
+def _write(target: Path, folder: Path, lists: dict[str, list[str]],
+           known: dict[str, tuple[str, str]]) -> None:
+    "The new benchmark's folder; `known` has the kind and the group of each image."
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -149,8 +161,9 @@ def _write(target: Path, folder: Path, lists: dict[str, list[str]], about: dict[
         for inside in ("images", "masks"):
             if (folder / inside).is_dir(): os.symlink((folder / inside).resolve(), part / inside)
         used = [n for names in lists.values() for n in names]
-        columns = {"image": used, "kind": [about[n][0] for n in used], "group": [about[n][1] for n in used]}
-        write_csv(part / "labels.csv", columns if any(columns["kind"]) else {k: columns[k] for k in ("image", "group")})
+        columns = {"image": used, "kind": [known[n][0] for n in used], "group": [known[n][1] for n in used]}
+        write_csv(part / "labels.csv",
+                  columns if any(columns["kind"]) else {k: columns[k] for k in ("image", "group")})
         write_json(part / "data.json", as_repartition(lists))
         part.replace(target)
     finally: shutil.rmtree(part, ignore_errors=True)

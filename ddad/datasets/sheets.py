@@ -103,29 +103,33 @@ def export_sheet(
     name: str,  # of a benchmark with a sheet
     root: str | Path,  # the Med-AD folder to put it in, made if need be
 ) -> Path:  # the benchmark's folder, whole or not there
-    """Writes a sheet out as a Med-AD folder. The files keep the names of the repartition, though all are PNG inside.
+    """Writes a sheet out as a Med-AD folder.
 
-    Raises `FileExistsError` where the folder is there, `ValueError` for a benchmark without a sheet, `OSError` where
-    nothing can be written.
+    The files keep the names of the repartition, though all are PNG inside. Raises `FileExistsError` where the
+    folder is there, `ValueError` for a benchmark without a sheet, `OSError` where nothing can be written.
     """
     if not sheet_name(name): raise ValueError(not_inside(name))
     folder = Path(root) / name
-    if os.path.lexists(folder): raise FileExistsError(f"{folder} is there already: choose another, or delete it.")
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} is there already: choose another, or delete it.")
     names, images = _parts(name)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as part:
             _fill(Path(part) / name, names, images, known_labels(name))
             os.rename(Path(part) / name, folder)
-    except OSError as e: raise OSError(f"{folder} cannot be written ({reason(e)}): choose another place.") from None
+    except OSError as e:
+        raise OSError(f"{folder} cannot be written ({reason(e)}): choose another place.") from None
     return folder
 
 def not_inside(
     name: str,  # of a benchmark without a sheet
 ) -> str:
     "One sentence on how to get a benchmark that is not in the package."
-    about, inside = card(base_of(name)), ", ".join(n for n in CARDS if sheet_name(n))
+    its, inside = card(base_of(name)), ", ".join(n for n in CARDS if sheet_name(n))
     how = "name the Med-AD folder that has it"
-    if about.shipped: how = f"make its folder with ddad-data prepare {about.name}, then name the Med-AD folder"
-    elif about.paper and about.url: how = f"get it with ddad-data download {name}, then name the Med-AD folder"
+    if its.shipped:
+        how = f"make its folder with ddad-data prepare {its.name}, then name the Med-AD folder"
+    elif its.paper and its.url:
+        how = f"get it with ddad-data download {name}, then name the Med-AD folder"
     return f"The scans of {name} are not in the package, which has {inside}: {how}, or set DDAD_DATA to it."

@@ -19,11 +19,12 @@ from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from ..core.formats import Passed, Window, check_window, owners, read_slices, search_images
+from ..core.formats import Passed, check_window, owners, read_slices, search_images
+from ..core.images import Window
 from ..core.storage import write_json
 from ..core.tables import read_patients
-from .prepare import Outcome
 from .layout import as_repartition, list_names
+from .prepare import Outcome
 from ..method.data import SPLITS
 
 # %% auto #0
@@ -49,7 +50,10 @@ class Item:
         return "/".join([self.kind, *self.inside.parts[:-1][:1]])
 
 def _find_items(sources: dict[str, Path], patients: str | Path | None) -> tuple[list[Item], Passed]:
-    "The files of each kind's folder, grouped by the table of patients, else as DICOM files tell; what was passed over."
+    """The files of each kind's folder, and what was passed over.
+
+    They are grouped by the table of patients, else as DICOM files tell.
+    """
     places, passed = [], Passed()
     for kind, source in sources.items():
         files, passed_here = search_images(source)
@@ -63,10 +67,12 @@ def _find_items(sources: dict[str, Path], patients: str | Path | None) -> tuple[
 def _check_draw(known: Sequence[Item], test: float, pool: float) -> None:
     if not 0.1 <= test <= 0.9 or not 0 <= pool or round(10 * (test + pool)) > 9:
         what = f"test is {test} and pool is {pool}"
-        raise ValueError(f"{what}: choose shares of at least 0.1 for the test set and at most 0.9 for both together.")
+        raise ValueError(f"{what}: choose shares of at least 0.1 for the test set and at most 0.9 for both "
+                         "together.")
     for kind in ("normal", "abnormal"):
         n = len({item.group for item in known if item.kind == kind})
-        if n < 10: raise ValueError(f"There are {kind} images of {n} patients or files: a split needs 10 at least.")
+        if n < 10:
+            raise ValueError(f"There are {kind} images of {n} patients or files: a split needs 10 at least.")
 
 def _tenths(known: Sequence[Item], seed: int) -> dict[str, int]:
     "The fold of each group, 0 to 9."
@@ -92,7 +98,8 @@ def assign(
 ) -> list[str | None]:  # keys of `SPLITS`; None for an unlabeled image whose patient is in the test set
     """The split of each item.
 
-    Raises `ValueError` for impossible shares, and for normal or abnormal images of fewer than 10 patients (or files).
+    Raises `ValueError` for impossible shares, and for normal or abnormal images of fewer than 10 patients (or
+    files).
     """
     known = [item for item in items if item.kind != "unlabeled"]
     _check_draw(known, test, pool)
@@ -135,7 +142,7 @@ def split(
     normal: str | Path,  # a folder of images
     abnormal: str | Path,
     unlabeled: str | Path | None = None,
-    patients: str | Path | None = None,  # a table, see `ddad.core.tables`; None: DICOM files say whose they are
+    patients: str | Path | None = None,  # a table, see `ddad.core.tables`; None: DICOM files tell
     *,
     test: float = 0.3,  # as in `assign`
     pool: float = 0.2,
@@ -144,13 +151,14 @@ def split(
     window: Window = "auto",  # which intensities become black and white, see `ddad.core.formats.check_window`
     progress: bool = True,
 ) -> Outcome:  # with a sentence for each file that is left out
-    """Makes a benchmark of one's own images: 8-bit PNG files, and the `data.json` that says which split each is in.
+    """Makes a benchmark of one's own images: 8-bit PNG files, and `data.json` with the split of each.
 
-    Raises `FileExistsError` if `folder` is there, and what `search_images`, `read_patients` and `assign` raise. The
-    folder is whole or not there.
+    Raises `FileExistsError` if `folder` is there, and what `search_images`, `read_patients` and `assign`
+    raise. The folder is whole or not there.
     """
     folder, outcome, window = Path(folder), Outcome(), check_window(window)
-    if folder.exists(): raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
     given = {"normal": normal, "abnormal": abnormal, "unlabeled": unlabeled}
     items, passed = _find_items({kind: Path(place) for kind, place in given.items() if place}, patients)
     assign(items, test, pool, seed)  # says what is impossible before anything is read
@@ -177,5 +185,7 @@ def advice(
     folder, lists = Path(folder), list_names(folder)
     normal, abnormal = len(lists["unlabeled_normal"]), len(lists["unlabeled_abnormal"])
     n = normal + abnormal
-    rate = min(1, math.ceil(1e6 * abnormal / max(n, 1)) / 1e6)  # int(n * rate) must be the number of abnormal ones
-    return f"ddad-run --benchmark {folder.name} --data {folder.parent} --n-unlabeled {n} --anomaly-rate {rate:g}"
+    # int(n * rate) must be the number of abnormal ones
+    rate = min(1, math.ceil(1e6 * abnormal / max(n, 1)) / 1e6)
+    command = f"ddad-run --benchmark {folder.name} --data {folder.parent}"
+    return f"{command} --n-unlabeled {n} --anomaly-rate {rate:g}"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..core.extras import needed
-from ..core.formats import is_dicom, open_dicom
+from ..core.dicom import is_dicom, open_dicom
 from ..core.storage import reason, written
 
 # %% auto #0

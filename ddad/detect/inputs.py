@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.formats import Window, check_window, find_images, owners, read_slices
+from ..core.formats import check_window, find_images, owners, read_slices
+from ..core.images import Window
 from ..core.images import resize, to_gray
 
 # %% auto #0

@@ -19,7 +19,8 @@ from ..core.training import Schedule, fit, image_batches
 __all__ = ['member_job', 'reconstruct']
 
 # %% ../../nbs/method/03_ensemble.ipynb #839add56
-def _reconstruction_loss(net: nn.Module, x: torch.Tensor) -> torch.Tensor: return net.loss(x)
+def _reconstruction_loss(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return net.loss(x)
 
 def member_job(
     net: nn.Module,  # one network of a module
@@ -34,7 +35,8 @@ def member_job(
     "The training of one member of an ensemble, for `Machine.run`."
     batches = image_batches(images, batch_size, *seed)
     def run(on_epoch, stop):
-        return fit(net, batches, _reconstruction_loss, path, schedule, on_epoch=on_epoch, stop=stop, **options)
+        return fit(net, batches, _reconstruction_loss, path, schedule,
+                   on_epoch=on_epoch, stop=stop, **options)
     return run
 
 # %% ../../nbs/method/03_ensemble.ipynb #7097ce80
@@ -42,8 +44,11 @@ def reconstruct(
     nets: list[nn.Module],  # the K networks of a module
     images: torch.Tensor,  # (N, 1, H, W), uint8 or float in [-1, 1]
     batch_size: int = 256,
-) -> tuple[torch.Tensor, torch.Tensor | None]:  # reconstructions (K, N, 1, H, W), and variances or None
-    "What every network makes of images, in float32 and in batches, on the networks' device."
+) -> tuple[torch.Tensor, torch.Tensor | None]:  # (K, N, 1, H, W) each, or None
+    """What every network makes of images: reconstructions, and variances or None.
+
+    In float32 and in batches, on the networks' device.
+    """
     device, out = next(nets[0].parameters()).device, []
     with float32_exact():
         for x in images.split(batch_size):

@@ -25,16 +25,20 @@ __all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap',
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
-    "Scores as float64 and labels as bool, both 1-D; a `ValueError` says what is wrong with them."
+    "Scores as float64, labels as bool, both 1-D; `ValueError` where they do not fit."
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if s.shape != y.shape:
-        raise ValueError(f"Scores of shape {s.shape} do not match labels of shape {y.shape}: give one label a score.")
+        raise ValueError(f"Scores of shape {s.shape} do not match labels of shape "
+                         f"{y.shape}: give one label a score.")
     if bad := np.count_nonzero(~np.isfinite(s)):
-        raise ValueError(f"{bad} of {s.size} scores are not finite: look for NaN or infinity in the maps.")
-    if not np.isin(y, (0, 1)).all(): raise ValueError("Labels must be 0 (normal) or 1 (abnormal).")
+        raise ValueError(f"{bad} of {s.size} scores are not finite: "
+                         "look for NaN or infinity in the maps.")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("Labels must be 0 (normal) or 1 (abnormal).")
     y = y.astype(bool)
     if y.all() or not y.any():
-        raise ValueError(f"{y.sum()} of {y.size} labels are abnormal: a metric needs both classes.")
+        raise ValueError(f"{y.sum()} of {y.size} labels are abnormal: "
+                         "a metric needs both classes.")
     return s.ravel(), y.ravel()
 
 # %% ../../nbs/method/06_metrics.ipynb #00d1e4be
@@ -45,8 +49,8 @@ def auc(
 ) -> float:
     """Area under the ROC curve, in [0, 1].
 
-    Raises `ValueError` where a class is absent, the lengths differ, a label is neither 0 nor 1, or a score is not
-    finite.
+    Raises `ValueError` where a class is absent, the lengths differ, a label is neither
+    0 nor 1, or a score is not finite.
     """
     s, y = _check(scores, labels)
     return float(roc_auc_score(y, s, sample_weight=weights))
@@ -56,7 +60,10 @@ def average_precision(
     labels,  # (N,), 0 normal and 1 abnormal
     weights=None,  # as for `auc`
 ) -> float:
-    "Area under the steps of the precision-recall curve, in [0, 1]. Raises what `auc` raises."
+    """Area under the steps of the precision-recall curve, in [0, 1].
+
+    Raises what `auc` raises.
+    """
     s, y = _check(scores, labels)
     return float(average_precision_score(y, s, sample_weight=weights))
 
@@ -66,13 +73,17 @@ def _places(groups, y: np.ndarray) -> np.ndarray:
     if groups is None: return np.arange(y.size)
     groups = np.asarray(groups)
     if groups.shape != y.shape:
-        raise ValueError(f"Groups of shape {groups.shape} do not match labels of shape {y.shape}: give one a label.")
+        raise ValueError(f"Groups of shape {groups.shape} do not match labels of shape "
+                         f"{y.shape}: give one a label.")
     places = np.unique(groups, return_inverse=True)[1]
-    if not places.any(): raise ValueError("All images are of one group: an interval needs two groups at least.")
+    if not places.any():
+        raise ValueError("All images are of one group: an interval needs two groups at "
+                         "least.")
     return places
 
-def _resample(rng: np.random.Generator, y: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
-    "How often each image is taken in `size` draws of groups that have both classes: (size, N)."
+def _resample(rng: np.random.Generator, y: np.ndarray, places: np.ndarray,
+              size: int) -> np.ndarray:
+    "How often each image is in each draw of groups with both classes: (size, N)."
     n, kept, have = places.max() + 1, [], 0
     while have < size:
         counts = rng.multinomial(n, np.full(n, 1 / n), size - have)[:, places]
@@ -82,7 +93,10 @@ def _resample(rng: np.random.Generator, y: np.ndarray, places: np.ndarray, size:
     return np.concatenate(kept)
 
 def _below(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    "How many of the sorted images lie below each threshold: (B, N) to (B, T), the first 0, the last all of them."
+    """How many of the sorted images lie below each threshold: (B, N) to (B, T).
+
+    The first threshold has 0 below it, the last all of them.
+    """
     total = np.zeros((len(counts), counts.shape[1] + 1), np.int32)
     counts.cumsum(1, np.int32, out=total[:, 1:])
     return total.take(ends, 1)
@@ -92,18 +106,25 @@ def _auc_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
     return (np.diff(p) * (n[:, 1:] + n[:, :-1])).sum(1) / (2.0 * p[:, -1] * n[:, -1])
 
 def _ap_of_counts(n: np.ndarray, p: np.ndarray) -> np.ndarray:
-    found, false = (below[:, -1:] - below[:, :-1] for below in (p, n))
-    return (np.diff(p) * found / np.maximum(found + false, 1)).sum(1) / p[:, -1]
+    hits, false_alarms = (below[:, -1:] - below[:, :-1] for below in (p, n))
+    flagged = np.maximum(hits + false_alarms, 1)
+    return (np.diff(p) * hits / flagged).sum(1) / p[:, -1]
 
 # %% ../../nbs/method/06_metrics.ipynb #0f9f7c28
 _FAST = {auc: _auc_of_counts, average_precision: _ap_of_counts}
 _DRAWS = 100  # at a time, which bounds the memory
 
-def _metric_of_draws(metric: Callable, s: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    "The metric of each draw: (B, N) counts to (B,) values. Any metric will do; AUC and AP take the short way."
-    if metric not in _FAST: return np.array([metric(np.repeat(s, c), np.repeat(y, c)) for c in counts])
+def _metric_of_draws(metric: Callable, s: np.ndarray, y: np.ndarray,
+                     counts: np.ndarray) -> np.ndarray:
+    """The metric of each draw: (B, N) counts to (B,) values.
+
+    Any metric will do; AUC and AP take the short way.
+    """
+    if metric not in _FAST:
+        return np.array([metric(np.repeat(s, c), np.repeat(y, c)) for c in counts])
     order = np.argsort(s)
-    ends = np.flatnonzero(np.diff(s[order], prepend=-np.inf, append=np.inf))  # equal scores have one threshold
+    # equal scores have one threshold
+    ends = np.flatnonzero(np.diff(s[order], prepend=-np.inf, append=np.inf))
     taken, y = counts.take(order, 1), y[order]
     n, p = (_below(taken * members, ends) for members in (~y, y))
     return _FAST[metric](n, p)
@@ -111,44 +132,55 @@ def _metric_of_draws(metric: Callable, s: np.ndarray, y: np.ndarray, counts: np.
 # %% ../../nbs/method/06_metrics.ipynb #3a56fed4
 @lru_cache(8)
 def _counts(y: bytes, places: bytes, n: int, seed: int) -> np.ndarray:
-    "What `_resample` gives, (n, N); kept, since many scores are compared on the same images."
-    rng, labels, groups = np.random.default_rng(seed), np.frombuffer(y, bool), np.frombuffer(places, np.int64)
+    "What `_resample` gives, (n, N); kept, as many scores have the same images."
+    rng = np.random.default_rng(seed)
+    labels, groups = np.frombuffer(y, bool), np.frombuffer(places, np.int64)
     sizes = (min(_DRAWS, n - i) for i in range(0, n, _DRAWS))
-    return np.concatenate([_resample(rng, labels, groups, size).astype(np.int16) for size in sizes])
+    return np.concatenate([_resample(rng, labels, groups, size).astype(np.int16)
+                           for size in sizes])
 
-def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int, seed: int) -> list[np.ndarray]:
+def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int,
+           seed: int) -> list[np.ndarray]:
     "The metric of each column of scores in `n` draws that all share."
-    counts = _counts(y.tobytes(), _places(groups, y).astype(np.int64).tobytes(), n, seed)
+    counts = _counts(y.tobytes(), _places(groups, y).astype(np.int64).tobytes(), n,
+                     seed)
     parts = [counts[i:i + _DRAWS] for i in range(0, n, _DRAWS)]
-    return [np.concatenate([_metric_of_draws(metric, s, y, part) for part in parts]) for s in columns]
+    return [np.concatenate([_metric_of_draws(metric, s, y, part) for part in parts])
+            for s in columns]
 
 def _interval(draws: np.ndarray, groups: int, level: float) -> tuple[float, float]:
-    "The percentiles of draws of so many groups, a little wider where these are few (Hesterberg 2015, section 3.5)."
+    """The percentiles of draws of so many groups.
+
+    A little wider where these are few (Hesterberg 2015, section 3.5).
+    """
     tail = norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf((1 - level) / 2, groups - 1))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 def _check_draws(n: int, level: float) -> None:
     if n < 1 or not 0 < level < 1:
-        raise ValueError(f"An interval needs n >= 1 draws and a level between 0 and 1, not n={n} and level={level}.")
+        raise ValueError("An interval needs n >= 1 draws and a level between 0 and 1, "
+                         f"not n={n} and level={level}.")
 
 def bootstrap_interval(
     metric: Callable,  # a function of (scores, labels), such as `auc`
     scores,  # (N,)
     labels,  # (N,)
-    groups=None,  # (N,), the patient or group of copies of each image; None: every image is its own
+    groups=None,  # (N,), each image's patient or group of copies; None: its own
     n: int = 1000,  # draws of the groups
     level: float = 0.95,
-    seed: int = 0,  # with equal labels and groups, the same seed means the same draws, whatever the scores
+    seed: int = 0,  # the draws depend on it, on labels and groups, not on the scores
 ) -> tuple[float, float]:  # low, high
     """Percentile interval of a metric by the cluster bootstrap.
 
-    It covers the choice of test images, not the training's seed. Raises `ValueError` as `auc` does, for groups of
-    another length, for a single group, and for an impossible `n` or `level`.
+    It covers the choice of test images, not the training's seed. Raises `ValueError` as
+    `auc` does, for groups of another length, for a single group, and for an impossible
+    `n` or `level`.
     """
     _check_draws(n, level)
     s, y = _check(scores, labels)
-    return _interval(_draws(metric, [s], y, groups, n, seed)[0], len(set(_places(groups, y))), level)
+    return _interval(_draws(metric, [s], y, groups, n, seed)[0],
+                     len(set(_places(groups, y))), level)
 
 # %% ../../nbs/method/06_metrics.ipynb #0cd9205a
 def paired_bootstrap(
@@ -160,10 +192,11 @@ def paired_bootstrap(
     n: int = 2000,  # draws of the groups, which both scores share
     level: float = 0.95,  # of the interval
     seed: int = 0,
-) -> dict[str, float]:  # difference (b - a), its interval low and high, and the two-sided p
-    """Whether any metric differs between two scores on the same images, by the cluster bootstrap.
+) -> dict[str, float]:  # difference (b - a), its interval low and high, two-sided p
+    """Whether a metric differs between two scores of the same images, by bootstrap.
 
-    The smallest p that n draws can show is 2 / (n + 1). Raises what `bootstrap_interval` raises.
+    The smallest p that n draws can show is 2 / (n + 1).
+    Raises what `bootstrap_interval` raises.
     """
     _check_draws(n, level)
     (a, y), (b, _) = _check(scores_a, labels), _check(scores_b, labels)
@@ -171,26 +204,30 @@ def paired_bootstrap(
     draws = of_b - of_a
     low, high = _interval(draws, len(set(_places(groups, y))), level)
     p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (n + 1))
-    return {"difference": float(metric(b, y) - metric(a, y)), "low": low, "high": high, "p": float(p)}
+    return {"difference": float(metric(b, y) - metric(a, y)), "low": low, "high": high,
+            "p": float(p)}
 
 # %% ../../nbs/method/06_metrics.ipynb #02288fe1
 def seed_bootstrap(
     metric: Callable,  # a function of (scores, labels)
-    pairs: list[tuple],  # a seed each: scores a and b, (N,) or (M, N) for M whose mean metric counts; labels; groups
+    pairs: list[tuple],  # a seed each: scores a, scores b, labels, groups
     n: int = 3000,  # draws, as many of each seed
     level: float = 0.95,  # of the interval
     seed: int = 0,  # of the draws
 ) -> dict[str, float]:  # difference (b - a), its interval low and high
-    """The difference of a metric between two methods over training seeds and groups of test images.
+    """The difference of a metric between two methods, over seeds and groups of images.
 
-    A draw takes a seed, then groups. Seeds may have test sets of their own. Raises what `bootstrap_interval` raises.
+    Scores are (N,), or (M, N) for M scores whose mean metric counts. A draw takes a
+    seed, then groups. Seeds may have test sets of their own. Raises what
+    `bootstrap_interval` raises.
     """
     _check_draws(n, level)
     differences, draws, smallest = [], [], math.inf
     for i, (a, b, labels, groups) in enumerate(pairs):
         columns = [_check(s, labels)[0] for s in (*np.atleast_2d(a), *np.atleast_2d(b))]
         y, of_a = _check(columns[0], labels)[1], len(np.atleast_2d(a))
-        values = np.array(_draws(metric, columns, y, groups, max(1, n // len(pairs)), seed + i))
+        values = np.array(_draws(metric, columns, y, groups, max(1, n // len(pairs)),
+                                 seed + i))
         draws.append(values[of_a:].mean(0) - values[:of_a].mean(0))
         observed = [metric(s, y) for s in columns]
         differences.append(np.mean(observed[of_a:]) - np.mean(observed[:of_a]))
@@ -203,7 +240,7 @@ def vote_weights(
     labels,  # (N,)
     groups,  # (N,)
 ) -> np.ndarray:  # (N,), to be given to `auc` or `average_precision` as weights
-    "Weights by which each group counts once among the normal and once among the abnormal images that it has."
+    "Weights by which each group counts once among its normal and its abnormal images."
     keys = list(zip(np.asarray(groups).tolist(), np.asarray(labels).tolist()))
     size = Counter(keys)
     return np.array([1 / size[key] for key in keys])
@@ -213,27 +250,29 @@ def class_histograms(
     scores,  # (N,)
     labels,  # (N,)
     bins: int = 100,  # over [0, 1]
-) -> tuple[np.ndarray, np.ndarray]:  # densities of the normal and of the abnormal scores, each (bins,)
+) -> tuple[np.ndarray, np.ndarray]:  # densities, normal and abnormal, each (bins,)
     """The histogram of each class, after min-max scaling over both.
 
     Scores that are all equal fall in the first bin. Raises `ValueError` as `auc` does.
     """
     s, y = _check(scores, labels)
     s = (s - s.min()) / (np.ptp(s) or 1.0)
-    h, g = (np.histogram(s[members], bins, range=(0, 1), density=True)[0] for members in (~y, y))
+    h, g = (np.histogram(s[members], bins, range=(0, 1), density=True)[0]
+            for members in (~y, y))
     return h, g
 
 def chi2_distance(
     scores,  # (N,)
     labels,  # (N,)
     bins: int = 100,
-    official: bool = False,  # as the authors' code has it: a bin that is empty in both classes adds 0.5
+    official: bool = False,  # as the authors' code: a bin empty in both adds 0.5
 ) -> float:  # from 0 (equal) to `bins` (disjoint)
     """The paper's chi2 distance between the score histograms of the two classes.
 
-    A bin that is empty in both classes adds nothing. With `official`, for comparison with published values alone, each
-    fraction has 1e-15 above and below. Scores that are all equal tell nothing apart: 0.0 (0.5 a bin but the first with
-    `official`). Raises `ValueError` as `auc` does.
+    A bin that is empty in both classes adds nothing. With `official`, for comparison
+    with published values alone, each fraction has 1e-15 above and below. Scores that
+    are all equal tell nothing apart: 0.0 (0.5 a bin but the first with `official`).
+    Raises `ValueError` as `auc` does.
     """
     h, g = class_histograms(scores, labels, bins)
     tiny = 1e-15 if official else 0.0
@@ -245,7 +284,10 @@ def pixel_ap(
     maps,  # (N, 1, H, W), higher is more abnormal
     masks,  # (N, 1, H, W) bool, true on the anomaly
 ) -> float:
-    "Average precision over all pixels of all images, in [0, 1]. Raises `ValueError` as `auc` does."
+    """Average precision over all pixels of all images, in [0, 1].
+
+    Raises `ValueError` as `auc` does.
+    """
     return average_precision(maps, masks)
 
 # %% ../../nbs/method/06_metrics.ipynb #ed039551
@@ -254,30 +296,35 @@ def pixel_metrics_by_image(
     masks,  # (N, 1, H, W) bool, true on the anomaly
     normal_maps,  # (M, 1, H, W), of images known to be normal
     fpr: float = 0.05,  # the share of the pixels of `normal_maps` above the threshold
-    limit: float = 0.3,  # the highest false-positive rate that `pro` looks at, of all pixels outside of lesions
+    limit: float = 0.3,  # the highest rate of false pixels that `pro` looks at
 ) -> dict[str, np.ndarray]:  # ap, dice, pro and flagged, each (N,)
-    """Localisation in each image, so that intervals can be drawn over images or patients.
+    """Localisation in each image, for intervals over images or patients.
 
-    - `ap`: average precision over the image's pixels, by chance the lesion's share of them.
+    - `ap`: average precision over the image's pixels, by chance the lesion's share.
     - `flagged`: the share of pixels above the threshold, which no test mask chooses.
     - `dice`: the overlap of these pixels with the mask.
-    - `pro`: per-region overlap, averaged over the image's regions and over false-positive rates up to `limit`; its mean
-      over all regions is AUPRO.
+    - `pro`: per-region overlap, averaged over the image's regions and over rates of
+      false pixels (of all pixels outside of lesions) up to `limit`; its mean over all
+      regions is AUPRO.
 
-    An image without a lesion has `flagged` alone, the others are NaN. By chance `pro` is `limit` / 2, and `dice` is
-    2 f m / (f + m) with f the share that is flagged and m that of the lesion.
+    An image without a lesion has `flagged` alone, the others are NaN. By chance `pro`
+    is `limit` / 2, and `dice` is 2 f m / (f + m) with f the share that is flagged and m
+    that of the lesion.
     """
     s, y, normal = (np.asarray(a)[:, 0] for a in (maps, masks, normal_maps))
     above = s > np.quantile(normal, 1 - fpr)
     outside = np.sort(s[~y])
-    found = {name: np.full(len(s), np.nan) for name in ("ap", "dice", "pro")} | {"flagged": above.mean((1, 2))}
+    metrics = {name: np.full(len(s), np.nan) for name in ("ap", "dice", "pro")}
+    metrics["flagged"] = above.mean((1, 2))
     for i in np.flatnonzero(y.any((1, 2))):
-        found["ap"][i] = average_precision_score(y[i].ravel(), s[i].ravel())
-        found["dice"][i] = 2 * (above[i] & y[i]).sum() / (above[i].sum() + y[i].sum())
-        rates = 1 - np.searchsorted(outside, s[i]) / len(outside)  # false alarms, once a pixel is flagged
+        metrics["ap"][i] = average_precision_score(y[i].ravel(), s[i].ravel())
+        metrics["dice"][i] = 2 * (above[i] & y[i]).sum() / (above[i].sum() + y[i].sum())
+        # the rate of false pixels once each pixel is flagged
+        rates = 1 - np.searchsorted(outside, s[i]) / len(outside)
         regions, n = ndimage.label(y[i])
-        found["pro"][i] = ndimage.mean(np.clip(1 - rates / limit, 0, 1), regions, range(1, n + 1)).mean()
-    return found
+        below_limit = np.clip(1 - rates / limit, 0, 1)
+        metrics["pro"][i] = ndimage.mean(below_limit, regions, range(1, n + 1)).mean()
+    return metrics
 
 # %% ../../nbs/method/06_metrics.ipynb #51ce0a02
 def mean_interval(
@@ -287,7 +334,10 @@ def mean_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:  # low, high
-    "Percentile interval of a mean by the cluster bootstrap. Raises `ValueError` as `bootstrap_interval` does."
+    """Percentile interval of a mean by the cluster bootstrap.
+
+    Raises `ValueError` as `bootstrap_interval` does.
+    """
     _check_draws(n, level)
     values = np.asarray(values, dtype=np.float64)
     places = _places(groups, values)
@@ -304,7 +354,8 @@ def share_interval(
     "Wilson's interval of a share."
     if n == 0: return math.nan, math.nan
     z = norm.ppf((1 + level) / 2)
-    centre, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 # %% ../../nbs/method/06_metrics.ipynb #2cb65efb
@@ -319,8 +370,10 @@ def evaluate(
     row = {}
     for name, metric in {"auc": auc, "ap": average_precision}.items():
         row[name] = metric(scores, labels)
-        row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(metric, scores, labels, groups, n, seed=seed)
-    return row | {"chi2": chi2_distance(scores, labels), "chi2_official": chi2_distance(scores, labels, official=True)}
+        low, high = bootstrap_interval(metric, scores, labels, groups, n, seed=seed)
+        row |= {f"{name}_low": low, f"{name}_high": high}
+    return row | {"chi2": chi2_distance(scores, labels),
+                  "chi2_official": chi2_distance(scores, labels, official=True)}
 
 def results_table(
     scores: dict,  # name to (N,)
@@ -330,33 +383,37 @@ def results_table(
     groups=None,
 ) -> list[dict]:  # each with its name as `score`, then the metrics of `evaluate`
     "One row a score, in the order given."
-    return [{"score": name, **evaluate(s, labels, n, seed, groups)} for name, s in scores.items()]
+    return [{"score": name, **evaluate(s, labels, n, seed, groups)}
+            for name, s in scores.items()]
 
 # %% ../../nbs/method/06_metrics.ipynb #6264d427
 def single_network(
     rows: list[dict],  # of `results_table`
-) -> dict:  # the means as auc, ap, chi2, chi2_official, each with its `_std`; `score` is `rec_single`, and `k` is K
-    """The rows `rec_1` ... `rec_K` in one: mean and standard deviation over the K networks.
+) -> dict:  # auc, ap, chi2, chi2_official, each with its `_std`; `score` and `k`
+    """The rows `rec_1` ... `rec_K` in one, `rec_single`: mean and standard deviation.
 
     Raises `ValueError` for fewer than two such rows, which have no standard deviation.
     """
     alone = [r for r in rows if re.fullmatch(r"rec_\d+", r["score"])]
     if len(alone) < 2:
-        raise ValueError(f"{len(alone)} of the rows is a network alone (rec_1, rec_2, ...): "
-                         "a mean ± std needs at least 2.")
+        raise ValueError(f"{len(alone)} of the rows is a network alone (rec_1, rec_2, "
+                         "...): a mean ± std needs at least 2.")
     summary = {"score": "rec_single", "k": len(alone)}
     for name in ("auc", "ap", "chi2", "chi2_official"):
         values = [r[name] for r in alone]
-        summary |= {name: float(np.mean(values)), f"{name}_std": float(np.std(values, ddof=1))}
+        summary |= {name: float(np.mean(values)),
+                    f"{name}_std": float(np.std(values, ddof=1))}
     return summary
 
 # %% ../../nbs/method/06_metrics.ipynb #4279b1c7
 def _name(row: dict) -> str:
-    if row["score"] == "rec_single": return f"{SCORE_NAMES['rec_single']} (mean ± std over {row['k']} networks)"
+    if row["score"] == "rec_single":
+        return f"{SCORE_NAMES['rec_single']} (mean ± std over {row['k']} networks)"
     return score_name(row["score"])
 
 def _cell(row: dict, metric: str, digits: int) -> str:
-    value, low, high, std = (row.get(f"{metric}{part}") for part in ("", "_low", "_high", "_std"))
+    value, low, high, std = (row.get(f"{metric}{part}")
+                             for part in ("", "_low", "_high", "_std"))
     text = f"{value:.{digits}f}"
     if std is not None: return f"{text} ± {std:.{digits}f}"
     return text if low is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -365,7 +422,9 @@ def to_markdown(
     rows: list[dict],  # of `results_table` and `single_network`
 ) -> str:
     "The rows as a Markdown table: AUC and AP with 95 % intervals or ± std, and chi2."
-    lines = [[_name(r), _cell(r, "auc", 3), _cell(r, "ap", 3), _cell(r, "chi2", 1)] for r in rows]
+    lines = [[_name(r), _cell(r, "auc", 3), _cell(r, "ap", 3), _cell(r, "chi2", 1)]
+             for r in rows]
     lines = [["score", "AUC [95 %]", "AP [95 %]", "chi2"], ["---"] * 4, *lines]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths)) + " |"
+                     for line in lines)

@@ -20,34 +20,42 @@ __all__ = ['BACKBONES', 'AE', 'AEU', 'attention_entropy', 'MemAE', 'make_network
 _CHANNELS, _HIDDEN, _ENTROPY_WEIGHT = (16, 32, 64, 64), 2048, 2e-4
 
 def _down(i: int, o: int) -> list[nn.Module]:
-    return [nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+    return [nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o),
+            nn.ReLU(inplace=True)]
 
 def _up(i: int, o: int) -> list[nn.Module]:
-    return [nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+    return [nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o),
+            nn.ReLU(inplace=True)]
 
 def _linear(i: int, o: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(i, _HIDDEN), nn.BatchNorm1d(_HIDDEN), nn.ReLU(inplace=True), nn.Linear(_HIDDEN, o))
+    return nn.Sequential(nn.Linear(i, _HIDDEN), nn.BatchNorm1d(_HIDDEN),
+                         nn.ReLU(inplace=True), nn.Linear(_HIDDEN, o))
 
 # %% ../../nbs/method/02_networks.ipynb #9472847b
 class AE(nn.Module):
-    "Autoencoder of the paper: `forward(x)` gives the reconstruction of x, (N, 1, H, W) in [-1, 1], in the same shape."
+    """Autoencoder of the paper.
+
+    `forward(x)` gives the reconstruction of x, both (N, 1, H, W), x in [-1, 1].
+    """
     out_channels = 1
 
     def __init__(
         self,
         latent: int = 16,  # size of the code
         width: int = 1,  # multiplies the channels
-        image_size: int = 64,  # side H = W in pixels; raises `ValueError` if it is no multiple of 16
+        image_size: int = 64,  # side H = W in pixels; `ValueError` if no multiple of 16
     ):
         super().__init__()
         side = check_image_size(image_size) // 16
         a, b, c, d = (width * n for n in _CHANNELS)
         self.code_shape = (d, side, side)
-        self.encoder = nn.Sequential(*_down(1, a), *_down(a, b), *_down(b, c), *_down(c, d))
+        self.encoder = nn.Sequential(*_down(1, a), *_down(a, b), *_down(b, c),
+                                     *_down(c, d))
         self.linear_enc = _linear(math.prod(self.code_shape), latent)
         self.linear_dec = _linear(latent, math.prod(self.code_shape))
         self.decoder = nn.Sequential(*_up(d, c), *_up(c, b), *_up(b, a),
-                                     nn.ConvTranspose2d(a, self.out_channels, 4, 2, 1, bias=False))
+                                     nn.ConvTranspose2d(a, self.out_channels, 4, 2, 1,
+                                                        bias=False))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         "The code of x: (N, latent)."
@@ -60,7 +68,10 @@ class AE(nn.Module):
     def forward(self, x): return self.decode(self.encode(x))
 
     def reconstruct(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        "Reconstruction (N, 1, H, W) and predicted variance (N, 1, H, W), or None from a backbone that predicts none."
+        """Reconstruction and predicted variance, each (N, 1, H, W).
+
+        The variance is None from a backbone that predicts none.
+        """
         return self(x), None
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
@@ -69,7 +80,10 @@ class AE(nn.Module):
 
 # %% ../../nbs/method/02_networks.ipynb #849ae105
 class AEU(AE):
-    "`AE` with uncertainty: `forward(x)` gives the mean and the log-variance, each (N, 1, H, W)."
+    """`AE` with uncertainty.
+
+    `forward(x)` gives the mean and the log-variance, each (N, 1, H, W).
+    """
     out_channels = 2
 
     def forward(self, x): return tuple(super().forward(x).chunk(2, dim=1))
@@ -95,7 +109,8 @@ class _Memory(nn.Module):
         attention = self.memory(code).softmax(dim=1)
         if self.shrink > 0:
             excess = attention - self.shrink
-            attention = F.normalize(excess.relu() * attention / (excess.abs() + 1e-12), p=1, dim=1)
+            attention = F.normalize(excess.relu() * attention / (excess.abs() + 1e-12),
+                                    p=1, dim=1)
         return attention @ self.memory.weight.to(attention.dtype), attention
 
 def attention_entropy(attention: torch.Tensor) -> torch.Tensor:
@@ -103,7 +118,10 @@ def attention_entropy(attention: torch.Tensor) -> torch.Tensor:
     return -(attention * (attention + 1e-12).log()).sum(dim=1).mean()
 
 class MemAE(AE):
-    "`AE` with a memory of `slots` codes: `forward(x)` gives the reconstruction and the addressing weights (N, slots)."
+    """`AE` with a memory of `slots` codes.
+
+    `forward(x)` gives the reconstruction and the addressing weights (N, slots).
+    """
     def __init__(
         self,
         latent: int = 16,  # size of a code
@@ -114,7 +132,8 @@ class MemAE(AE):
     ):
         super().__init__(latent, width, image_size)
         self.mem_rep = _Memory(slots, latent, shrink)
-        for name in ("linear_dec", "decoder"):  # published checkpoints list the memory before the decoder
+        # published checkpoints list the memory before the decoder
+        for name in ("linear_dec", "decoder"):
             self._modules[name] = self._modules.pop(name)
 
     def forward(self, x):
@@ -124,7 +143,7 @@ class MemAE(AE):
     def reconstruct(self, x): return self(x)[0], None
 
     def loss(self, x):
-        "Mean squared error + 2e-4 * entropy of the addressing weights, a scalar in float32."
+        "Mean squared error + 2e-4 * entropy of the addressing, a float32 scalar."
         recon, attention = (t.float() for t in self(x))
         return F.mse_loss(recon, x) + _ENTROPY_WEIGHT * attention_entropy(attention)
 
@@ -139,12 +158,16 @@ def make_network(
 ) -> AE:
     "A freshly initialised backbone. Raises `ValueError` for an unknown name."
     if backbone not in BACKBONES:
-        raise ValueError(f"backbone is {backbone!r}: choose one of {', '.join(BACKBONES)}.")
+        raise ValueError(f"backbone is {backbone!r}: "
+                         f"choose one of {', '.join(BACKBONES)}.")
     return BACKBONES[backbone](latent, width, image_size)
 
 # %% ../../nbs/method/02_networks.ipynb #70cdba8c
 class ASRNet(nn.Module):
-    "Refinement network of the paper: maps (N, in_channels, H, W) to logits (N, 2, H, W); channel 1 is `anomalous`."
+    """Refinement network of the paper.
+
+    Maps (N, in_channels, H, W) to logits (N, 2, H, W); channel 1 is `anomalous`.
+    """
     def __init__(
         self,
         in_channels: int = 2,  # discrepancy maps
@@ -152,8 +175,10 @@ class ASRNet(nn.Module):
     ):
         super().__init__()
         self.model = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            nn.Conv2d(in_channels, width, 3, 1, 1), nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, 2, 3, 1, 1))
 
     def forward(self, maps): return self.model(maps)

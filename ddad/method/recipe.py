@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,16 +28,20 @@ __all__ = ['NUMERICS', 'MODULES', 'NETWORK', 'REFINEMENT', 'Folder', 'Recipe', '
            'train_modules', 'train_refiners', 'Trained', 'train_ddad']
 
 # %% ../../nbs/method/07_recipe.ipynb #a7fb4d8f
-NUMERICS = 1  # raised whenever arithmetic or seeds change, so that results of before are told apart
+# raised whenever arithmetic or seeds change, so that results of before are told apart
+NUMERICS = 1
 MODULES = ("udm", "ndm")
-NETWORK = ("image_size", "latent", "width", "epochs", "batch_size", "lr", "precision")  # what a module depends on
-REFINEMENT = ("k", "refine_epochs", "refine_batch_size", "refine_lr", "refine_weight_decay")  # and an ASR-Net, besides
+# what a module depends on
+NETWORK = ("image_size", "latent", "width", "epochs", "batch_size", "lr", "precision")
+# and an ASR-Net, besides
+REFINEMENT = ("k", "refine_epochs", "refine_batch_size", "refine_lr",
+              "refine_weight_decay")
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 @dataclass(frozen=True)
 class Recipe:
-    "How DDAD is trained; the defaults are the paper's. `check` says what makes no sense."
+    "How DDAD is trained; the defaults are the paper's, and `check` refuses nonsense."
     backbone: str = "AE"  # AE, AE-U or MemAE
     k: int = 3  # networks in each module
     epochs: int = 250  # of the reconstruction networks
@@ -49,9 +54,9 @@ class Recipe:
     refine_batch_size: int = 8
     refine_lr: float = 1e-4
     refine_weight_decay: float = 1e-4
-    refined: str = "r_intra,r_dual"  # the refined scores (`ddad.method.refine.INPUTS`), with commas between, or none
+    refined: str = "r_intra,r_dual"  # refined scores, keys of `INPUTS`, or none
     variant: str = "paper"  # of ASR-Net: paper or stable
-    precision: str = "auto"  # of training: float32, bfloat16, or what the device is fast in; scores are always float32
+    precision: str = "auto"  # of training: float32, bfloat16, or what is fast
 
     @property
     def refiners(self) -> tuple[str, ...]:
@@ -63,24 +68,31 @@ class Recipe:
         return make_network(self.backbone, self.latent, self.width, self.image_size)
 
     def check(self) -> Recipe:
-        "The recipe itself; raises `ValueError` for a value of the wrong kind or one that makes no sense."
+        "The recipe itself; raises `ValueError` for a value that makes no sense."
         for f in fields(self):
             kind = type(f.default)
             if not _is_a(getattr(self, f.name), kind):
-                raise ValueError(f"{f.name} is {getattr(self, f.name)!r}: it must be {_KINDS[kind]}.")
+                raise ValueError(f"{f.name} is {getattr(self, f.name)!r}: "
+                                 f"it must be {_KINDS[kind]}.")
         if self.k < 2:
-            raise ValueError(f"k is {self.k}: a discrepancy needs at least 2 networks, and the paper uses 3.")
+            raise ValueError(f"k is {self.k}: a discrepancy needs at least 2 networks, "
+                             "and the paper uses 3.")
         if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is {self.backbone!r}: choose one of {', '.join(BACKBONES)}.")
+            raise ValueError(f"backbone is {self.backbone!r}: "
+                             f"choose one of {', '.join(BACKBONES)}.")
         if self.variant not in VARIANTS:
-            raise ValueError(f"variant is {self.variant!r}: choose {' or '.join(VARIANTS)}.")
+            raise ValueError(f"variant is {self.variant!r}: "
+                             f"choose {' or '.join(VARIANTS)}.")
         if wrong := set(self.refiners) - set(INPUTS):
             wrong = ", ".join(sorted(wrong))
-            raise ValueError(f"refined is {self.refined!r}, but there is no {wrong}: choose among {', '.join(INPUTS)}.")
+            raise ValueError(f"refined is {self.refined!r}, but there is no {wrong}: "
+                             f"choose among {', '.join(INPUTS)}.")
         for name in ("epochs", "refine_epochs", "latent", "width", "refine_batch_size"):
-            if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: choose 1 or more.")
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: choose 1 or more.")
         if self.batch_size < 2:
-            raise ValueError(f"batch_size is {self.batch_size}: batch normalisation needs at least 2 images.")
+            raise ValueError(f"batch_size is {self.batch_size}: "
+                             "batch normalisation needs at least 2 images.")
         check_image_size(self.image_size)
         return self
 
@@ -100,8 +112,8 @@ def module_key(
 ) -> str:
     "What the networks of a module depend on."
     settings = {name: getattr(recipe, name) for name in NETWORK}
-    about = {"module": module, "backbone": recipe.backbone, "seed": seed, **settings, "images": _digest(images)}
-    return json.dumps(about)
+    return json.dumps({"module": module, "backbone": recipe.backbone, "seed": seed,
+                       **settings, "images": _digest(images)})
 
 def refiner_key(
     recipe: Recipe,
@@ -109,20 +121,23 @@ def refiner_key(
     images: dict[str, torch.Tensor],  # what each module was trained on
     seed: int,
 ) -> str:
-    "What an ASR-Net depends on: its own settings and the modules whose maps it is given."
+    "What an ASR-Net depends on: its own settings, and the modules whose maps it reads."
     settings = {name: getattr(recipe, name) for name in REFINEMENT}
     modules = {m: module_key(recipe, m, images[m], seed) for m in needed_modules(score)}
-    return json.dumps({"score": score, "seed": seed, "precision": recipe.precision, **settings} | modules)
+    own = {"score": score, "seed": seed, "precision": recipe.precision, **settings}
+    return json.dumps(own | modules)
 
 def needed_modules(score: str) -> tuple[str, ...]:
-    "The modules whose maps an ASR-Net is given; the `ndm` at least, which says on which device it runs."
+    "The modules whose maps an ASR-Net reads: the `ndm` at least, which has its device."
     return MODULES if "inter" in INPUTS[score] else ("ndm",)
 
 # %% ../../nbs/method/07_recipe.ipynb #ad050944
-Folder = str | Path | dict[str, Path]  # one for all, or one for each module or refined score
+# one for all, or one for each module or refined score
+Folder = str | Path | dict[str, Path]
 
 def _places(folder: Folder, names) -> dict[str, Path]:
-    places = {name: Path(folder[name] if isinstance(folder, dict) else folder) for name in names}
+    places = {name: Path(folder[name] if isinstance(folder, dict) else folder)
+              for name in names}
     for place in places.values(): place.mkdir(parents=True, exist_ok=True)
     return places
 
@@ -133,62 +148,84 @@ def _options(machine: Machine, about: Callable[[], dict]) -> dict:
 
 def train_modules(
     recipe: Recipe,
-    images: dict[str, torch.Tensor],  # what each module (udm, ndm) is trained on, (N, 1, H, W) uint8
-    folder: Folder,  # for the weights, `<module>_<i>.safetensors`; what is there is loaded or resumed
+    images: dict[str, torch.Tensor],  # of each module (udm, ndm), (N, 1, H, W) uint8
+    folder: Folder,  # for the weights, `<module>_<i>.safetensors`
     *,
     seed: int = 0,
     machine: Machine = Machine(),
     about: Callable[[], dict] = dict,  # what else the header of a checkpoint says
-) -> tuple[dict[str, list[nn.Module]], dict[str, list[float]]]:  # networks by module, and losses by file name
-    "Trains K networks for each module, all side by side. Raises `ValueError` for K < 2 and what `fit` raises."
+) -> tuple[dict[str, list[nn.Module]], dict[str, list[float]]]:
+    """Trains K networks for each module, all side by side.
+
+    Returns the networks by module and the losses by file name. What lies in the folder
+    is loaded or resumed. Raises `ValueError` for K < 2 and what `fit` raises.
+    """
     recipe.check()
-    options, places, nets, jobs = _options(machine, about), _places(folder, images), {}, {}
-    schedule = Schedule(recipe.epochs, recipe.lr, precision=pick_precision(recipe.precision, options["device"]))
+    options, places = _options(machine, about), _places(folder, images)
+    nets, jobs = {}, {}
+    schedule = Schedule(recipe.epochs, recipe.lr,
+                        precision=pick_precision(recipe.precision, options["device"]))
     for module in sorted(images, key=lambda m: -len(images[m])):  # the longest first
-        key, at_hand = module_key(recipe, module, images[module], seed), images[module].to(options["device"])
+        key = module_key(recipe, module, images[module], seed)
+        at_hand = images[module].to(options["device"])
         for i in range(1, recipe.k + 1):
             name, member = f"{module}_{i}", (seed, module, i)
             nets[name] = seeded(recipe.network, *member)
-            jobs[name] = member_job(nets[name], at_hand, places[module] / f"{name}.safetensors", schedule,
-                                    batch_size=recipe.batch_size, seed=member, key=key, **options)
+            path = places[module] / f"{name}.safetensors"
+            jobs[name] = member_job(nets[name], at_hand, path, schedule,
+                                    batch_size=recipe.batch_size, seed=member, key=key,
+                                    **options)
     losses = machine.run(jobs, recipe.epochs)
-    return {module: [nets[f"{module}_{i}"] for i in range(1, recipe.k + 1)] for module in images}, losses
+    members = {module: [nets[f"{module}_{i}"] for i in range(1, recipe.k + 1)]
+               for module in images}
+    return members, losses
 
 def train_refiners(
     recipe: Recipe,
-    images: dict[str, torch.Tensor],  # what each module was trained on; the ndm's are the known-normal ones
+    images: dict[str, torch.Tensor],  # of each module; the ndm's are known-normal
     modules: dict[str, list[nn.Module]],  # trained networks
-    folder: Folder,  # for the weights, `<score>.safetensors`; what is there is loaded or resumed
+    folder: Folder,  # for the weights, `<score>.safetensors`
     *,
     scores: tuple[str, ...] | None = None,  # None: `recipe.refiners`
     seed: int = 0,
     machine: Machine = Machine(),
     about: Callable[[], dict] = dict,
-    watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None,  # for display: leaves the network be
-) -> tuple[dict[str, nn.Module], dict[str, list[float]]]:  # networks and losses, by score
-    "Trains an ASR-Net a refined score, side by side. Saves the weights of both variants, gives `recipe.variant`'s."
+    watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None,
+) -> tuple[dict[str, nn.Module], dict[str, list[float]]]:
+    """Trains an ASR-Net a refined score, side by side: networks and losses, by score.
+
+    Saves the weights of both variants, gives `recipe.variant`'s. What lies in the
+    folder is loaded or resumed. `watch` may look at a network after each epoch, not
+    change it.
+    """
     recipe.check()
     scores = recipe.refiners if scores is None else tuple(scores)
     if not scores: return {}, {}
     options, places = _options(machine, about), _places(folder, scores)
-    schedule = Schedule(recipe.refine_epochs, recipe.refine_lr, recipe.refine_weight_decay,
-                        pick_precision(recipe.precision, options["device"]), average_from=recipe.refine_epochs // 2 + 1)
+    schedule = Schedule(recipe.refine_epochs, recipe.refine_lr,
+                        recipe.refine_weight_decay,
+                        pick_precision(recipe.precision, options["device"]),
+                        average_from=recipe.refine_epochs // 2 + 1)
     normal, nets, jobs = images["ndm"].to(options["device"]), {}, {}
     for score in scores:
-        nets[score] = seeded(lambda: ASRNet(len(INPUTS[score])), seed, score)
-        jobs[score] = refiner_job(nets[score], normal, modules.get("udm", []), modules["ndm"], INPUTS[score],
-                                  places[score] / f"{score}.safetensors", schedule, batch_size=recipe.refine_batch_size,
-                                  seed=(seed, score), watch=lambda epoch, net, score=score: watch(score, epoch, net),
-                                  key=refiner_key(recipe, score, images, seed), **options)
+        nets[score] = seeded(partial(ASRNet, len(INPUTS[score])), seed, score)
+        path = places[score] / f"{score}.safetensors"
+        jobs[score] = refiner_job(nets[score], normal, modules.get("udm", []),
+                                  modules["ndm"], INPUTS[score], path, schedule,
+                                  batch_size=recipe.refine_batch_size,
+                                  seed=(seed, score), watch=partial(watch, score),
+                                  key=refiner_key(recipe, score, images, seed),
+                                  **options)
     losses = machine.run(jobs, recipe.refine_epochs, desc="refining")
     if recipe.variant == "stable":
-        for score, net in nets.items(): load_weights(net, places[score] / f"{score}_averaged.safetensors")
+        for score, net in nets.items():
+            load_weights(net, places[score] / f"{score}_averaged.safetensors")
     return nets, losses
 
 # %% ../../nbs/method/07_recipe.ipynb #c7928803
 @dataclass
 class Trained:
-    "What `train_ddad` gives: networks in eval mode, and the loss of each epoch by network."
+    "What `train_ddad` gives: networks in eval mode, and their losses, one an epoch."
     udm: list[nn.Module]  # empty without unlabeled images
     ndm: list[nn.Module]
     refiners: dict[str, nn.Module]  # by refined score
@@ -204,14 +241,16 @@ def train_ddad(
     machine: Machine = Machine(),
     about: Callable[[], dict] = dict,
 ) -> Trained:
-    """Trains the NDM on D_n, the UDM on D_n and D_u together, and an ASR-Net for each of `recipe.refiners`.
+    """Trains the NDM on D_n, the UDM on D_n and D_u together, then the ASR-Nets.
 
-    Raises `ValueError` for a recipe or images that do not work and for weights of another training,
-    `FloatingPointError` where training diverges.
+    Raises `ValueError` for a recipe or images that do not work and for weights of
+    another training, `FloatingPointError` where training diverges.
     """
     images = {"ndm": normal}
-    if unlabeled is not None and len(unlabeled): images = {"udm": torch.cat([normal, unlabeled]), **images}
+    if unlabeled is not None and len(unlabeled):
+        images = {"udm": torch.cat([normal, unlabeled]), **images}
     shared = dict(seed=seed, machine=machine, about=about)
     modules, losses = train_modules(recipe, images, folder, **shared)
     refiners, refine_losses = train_refiners(recipe, images, modules, folder, **shared)
-    return Trained(modules.get("udm", []), modules["ndm"], refiners, losses | refine_losses)
+    return Trained(modules.get("udm", []), modules["ndm"], refiners,
+                   losses | refine_losses)

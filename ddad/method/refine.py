@@ -27,24 +27,27 @@ INPUTS = {
     "r_image": ("image",),
     "r_image_dual": ("image", "inter", "intra"),
 }
-VARIANTS = {"paper": 1.0, "stable": 0.5}  # the share of a refined map's pixels, from the highest on, that counts
+# the share of a refined map's pixels, from the highest on, that counts
+VARIANTS = {"paper": 1.0, "stable": 0.5}
 
 # %% ../../nbs/method/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
     "n squares: (n, 1, side, side) bool."
     half = torch.randint(int(0.05 * side), int(0.2 * side) + 1, (n, 1), generator=g)
     centre = torch.randint(int(0.1 * side), int(0.9 * side), (2, n, 1), generator=g)
-    inside = (torch.arange(side) >= centre - half) & (torch.arange(side) < centre + half)
+    pixel = torch.arange(side)
+    inside = (pixel >= centre - half) & (pixel < centre + half)
     return (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
 
 def synthetic_anomalies(
     images: torch.Tensor,  # (N, 1, H, W), N >= 2, uint8 or in [-1, 1]
     g: torch.Generator,  # of all random choices
     probability: float = 0.5,  # that an image gets an anomaly
-) -> tuple[torch.Tensor, torch.Tensor]:  # images in [-1, 1], and masks (N, 1, H, W) bool
-    "Images, some of them with a synthetic anomaly, and where it is; on their own device."
+) -> tuple[torch.Tensor, torch.Tensor]:  # images in [-1, 1]; masks (N, 1, H, W) bool
+    "Images, some with a synthetic anomaly, and where it is; on their own device."
     n, device = len(images), images.device
-    masks = _patches(n, images.shape[-1], g) & (torch.rand(n, 1, 1, 1, generator=g) < probability)
+    patches = _patches(n, images.shape[-1], g)
+    masks = patches & (torch.rand(n, 1, 1, 1, generator=g) < probability)
     other = (torch.arange(n) + torch.randint(1, n, (n,), generator=g)) % n
     alpha = torch.rand(n, 1, 1, 1, generator=g).to(device)
     x, masks = to_float(images), masks.to(device)
@@ -55,25 +58,28 @@ def focal_loss(
     probabilities: torch.Tensor,  # after the softmax, (N, 2, H, W)
     mask: torch.Tensor,  # of anomalous pixels, (N, H, W) or (N, 1, H, W)
     gamma: float = 2.0,  # how much an easy pixel is weighed down
-    smooth: float = 1e-5,  # smooths the labels and is added to p_t as well, as in the official code
+    smooth: float = 1e-5,  # of the labels; added to p_t too, as in the official code
 ) -> torch.Tensor:  # a scalar
     "The mean focal loss over all pixels."
-    target = mask.reshape(probabilities[:, 1].shape).to(probabilities.dtype).clamp(smooth, 1 - smooth)
+    target = mask.reshape(probabilities[:, 1].shape).to(probabilities.dtype)
+    target = target.clamp(smooth, 1 - smooth)
     p = (1 - target) * probabilities[:, 0] + target * probabilities[:, 1] + smooth
     return -((1 - p).pow(gamma) * p.log()).mean()
 
 # %% ../../nbs/method/05_refine.ipynb #8d70c4fa
 def _inputs_of(x, udm, ndm, inputs):
-    "What an ASR-Net is given, maps or the image itself: (N, C, H, W), on the device of the networks."
+    "What an ASR-Net reads, maps or the image: (N, C, H, W), on the networks' device."
     maps = {"image": to_float(x)}
     if inputs != ("image",):
-        maps |= predict_maps(x, udm if "inter" in inputs else [], ndm, device=next(ndm[0].parameters()).device)
+        maps |= predict_maps(x, udm if "inter" in inputs else [], ndm,
+                             device=next(ndm[0].parameters()).device)
     return torch.cat([maps[i] for i in inputs], dim=1)
 
 def _map_batches(images, udm, ndm, inputs, batch_size, seed):
     device = next(ndm[0].parameters()).device
     untouched = torch.empty(len(images), len(inputs), *images.shape[-2:], device=device)
-    for part, x in zip(untouched.split(1024), images.split(1024)):  # in parts: all maps take much more memory
+    # in parts: all maps take much more memory
+    for part, x in zip(untouched.split(1024), images.split(1024)):
         part.copy_(_inputs_of(x, udm, ndm, inputs))
 
     def batches(epoch):
@@ -81,7 +87,8 @@ def _map_batches(images, udm, ndm, inputs, batch_size, seed):
         maps = untouched.clone()
         for touched in masks.flatten(1).any(1).nonzero().flatten().split(64):
             maps[touched] = _inputs_of(x[touched], udm, ndm, inputs)
-        for index in batch_order(len(images), batch_size, *seed, epoch).to(device): yield maps[index], masks[index]
+        for index in batch_order(len(images), batch_size, *seed, epoch).to(device):
+            yield maps[index], masks[index]
 
     return batches
 
@@ -93,7 +100,7 @@ def _refinement_loss(net, batch):
 # %% ../../nbs/method/05_refine.ipynb #1a68a70d
 def refiner_job(
     net: nn.Module,  # an ASR-Net
-    images: torch.Tensor,  # known-normal ones, (N, 1, H, W) uint8, on the device that trains
+    images: torch.Tensor,  # known-normal ones, (N, 1, H, W) uint8, where it is trained
     udm: list[nn.Module],  # trained networks; not needed for inputs without `inter`
     ndm: list[nn.Module],
     inputs: tuple[str, ...],  # which maps ASR-Net is given, see `INPUTS`
@@ -102,7 +109,7 @@ def refiner_job(
     *,
     batch_size: int = 8,
     seed: tuple = (0,),  # of the anomalies and the order of the images
-    watch: Callable[[int, nn.Module], None] = lambda epoch, net: None,  # told each epoch, with the network in eval mode
+    watch: Callable[[int, nn.Module], None] = lambda epoch, net: None,  # each epoch
     **options,  # of `fit`: device, key, ...
 ) -> Callable:  # gives the losses
     "The training of one ASR-Net on synthetic anomalies, for `Machine.run`."
@@ -111,7 +118,8 @@ def refiner_job(
             watch(epoch, net)
             on_epoch(epoch, loss, net)
         batches = _map_batches(images, udm, ndm, inputs, batch_size, seed)
-        return fit(net, batches, _refinement_loss, path, schedule, on_epoch=after, stop=stop, **options)
+        return fit(net, batches, _refinement_loss, path, schedule, on_epoch=after,
+                   stop=stop, **options)
     return run
 
 # %% ../../nbs/method/05_refine.ipynb #8abb8e03
@@ -130,28 +138,32 @@ def refined_map(
 
 def refine_maps(
     nets: dict[str, nn.Module],  # refined score to ASR-Net
-    maps: dict[str, torch.Tensor],  # what they are given (see `INPUTS`), each (N, 1, H, W); `image` in [-1, 1]
+    maps: dict[str, torch.Tensor],  # as in `INPUTS`, (N, 1, H, W); `image` in [-1, 1]
 ) -> dict[str, torch.Tensor]:  # by refined score, each (N, 1, H, W)
     "The refined maps."
-    return {score: refined_map(net, torch.cat([maps[i] for i in INPUTS[score]], dim=1)) for score, net in nets.items()}
+    return {score: refined_map(net, torch.cat([maps[i] for i in INPUTS[score]], dim=1))
+            for score, net in nets.items()}
 
 def score_images(
     images: torch.Tensor,  # (N, 1, H, W), uint8 or in [-1, 1]
     udm: list[nn.Module],  # trained networks of each module
     ndm: list[nn.Module],
     refiners: dict[str, nn.Module] | None = None,  # refined score to ASR-Net
-    top: dict[str, float] | None = None,  # the share of a refined map's pixels that counts, by score; 1 if not given
+    top: dict[str, float] | None = None,  # share of a refined map that counts, else 1
     at_once: int = 1024,  # images whose maps are in memory at a time
-) -> dict[str, torch.Tensor]:  # rec_1 ... rec_K, rec, intra, inter, the refined ones, inter_top; (N,) on the CPU
+) -> dict[str, torch.Tensor]:  # rec, intra, inter, refined ones, ...: (N,) on the CPU
     """Every image score.
 
-    `inter_top` is A_inter pooled as the stable variant pools a refined map: what that does without any ASR-Net.
+    `inter_top` is A_inter pooled as the stable variant pools a refined map: what that
+    does without any ASR-Net.
     """
     refiners, top, parts = refiners or {}, top or {}, []
     for x in images.split(at_once):
         maps = predict_maps(x, udm, ndm) | {"image": to_float(x).cpu()}
         maps |= refine_maps(refiners, maps)
-        scores = {name: image_scores(m, top.get(name, 1.0)) for name, m in maps.items() if name != "image"}
-        if "inter" in maps: scores["inter_top"] = image_scores(maps["inter"], VARIANTS["stable"])
+        scores = {name: image_scores(m, top.get(name, 1.0))
+                  for name, m in maps.items() if name != "image"}
+        if "inter" in maps:
+            scores["inter_top"] = image_scores(maps["inter"], VARIANTS["stable"])
         parts.append(scores)
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}

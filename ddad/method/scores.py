@@ -18,21 +18,28 @@ __all__ = ['SCORE_NAMES', 'anomaly_maps', 'member_maps', 'image_scores', 'predic
 
 # %% ../../nbs/method/04_scores.ipynb #63c9d250
 def _std(recon: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    "`recon.std(0)`, which takes a fifth of all scoring time in PyTorch's own reduction over so few networks."
+    """`recon.std(0)`, (N, 1, H, W).
+
+    PyTorch's own reduction over so few networks takes a fifth of all scoring time.
+    """
     return (recon - mean).square().sum(0).div(len(recon) - 1).sqrt()
 
 def anomaly_maps(
     x: torch.Tensor,  # images (N, 1, H, W) in [-1, 1]
     udm: torch.Tensor,  # reconstructions (K, N, 1, H, W) of each module
     ndm: torch.Tensor,
-    var: torch.Tensor | None = None,  # for AE-U the NDM's mean predicted variance (N, 1, H, W)
+    var: torch.Tensor | None = None,  # for AE-U: the NDM's mean variance (N, 1, H, W)
 ) -> dict[str, torch.Tensor]:  # rec, intra and inter, each (N, 1, H, W)
     "The discrepancy maps. Raises `ValueError` for fewer than two NDM networks."
-    if len(ndm) < 2: raise ValueError(f"The NDM has {len(ndm)} network: a discrepancy needs at least 2.")
+    if len(ndm) < 2:
+        raise ValueError(f"The NDM has {len(ndm)} network: a discrepancy needs at "
+                         "least 2.")
     mu = ndm.mean(0)
-    maps = {"rec": (x - mu).square(), "intra": _std(ndm, mu), "inter": (udm.mean(0) - mu).abs()}
+    maps = {"rec": (x - mu).square(), "intra": _std(ndm, mu),
+            "inter": (udm.mean(0) - mu).abs()}
     if var is None: return maps
-    return {name: m / (var if name == "rec" else var.sqrt()) for name, m in maps.items()}
+    return {name: m / (var if name == "rec" else var.sqrt())
+            for name, m in maps.items()}
 
 # %% ../../nbs/method/04_scores.ipynb #2d94f0a7
 def member_maps(
@@ -52,7 +59,8 @@ def image_scores(
     "The mean of each map."
     if top == 1: return maps.mean(dim=(-3, -2, -1))
     pixels = maps.flatten(-3)
-    return pixels.topk(max(1, round(top * pixels.shape[-1])), sorted=False).values.mean(-1)
+    return pixels.topk(max(1, round(top * pixels.shape[-1])),
+                       sorted=False).values.mean(-1)
 
 # %% ../../nbs/method/04_scores.ipynb #cfe19729
 def predict_maps(
@@ -61,9 +69,10 @@ def predict_maps(
     ndm: list[nn.Module],
     batch_size: int = 256,
     device: str | torch.device = "cpu",  # where the maps go
-) -> dict[str, torch.Tensor]:  # rec, intra, inter and rec_1 ... rec_K, each (N, 1, H, W) float32
-    "The maps of images, computed in float32 and in batches, whatever the networks were trained in."
-    parts = [_batch_maps(x, udm, ndm, batch_size, device) for x in images.split(batch_size)]
+) -> dict[str, torch.Tensor]:  # rec, intra, inter, rec_1 ... rec_K, each (N, 1, H, W)
+    "The maps of images, in float32 and in batches, whatever the networks' training."
+    parts = [_batch_maps(x, udm, ndm, batch_size, device)
+             for x in images.split(batch_size)]
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 def _batch_maps(images, udm, ndm, batch_size, device):
@@ -90,11 +99,12 @@ SCORE_NAMES = {
 }
 
 def score_name(
-    score: str,  # as in `scores.csv`: a key of `SCORE_NAMES`, rec_1 ... rec_K, or any other text
-    math: bool = False,  # its letter and index set as in the paper, for matplotlib and Markdown
+    score: str,  # a key of `SCORE_NAMES`, rec_1 ... rec_K, or any other text
+    math: bool = False,  # set as in the paper, for matplotlib and Markdown
 ) -> str:
     "What a score is called; one that is none of ours keeps its name."
     alone = re.fullmatch(r"rec_(\d+)", score)
-    name = f"A_rec, network {alone[1]} alone" if alone else SCORE_NAMES.get(score, score)
+    name = SCORE_NAMES.get(score, score)
+    if alone: name = f"A_rec, network {alone[1]} alone"
     if not math or name == score: return name
     return re.sub(r"^([AR])_([\w+]+)", r"$\\mathcal{\1}_{\2}$", name)

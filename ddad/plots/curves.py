@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ..method.metrics import auc, average_precision, class_histograms
-from .style import ABNORMAL, COLUMN, MODULE_COLORS, NORMAL, PAGE, SCORE_COLORS, SMALL, SPARE_COLORS, STYLE
-from .style import THIN, legend_below, legend_beside, own_axes, panels, pretty, styled, tidy
+from .style import ABNORMAL, COLUMN, MODULE_COLORS, NORMAL, PAGE, SCORE_COLORS, SMALL, SPARE_COLORS
+from .style import STYLE, THIN, legend_below, legend_beside, own_axes, panels, pretty, styled, tidy
 
 # %% auto #0
 __all__ = ['FAMILIES', 'score_histograms', 'roc_curves', 'precision_recall_curves', 'setting_curve', 'method_bars', 'pair_rows',
@@ -33,7 +33,8 @@ def score_histograms(
     axes = _histogram_axes(len(scores), title) if axes is None else np.ravel(axes)
     edges = np.linspace(0, 1, bins + 1)
     for ax, (name, s) in zip(axes, scores.items()):
-        for density, color, label in zip(class_histograms(s, labels, bins), (NORMAL, ABNORMAL), ("normal", "abnormal")):
+        for density, color, label in zip(class_histograms(s, labels, bins), (NORMAL, ABNORMAL),
+                                         ("normal", "abnormal")):
             ax.stairs(density, edges, fill=True, color=color, alpha=0.25, linewidth=0)
             ax.stairs(density, edges, color=color, linewidth=1, label=label)
         tidy(ax, "score, scaled", "density", f"{pretty(name)}, AUC {auc(s, labels):.3f}")
@@ -77,7 +78,8 @@ def precision_recall_curves(
     ax.axhline(np.mean(np.asarray(labels, dtype=float)), color="0.7", linewidth=0.8, linestyle="--")
     for name, s in scores.items():
         value, (precision, recall, _) = average_precision(s, labels), precision_recall_curve(labels, s)
-        ax.plot(recall, precision, drawstyle="steps-post", label=f"{pretty(name)}  {value:.3f}", **_line(name))
+        ax.plot(recall, precision, drawstyle="steps-post", label=f"{pretty(name)}  {value:.3f}",
+                **_line(name))
     return _square(ax, "AP")
 
 def _line(name: str) -> dict:
@@ -122,11 +124,14 @@ FAMILIES = {
 
 @styled
 def method_bars(
-    methods: dict[str, tuple[float, float, float, str]],  # name to AUC, low, high, and a key of `FAMILIES` or a score
+    methods: dict[str, tuple[float, float, float, str]],  # name to AUC, low, high, family
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "A row a method: its AUC and the interval. A score, such as `inter`, instead of a family is one of DDAD's."
+    """A row a method: its AUC and the interval.
+
+    A family is a key of `FAMILIES`; a score in its place, such as `inter`, is one of DDAD's.
+    """
     ax = tidy(own_axes(ax, 0.145 * len(methods) + 1.0), "test AUC, 95 % interval", "", title)
     ax.set_yticks(range(len(methods)), methods, fontsize=SMALL)
     for i, (label, (value, low, high, family)) in enumerate(zip(ax.get_yticklabels(), methods.values())):
@@ -138,7 +143,8 @@ def method_bars(
     ax.set_axisbelow(True)
     ax.set_ylim(-0.7, len(methods) - 0.3)
     there = {family if family in FAMILIES else "DDAD" for *_, family in methods.values()}
-    marks = [plt.Line2D([], [], linestyle="", label=name, **look) for name, look in FAMILIES.items() if name in there]
+    marks = [plt.Line2D([], [], linestyle="", label=name, **look)
+             for name, look in FAMILIES.items() if name in there]
     marks.append(plt.Line2D([], [], color="0.6", linewidth=0.8, linestyle=":", label="chance"))
     legend_below(ax.figure, marks, 3)
     return ax
@@ -169,7 +175,8 @@ def pair_marks(
 ) -> list:  # for `legend_below`
     "What filled and open marks are."
     look = dict(marker="o", linestyle="", color="0.3", markersize=STYLE["lines.markersize"])
-    return [plt.Line2D([], [], label=first, **look), plt.Line2D([], [], label=second, markerfacecolor="white", **look)]
+    return [plt.Line2D([], [], label=first, **look),
+            plt.Line2D([], [], label=second, markerfacecolor="white", **look)]
 
 # %% ../../nbs/plots/02_curves.ipynb #8cbf1221
 @styled
@@ -190,7 +197,8 @@ def training_curves(
         fig, axes = panels(1, len(parts), PAGE if len(parts) > 1 else COLUMN, 2.1, squeeze=False)
         if title: fig.suptitle(title)
     axes = np.ravel(axes)
-    for ax, part in zip(axes, parts, strict=True): _losses(ax, part, "ASR-Net" if part is refiners else "networks")
+    for ax, part in zip(axes, parts, strict=True):
+        _losses(ax, part, "ASR-Net" if part is refiners else "networks")
     return axes
 
 def _losses(ax, history: dict, title: str):
@@ -200,7 +208,8 @@ def _losses(ax, history: dict, title: str):
     others = [m for m in dict.fromkeys(modules) if m not in known]
     colors = dict(zip(others, SPARE_COLORS * len(modules))) | known
     for i, (module, losses) in enumerate(zip(modules, history.values())):
-        label = _module_name(module) if modules.index(module) == i else "_"  # one entry of the legend a module
+        # one entry of the legend a module
+        label = _module_name(module) if modules.index(module) == i else "_"
         ax.plot(np.arange(1, len(losses) + 1), losses, color=colors[module], linewidth=0.9, label=label)
     every = np.concatenate([np.ravel(losses) for losses in history.values()])
     if every.size and every.min() > 0 and every.max() > 10 * every.min():
@@ -225,5 +234,6 @@ def epoch_curve(
     epochs, values = zip(*sorted(points))
     ax.plot(epochs, values, color=SCORE_COLORS["r_dual"], linewidth=1, marker="o", markersize=2.5)
     if final is None: return ax
-    ax.axhline(final, color="0.5", linewidth=1, linestyle="--", label=f"last epoch,\nas reported:\n{final:.3f}")
+    ax.axhline(final, color="0.5", linewidth=1, linestyle="--",
+               label=f"last epoch,\nas reported:\n{final:.3f}")
     return legend_beside(ax)

@@ -16,13 +16,15 @@ __all__ = ['method_diagram']
 # %% ../../nbs/plots/04_diagram.ipynb #6d246397
 _UDM, _MAP, _ASR = MODULE_COLORS["udm"], "#475569", "#111827"
 
-def _box(ax, centre, text: str, color: str, size, learned: bool = False, copies: int = 1, dashed: bool = False):
+def _box(ax, centre, text: str, color: str, size, learned: bool = False, copies: int = 1,
+         dashed: bool = False):
     "A box with a text in it; more copies lie behind it."
     (x, y), (w, h) = centre, size
     style = f"round,pad=0,rounding_size={2 if learned else 0.4}"
     for i in reversed(range(copies)):
         at = (x - w / 2 + 0.9 * i, y - h / 2 + 0.9 * i)
-        ax.add_patch(FancyBboxPatch(at, w, h, boxstyle=style, facecolor="white", edgecolor=color, linewidth=1.2,
+        ax.add_patch(FancyBboxPatch(at, w, h, boxstyle=style, facecolor="white", edgecolor=color,
+                                    linewidth=1.2,
                                     linestyle="--" if dashed else "-", zorder=2))
     ax.text(x, y, text, ha="center", va="center", fontsize=8, color=color, zorder=3, linespacing=1.35)
 

@@ -50,7 +50,10 @@ def choose_examples(
     labels,  # (N,)
     n: int = 4,  # images a class
 ) -> np.ndarray:  # indices: n normal, then n abnormal images (fewer where a class has fewer), by rising score
-    "Which images to show: the i-th of n lies at the quantile (i + 1/2) / n of its class, so neither extreme is chosen."
+    """Which images to show: the i-th of n lies at the quantile (i + 1/2) / n of its class.
+
+    So neither extreme is chosen.
+    """
     scores, labels, chosen = np.asarray(scores), np.asarray(labels), []
     for y in (0, 1):
         members = np.flatnonzero(labels == y)
@@ -98,7 +101,10 @@ def outline(
 
 # %% ../../nbs/plots/03_maps.ipynb #6231ab9f
 def _map_axes(counts, rows: int):
-    "Axes (rows, n) with a gap between the classes, and a narrow one for the colour bar of each row but the first."
+    """Axes (rows, n) with a gap between the classes.
+
+    A narrow one for the colour bar stands at the end of each row but the first.
+    """
     (left, right), gap = counts, [0.15] if all(counts) else []
     widths = [1] * left + gap + [1] * right + [0.08]
     side = min(0.85, (PAGE - 0.7) / sum(widths))  # inches, of an image
@@ -114,13 +120,15 @@ def _column_titles(row, labels, titles) -> None:
     for i, (ax, label) in enumerate(zip(row, labels)):
         color, first = (NORMAL, ABNORMAL)[label], i == 0 or label != labels[i - 1]
         if titles is not None: ax.set_title(titles[i], fontsize=SMALL, pad=2, color=color)
-        elif first: ax.set_title(("normal", "abnormal")[label], fontsize=MEDIUM, pad=2, color=color, loc="left")
+        elif first:
+            ax.set_title(("normal", "abnormal")[label], fontsize=MEDIUM, pad=2, color=color, loc="left")
 
 def _map_row(row, bar, images, maps, order, name: str) -> None:
     low, high = map_range(maps)
     for ax, i in zip(row, order): _show(ax, overlay(images[i], (maps[i, 0] - low) / (high - low)))
     row[0].set_ylabel(pretty(name), fontsize=MEDIUM)
-    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(low, high), HEAT), cax=bar, ticks=[low, high])
+    ticks = bar.figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(low, high), HEAT), cax=bar,
+                                ticks=[low, high])
     ticks.outline.set_visible(False)
     ticks.ax.tick_params(length=0, pad=2)
     ends = ticks.ax.set_yticklabels([f"{low:.2g}", f"{high:.2g}"], fontsize=SMALL)
@@ -144,7 +152,8 @@ def image_rows(
     size: float = 1.0,  # of an image, in inches
 ):  # the axes
     "Images and maps in rows, under common titles."
-    fig, axes = plt.subplots(len(rows), len(titles), figsize=(size * len(titles) + 0.3, size * len(rows) + 0.2),
+    fig, axes = plt.subplots(len(rows), len(titles),
+                             figsize=(size * len(titles) + 0.3, size * len(rows) + 0.2),
                              squeeze=False, layout="constrained", dpi=100)
     for j, title in enumerate(titles):
         column = [np.asarray(row[j]).squeeze() for row in rows]

@@ -42,7 +42,8 @@ SCORE_COLORS = {  # neither blue nor red-orange: these two are classes
 MODULE_COLORS = {"udm": "#8e44ad", "ndm": NORMAL}  # the NDM sees normal images alone, the UDM both kinds
 OUTLINE = "#3ddc84"  # of a mask
 SPARE_COLORS = ("#c8960c", "#00896b", "#cc79a7", "#8c564b", "#7f7f7f")  # for names that are none of ours
-HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")  # of maps; no black, as scans have
+# of maps; no black, as scans have
+HEAT = ListedColormap(plt.get_cmap("inferno")(np.linspace(0.25, 1, 256)), "heat")
 
 # %% ../../nbs/plots/01_style.ipynb #5ce1a002
 COLUMN, PAGE = 3.5, 7.2  # inches: the widths of the paper's column and page
@@ -51,7 +52,8 @@ SMALL, MEDIUM = 7, 8  # points
 THIN, TICK = 0.6, 2.5  # points
 STYLE = {
     "font.size": MEDIUM, "axes.labelsize": MEDIUM, "axes.titlesize": MEDIUM, "figure.titlesize": MEDIUM,
-    "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL, "legend.title_fontsize": SMALL,
+    "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
     "axes.linewidth": THIN, "xtick.major.width": THIN, "ytick.major.width": THIN,
     "xtick.major.size": TICK, "ytick.major.size": TICK, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 1.5,
@@ -119,14 +121,16 @@ def save(
     base = Path(re.sub(r"\.(png|pdf)$", "", os.fspath(path)))
     fig.set_dpi(DPI)  # at another one letters have other widths
     fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # the layout moves a little with each drawing: settled here, both files agree
+    # the layout moves a little with each drawing: settled here, both files agree
+    fig.set_layout_engine("none")
     png, pdf = (base.with_name(f"{base.name}.{suffix}") for suffix in ("png", "pdf"))
     _write_png(fig, png)
     if not vector: return (png,)
     smooth = {image: image.get_interpolation() for image in fig.findobj(AxesImage)}
     for image in smooth: image.set_interpolation("none")  # its own pixels, scaled by whoever shows the file
     with written(pdf) as part, plt.rc_context({"pdf.fonttype": 42}):  # 42: text stays text
-        fig.savefig(part, format="pdf", dpi=DPI, metadata={"Creator": None, "Producer": None, "CreationDate": None})
+        fig.savefig(part, format="pdf", dpi=DPI,
+                    metadata={"Creator": None, "Producer": None, "CreationDate": None})
     for image, way in smooth.items(): image.set_interpolation(way)
     return png, pdf
 

@@ -93,10 +93,11 @@ class _FAnoGAN(nn.Module):
 class FAnoGAN(Baseline):
     "How far an image lies from the nearest one that the generator makes."
     name, paper = "f-AnoGAN", "Schlegl et al., Medical Image Analysis 2019"
-    settings = ("WGAN-GP (weight 10, five steps of the critic for one of the generator), code of 128, then the encoder "
-                "(izi_f, kappa 1); float32; lr 1e-4; the backbone's decoder and encoder")
+    settings = ("WGAN-GP (weight 10, five steps of the critic for one of the generator), code of 128, "
+                "then the encoder (izi_f, kappa 1); float32; lr 1e-4; the backbone's decoder and encoder")
     group, lr, latent = "reconstruction", 1e-4, 128
-    handicap = "750 updates of the generator for 1,000 images, of 200,000 in the code that the published one builds on"
+    handicap = ("750 updates of the generator for 1,000 images, of 200,000 in the code that the published "
+                "one builds on")
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -126,7 +127,8 @@ class FAnoGAN(Baseline):
         x, code, share, step = batch
         fake = net.generator.decode(code)
         mixed = (share * x + (1 - share) * fake.detach()).requires_grad_()
-        slope = torch.autograd.grad(net.judge(mixed).sum(), mixed, create_graph=True)[0].flatten(1).norm(dim=1)
+        gradient, = torch.autograd.grad(net.judge(mixed).sum(), mixed, create_graph=True)
+        slope = gradient.flatten(1).norm(dim=1)
         critic = net.judge(fake.detach()).mean() - net.judge(x).mean() + 10 * (slope - 1).square().mean()
         return critic if step % 5 else critic - held(net.judge, "forward", fake).mean()
 

@@ -79,7 +79,8 @@ class _Encoder(nn.Module):
         super().__init__()
         self.layers = coder(codes, image_size)
         for module in list(self.modules()):
-            if isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)): module.register_parameter("bias", None)
+            if isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)):
+                module.register_parameter("bias", None)
         self.register_buffer("centre", torch.zeros(codes))
 
     def forward(self, x): return self.layers(x)

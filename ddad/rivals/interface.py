@@ -18,8 +18,8 @@ from torch import nn
 
 from ..core.extras import needed
 from ..core.images import to_float
-from ..core.storage import read_json
 from ..core.machine import float32_exact, pick_device, pick_precision, run_jobs
+from ..core.storage import read_json
 from ..core.training import Schedule, fit, seeded
 from ..method.networks import AE
 from ..method.scores import image_scores
@@ -29,8 +29,9 @@ __all__ = ['Baseline', 'coder', 'unet', 'result_here', 'card_picture']
 
 # %% ../../nbs/rivals/00_interface.ipynb #fbf68971
 class Baseline:
-    "A method of anomaly detection: `fit` it on normal images, then ask for `score` and, where it has them, for `maps`."
-    name = paper = settings = ""  # what it is called, where it was published, what it keeps of the published settings
+    "A method of anomaly detection: `fit` it on normal images, then ask for `score`, perhaps for `maps`."
+    # what it is called, where it was published, what it keeps of the published settings
+    name = paper = settings = ""
     group, uses_unlabeled = "reconstruction", False
     knows_rate = False  # whether it is told the anomaly rate of the unlabeled images, as `anomaly_rate`
     benchmarks: tuple[str, ...] = ()  # those that it can be run on; none: any
@@ -77,7 +78,8 @@ class Baseline:
     @property
     def parameters(self) -> int:
         "How many numbers were learned."
-        return sum(p.numel() for net in vars(self).values() if isinstance(net, nn.Module) for p in net.parameters())
+        return sum(p.numel() for net in vars(self).values() if isinstance(net, nn.Module)
+                   for p in net.parameters())
 
     def _train(self, make: Callable[[], nn.Module], batches: Callable[[int], Iterator], loss: Callable,
                images: torch.Tensor, part: str = "net") -> nn.Module:
@@ -96,7 +98,8 @@ class Baseline:
     def _key(self, part: str, images: torch.Tensor) -> str:
         "What a network depends on: a checkpoint of another key is refused."
         digest = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
-        return json.dumps([self.name, part, self.seed, self.epochs, self.lr, self.batch_size, self.precision, digest])
+        return json.dumps([self.name, part, self.seed, self.epochs, self.lr, self.batch_size, self.precision,
+                           digest])
 
     def _apply(self, function: Callable, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
         "`function` of images in [-1, 1], in float32 and in batches; on the CPU."
@@ -125,9 +128,9 @@ def result_here(
     folder: str | Path = "../../figures/baselines",  # of results, a folder each; as seen from a chapter
 ) -> str:  # one line of Markdown
     "The AUC of a method on each benchmark, from committed records: mean and standard deviation over seeds."
-    found = [read_json(path) for path in sorted(Path(folder).glob("*/record.json"))]
+    every = [read_json(path) for path in sorted(Path(folder).glob("*/record.json"))]
     here = {}
-    for r in found:
+    for r in every:
         if r["method"] == method.name and not r.get("draw"): here.setdefault(r["benchmark"], []).append(r)
     cells = ", ".join(_auc_cell(method, benchmark, records) for benchmark, records in sorted(here.items()))
     mark = f" † {method.handicap}." if method.handicap else ""
@@ -145,7 +148,7 @@ def _auc_cell(method: type[Baseline], benchmark: str, records: list[dict]) -> st
 # %% ../../nbs/rivals/00_interface.ipynb #e9b44ac1
 def card_picture(
     images: dict[str, np.ndarray],  # title to gray levels in [-1, 1], (H, W) or (1, H, W)
-    maps: dict[str, np.ndarray] | None = None,  # title to a map of the same size, not negative; drawn after the images
+    maps: dict[str, np.ndarray] | None = None,  # title to a map of the same size, not negative
     masks: dict[str, np.ndarray] | None = None,  # title to what is outlined there, bool
     ncols: int = 6,  # panels a row
 ) -> Image.Image:  # in few colours, so that a notebook stays small

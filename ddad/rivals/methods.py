@@ -5,26 +5,26 @@
 # %% ../../nbs/rivals/06_methods.ipynb #6f81d2ae
 from __future__ import annotations
 
-from .adversarial import D2UE, FAnoGAN, GANomaly
-from .classical import DeepSVDD, GaussianBaseline, IsolationForestBaseline, LOFBaseline, OneClassSVMBaseline
+from . import adversarial, classical, reconstruction, selfsupervised, trivial, unlabeled
 from .interface import Baseline
-from .reconstruction import AEL1, AEL2, AESSIM, VAE, AEGrad, ConstrainedAE, ContextAE, DenoisingAE
-from .reconstruction import PCAReconstruction
-from .selfsupervised import FPI, NSA, PII, AnatPaste, CutPaste
-from .trivial import BrightestPart, Brightness, Darkness, DarkestPart, Histograms, Silhouettes, Thumbnails
-from .unlabeled import NormalAgainstUnlabeled, PositiveUnlabeled, TooFewAbnormal, TooManyAbnormal
 
 # %% auto #0
 __all__ = ['METHODS', 'method_named', 'methods_for']
 
 # %% ../../nbs/rivals/06_methods.ipynb #0a3c96e5
 _CLASSES = (
-    AEL2, AEL1, AESSIM, VAE, ContextAE, DenoisingAE, ConstrainedAE, AEGrad, PCAReconstruction,
-    OneClassSVMBaseline, IsolationForestBaseline, LOFBaseline, GaussianBaseline, DeepSVDD,
-    NormalAgainstUnlabeled, PositiveUnlabeled, TooFewAbnormal, TooManyAbnormal,
-    GANomaly, FAnoGAN, D2UE,
-    FPI, PII, NSA, CutPaste, AnatPaste,
-    Brightness, Darkness, BrightestPart, DarkestPart, Histograms, Thumbnails, Silhouettes)
+    reconstruction.AEL2, reconstruction.AEL1, reconstruction.AESSIM, reconstruction.VAE,
+    reconstruction.ContextAE, reconstruction.DenoisingAE, reconstruction.ConstrainedAE, reconstruction.AEGrad,
+    reconstruction.PCAReconstruction,
+    classical.OneClassSVMBaseline, classical.IsolationForestBaseline, classical.LOFBaseline,
+    classical.GaussianBaseline, classical.DeepSVDD,
+    unlabeled.NormalAgainstUnlabeled, unlabeled.PositiveUnlabeled, unlabeled.TooFewAbnormal,
+    unlabeled.TooManyAbnormal,
+    adversarial.GANomaly, adversarial.FAnoGAN, adversarial.D2UE,
+    selfsupervised.FPI, selfsupervised.PII, selfsupervised.NSA, selfsupervised.CutPaste,
+    selfsupervised.AnatPaste,
+    trivial.Brightness, trivial.Darkness, trivial.BrightestPart, trivial.DarkestPart, trivial.Histograms,
+    trivial.Thumbnails, trivial.Silhouettes)
 
 METHODS: dict[str, type[Baseline]] = {cls.name: cls for cls in _CLASSES}
 
@@ -32,7 +32,8 @@ def method_named(
     name: str,  # a key of `METHODS`
 ) -> type[Baseline]:
     "The class of a method; raises `ValueError` with the names there are for another one."
-    if name not in METHODS: raise ValueError(f"There is no method {name!r}: choose among {'; '.join(METHODS)}.")
+    if name not in METHODS:
+        raise ValueError(f"There is no method {name!r}: choose among {'; '.join(METHODS)}.")
     return METHODS[name]
 
 def methods_for(

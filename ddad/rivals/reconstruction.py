@@ -23,7 +23,10 @@ __all__ = ['Reconstruction', 'AEL2', 'AEL1', 'AESSIM', 'VAE', 'ConstrainedAE', '
 
 # %% ../../nbs/rivals/01_reconstruction.ipynb #f1ea382b
 class Reconstruction(Baseline):
-    "Reproduces an image, spoilt or not, and maps what it gets wrong. By itself the paper's autoencoder alone."
+    """Reproduces an image, spoilt or not, and maps what it gets wrong.
+
+    By itself the paper's autoencoder alone.
+    """
     def make(
         self,
         image_size: int,  # side in pixels
@@ -111,14 +114,16 @@ class _VAE(AE):
         super().__init__(latent, width, image_size)
         self.linear_enc[-1] = nn.Linear(self.linear_enc[-1].in_features, 2 * latent)
 
-    def distribution(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: return self.encode(x).float().chunk(2, dim=1)
+    def distribution(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.encode(x).float().chunk(2, dim=1)
     def forward(self, x): return self.decode(self.distribution(x)[0])
 
 def _elbo(net: _VAE, given: torch.Tensor, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     "The negative evidence lower bound with a Gaussian of variance 1, one value an image: (N,)."
     mean, logvar = net.distribution(given)
     recon = net.decode(mean + noise * (0.5 * logvar).exp()).float()
-    return 0.5 * (x - recon).square().flatten(1).sum(1) + 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+    return 0.5 * (x - recon).square().flatten(1).sum(1) + divergence
 
 # %% ../../nbs/rivals/01_reconstruction.ipynb #fd253a9a
 class VAE(Reconstruction):
@@ -160,8 +165,8 @@ class ContextAE(Reconstruction):
 class DenoisingAE(Reconstruction):
     "Takes coarse noise away; a U-Net, which sees the image in full detail."
     name, paper = "Denoising AE", "Kascenas et al., MIDL 2022"
-    settings = ("U-Net; Gaussian noise of standard deviation 0.2 of the range 0 to 1, drawn at an eighth of the "
-                "resolution, shifted at random; clean images at test time; map |x - reconstruction|")
+    settings = ("U-Net; Gaussian noise of standard deviation 0.2 of the range 0 to 1, drawn at an eighth of "
+                "the resolution, shifted at random; clean images at test time; map |x - reconstruction|")
     lr, batch_size = 1e-4, 16
     def make(self, image_size): return unet()
     def spoil(self, x, g):

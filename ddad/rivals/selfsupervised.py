@@ -29,7 +29,7 @@ class PatchSegmentation(Baseline):
         x: np.ndarray,  # an image in [-1, 1], (H, W)
         other: np.ndarray,  # the one that gives the patches
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray]:  # the image with patches, and what the network is to answer, in [0, 1]
+    ) -> tuple[np.ndarray, np.ndarray]:  # the image with patches; what the network is to answer, in [0, 1]
         "A synthetic anomaly."
         raise NotImplementedError
 
@@ -71,8 +71,8 @@ def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 class FPI(PatchSegmentation):
     "One patch, its values interpolated with those of another image; the factor is the answer."
     name, paper = "FPI", "Tan et al., MELBA 2022 (foreign patch interpolation)"
-    settings = ("one patch of 10 to 40 % of the side from the same place of another image, factor 0.05 to 0.95, "
-                "which is the target of the pixels that it changes; U-Net")
+    settings = ("one patch of 10 to 40 % of the side from the same place of another image, "
+                "factor 0.05 to 0.95, which is the target of the pixels that it changes; U-Net")
     version = 2  # in 1 the pixels that did not change had the target as well
 
     def blend(
@@ -115,8 +115,9 @@ def _interpolated(a: np.ndarray, b: np.ndarray) -> np.ndarray: return a + b
 
 def _stronger(a: np.ndarray, b: np.ndarray) -> np.ndarray: return np.where(np.abs(a) > np.abs(b), a, b)
 
-def _blend(x: np.ndarray, other: np.ndarray, box: tuple[slice, slice], alpha: float, mix=_interpolated) -> np.ndarray:
-    "A box of `x` with its gradients times 1 - `alpha` and those of `other` times `alpha`, put together by `mix`."
+def _blend(x: np.ndarray, other: np.ndarray, box: tuple[slice, slice], alpha: float,
+           mix=_interpolated) -> np.ndarray:
+    "A box of `x`: its gradients times 1 - `alpha`, those of `other` times `alpha`, put together by `mix`."
     out, inside = x.copy(), x[box]
     gradients = (mix((1 - alpha) * np.diff(inside, axis=i), alpha * np.diff(other, axis=i)) for i in (0, 1))
     out[box] = poisson_blend(inside, *gradients).clip(-1, 1)
@@ -126,8 +127,8 @@ def _blend(x: np.ndarray, other: np.ndarray, box: tuple[slice, slice], alpha: fl
 class PII(FPI):
     "One patch, its gradients mixed with those of another image."
     name, paper = "PII", "Tan et al., MICCAI 2021 (Poisson image interpolation)"
-    settings = ("as FPI, with gradients in place of values: of the image's times 1 - factor and the other's times "
-                "factor the stronger one, difference by difference")
+    settings = ("as FPI, with gradients in place of values: of the image's times 1 - factor and the other's "
+                "times factor the stronger one, difference by difference")
     version = 2  # 1 took their sum, and the target of unchanged pixels as well
     def blend(self, x, other, box, alpha): return _blend(x, other[box], box, alpha, _stronger)
 
@@ -135,10 +136,10 @@ class PII(FPI):
 class NSA(PatchSegmentation):
     "Several patches from other places, resized and blended; the answer is how much they change."
     name, paper = "NSA", "Schlueter et al., ECCV 2022 (natural synthetic anomalies)"
-    settings = ("one to four patches of 5 to 40 % of the side, from another place, resized by 0.7 to 1.3, blended by "
-                "Poisson's equation (mixed at random factors); at least a quarter of the patch and of its place is "
-                "not background (the darkest tenth of the gray levels); target: logistic function of the change in "
-                "intensity; U-Net in place of its ResNet encoder-decoder")
+    settings = ("one to four patches of 5 to 40 % of the side, from another place, resized by 0.7 to 1.3, "
+                "blended by Poisson's equation (mixed at random factors); at least a quarter of the patch "
+                "and of its place is not background (the darkest tenth of the gray levels); target: "
+                "logistic function of the change in intensity; U-Net in place of its ResNet encoder-decoder")
     version = 2  # 1 pasted background onto background as well
     tries = 20  # to find a patch with enough of an object
 
@@ -147,8 +148,8 @@ class NSA(PatchSegmentation):
     def paste(self, x, other, rng):
         before, side = x, len(x)
         for _ in range(rng.integers(1, 5)):
-            found = self._place(before, other, side, rng)
-            if found: x = _blend(x, found[1], found[0], rng.uniform(0.3, 1))
+            pair = self._place(before, other, side, rng)
+            if pair: x = _blend(x, pair[1], pair[0], rng.uniform(0.3, 1))
         change = np.abs(x - before) / 2
         return x, np.where(_changed(before, x), 1 / (1 + np.exp(-24 * (change - 0.1))), 0)
 
@@ -178,7 +179,7 @@ def cut_paste(
     x: np.ndarray,  # an image in [-1, 1], (H, W)
     rng: np.random.Generator,
 ) -> np.ndarray:  # the same shape
-    "The image with a patch of 2 to 15 % of its area moved, its brightness and contrast changed by up to 10 %."
+    "The image with a patch of 2 to 15 % of its area moved, in brightness and contrast changed by up to 10 %."
     side, area = len(x), rng.uniform(0.02, 0.15)
     ratio = rng.choice([rng.uniform(0.3, 1), rng.uniform(1, 3.3)])
     h, w = (int(np.clip(side * np.sqrt(area * r), 2, side - 1)) for r in (ratio, 1 / ratio))
@@ -219,9 +220,9 @@ class _ResNet(nn.Module):
 class CutPaste(Baseline):
     "How unusual the features are of a network that learned to find moved patches."
     name, paper = "CutPaste", "Li et al., CVPR 2021 (3-way)"
-    settings = ("ResNet-18, image, CutPaste and scar; patches scaled from 256 to 64 pixels; Adam in place of SGD; "
-                "Gaussian (Ledoit-Wolf covariance) on the 512 features; no maps, since its patch-wise variant is "
-                "another training")
+    settings = ("ResNet-18, image, CutPaste and scar; patches scaled from 256 to 64 pixels; "
+                "Adam in place of SGD; Gaussian (Ledoit-Wolf covariance) on the 512 features; no maps, "
+                "since its patch-wise variant is another training")
     group, lr, batch_size, classes = "self-supervised", 1e-4, 32, 3
     handicap = "7,750 steps for 1,000 images, of 25,600 published ones"
 
@@ -283,7 +284,10 @@ def anat_paste(
     lungs: np.ndarray,  # where to paste, (H, W) bool
     rng: np.random.Generator,
 ) -> np.ndarray:  # (H, W)
-    "The image with a patch of 2 to 15 % of its area, a rectangle or an ellipse with a soft edge, pasted into `lungs`."
+    """The image with a patch of 2 to 15 % of its area pasted into `lungs`.
+
+    The patch is a rectangle or an ellipse with a soft edge.
+    """
     from scipy.ndimage import gaussian_filter
     side, area, aspect = len(x), rng.uniform(0.02, 0.15), np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
     size = np.array([np.clip(side * np.sqrt(area * r), 2, side - 1) for r in (aspect, 1 / aspect)], int)
@@ -302,8 +306,8 @@ def anat_paste(
 class AnatPaste(CutPaste):
     "CutPaste with patches pasted into the lungs of chest X-rays."
     name, paper = "AnatPaste", "Sato et al., iScience 2023"
-    settings = ("as CutPaste, two ways; the lungs by a threshold, without equalisation of the contrast; patches scaled "
-                "from 256 to 64 pixels; images without lungs are left out of the training")
+    settings = ("as CutPaste, two ways; the lungs by a threshold, without equalisation of the contrast; "
+                "patches scaled from 256 to 64 pixels; images without lungs are left out of the training")
     classes, benchmarks = 2, ("RSNA", "VinCXR", "CXAD", "NIH", "Kermany")
 
     def ways(self, pixels, index, rng):
@@ -311,9 +315,9 @@ class AnatPaste(CutPaste):
 
     def fit(self, normal, unlabeled=None):
         lungs = np.stack([find_lungs(x) for x in to_float(normal)[:, 0].numpy()])
-        found = lungs.any((1, 2))
-        if found.mean() < 0.5:
-            raise ValueError(f"AnatPaste needs chest X-rays: lungs were found in {found.sum()} of {len(normal)} "
-                             "images. Choose another method for these.")
-        self.lungs = lungs[found]
-        return super().fit(normal[torch.from_numpy(found)])
+        has_lungs = lungs.any((1, 2))
+        if has_lungs.mean() < 0.5:
+            raise ValueError(f"AnatPaste needs chest X-rays: lungs were found in {has_lungs.sum()} of "
+                             f"{len(normal)} images. Choose another method for these.")
+        self.lungs = lungs[has_lungs]
+        return super().fit(normal[torch.from_numpy(has_lungs)])

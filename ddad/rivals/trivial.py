@@ -51,7 +51,8 @@ class Line(Baseline):
         return torch.cat([self.features(part.float() / 255) for part in images.split(512)]).numpy()
 
     def fit(self, normal, unlabeled=None):
-        if unlabeled is None: raise ValueError(f"{self.name} learns from unlabeled images too: give them to fit.")
+        if unlabeled is None:
+            raise ValueError(f"{self.name} learns from unlabeled images too: give them to fit.")
         x = np.concatenate([self._features(normal), self._features(unlabeled)])
         self.model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
         self.model.fit(x, np.repeat([0, 1], [len(normal), len(unlabeled)]))
@@ -85,7 +86,8 @@ class DarkestPart(BrightestPart):
 class Histograms(Line):
     "By the histogram of an image."
     name, settings = "Histogram, D_n against D_u", "logistic regression on 32 bins"
-    def features(self, images): return torch.stack([torch.histc(x, 32, 0, 1) for x in images]) / images[0].numel()
+    def features(self, images):
+        return torch.stack([torch.histc(x, 32, 0, 1) for x in images]) / images[0].numel()
 
 # %% ../../nbs/rivals/07_trivial.ipynb #c9e11fbb
 class Thumbnails(Line):

@@ -40,12 +40,14 @@ class NormalAgainstUnlabeled(Baseline):
         return (F.softplus(normal).mean() + F.softplus(-unlabeled).mean()) / 2
 
     def fit(self, normal, unlabeled=None):
-        if unlabeled is None: raise ValueError(f"{self.name} learns from unlabeled images too: give them to fit.")
+        if unlabeled is None:
+            raise ValueError(f"{self.name} learns from unlabeled images too: give them to fit.")
         half = self.batch_size // 2
         def batches(epoch):
             orders = (batch_order(len(images), half, self.seed, self.name, part, epoch)
                       for part, images in (("n", normal), ("u", unlabeled)))
-            for n, u in zip(*orders): yield torch.cat([to_float(normal[n]), to_float(unlabeled[u])]).to(self.device)
+            for n, u in zip(*orders):
+                yield torch.cat([to_float(normal[n]), to_float(unlabeled[u])]).to(self.device)
         def make(): return _Classifier(normal.shape[-1])
         def loss(net, x): return self.risk(*net(x).float().split(half))
         self.net = self._train(make, batches, loss, torch.cat([normal, unlabeled]))
@@ -57,8 +59,8 @@ class NormalAgainstUnlabeled(Baseline):
 class PositiveUnlabeled(NormalAgainstUnlabeled):
     "Tells normal images from abnormal ones, knowing what share of the unlabeled images is which."
     name, paper = "nnPU", "Kiryo et al., NeurIPS 2017"
-    settings = ("non-negative risk with the sigmoid loss, beta 0, gamma 1; it is told the true anomaly rate of the "
-                "unlabeled images, which DDAD need not know")
+    settings = ("non-negative risk with the sigmoid loss, beta 0, gamma 1; it is told the true anomaly rate "
+                "of the unlabeled images, which DDAD need not know")
     knows_rate = True
 
     def __init__(

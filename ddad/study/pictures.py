@@ -24,8 +24,8 @@ from ..method.scores import predict_maps
 from ..datasets.opening import load_benchmark
 from ..datasets.registry import PHANTOM
 from .config import Config
-from .results import Run
-from .run import weights_folder
+from .opened import Run
+from .run import weights_places
 
 # %% auto #0
 __all__ = ['Pictures']
@@ -135,5 +135,5 @@ class Pictures:
 def _weights(config: Config, what: str, folder: Path) -> Path:
     "Where the weights lie, or would lie."
     stores = [None, *(up / "runs" for up in folder.resolve().parents)]
-    places = [weights_folder(config, what, folder, store) for store in stores]
+    places = [weights_places(config, folder, store)[what] for store in stores]
     return next((p for p in places if p.is_dir()), places[0])

@@ -141,6 +141,14 @@ class Results:
         if score == "rec_single": names = [c for c in table.columns if c.startswith(f"{run}:rec_")]
         return table[[name for name in names if name in table]].to_numpy(dtype=float).T
 
+    def scores_of(
+        self,
+        run: str,
+    ) -> list[str]:
+        "The names of all scores of a run."
+        start = f"{run}:"
+        return [c.removeprefix(start) for c in self.images(self.runs.benchmark[run]) if c.startswith(start)]
+
     def has(
         self,
         runs: pd.DataFrame,
@@ -157,6 +165,20 @@ class Results:
         table = self.images(benchmark)
         kinds, groups = (None if table[c].isna().all() else table[c].to_numpy(dtype=str) for c in ("kind", "group"))
         return table.label.to_numpy(), kinds, groups
+
+    def with_scores(
+        self,
+        method: str,  # a name that no other has
+        benchmark: str,
+        scores: np.ndarray,  # (N,) in the order of `images`
+        seed: int = 0,
+    ) -> str:  # the name of the run
+        "Puts the scores of a reader's own method beside the others, in memory alone."
+        run = f"{benchmark}_{method}_seed{seed}"
+        row = {"run": run, "method": method, "benchmark": benchmark, "seed": seed}
+        self.runs = pd.concat([self.runs, pd.DataFrame([row], index=[run])])
+        self.images(benchmark)[f"{run}:score"] = scores
+        return run
 
     def value(
         self,
@@ -277,6 +299,7 @@ def _known(benchmark: str, scores: pd.DataFrame) -> pd.DataFrame:
 def add(
     folders: Iterable[str | Path],  # of finished runs
     figures: str | Path = "figures",  # where the tables are
+    replace: bool = False,  # a run that is in the tables is replaced, not refused
 ) -> list[str]:  # the names of the runs
     """Takes finished runs into the tables; all of them, or none.
 
@@ -286,12 +309,13 @@ def add(
     figures, read = Path(figures), []
     for folder in map(Path, folders): read.append((folder, *_read_folder(folder)))
     with alone(figures / "runs.csv"):
-        there = Results(figures).runs if (figures / "runs.csv").is_file() else pd.DataFrame()
-        runs, images, long = there, {}, {name: [Results(figures).long(name)] for name in LONG}
+        runs = Results(figures).runs if (figures / "runs.csv").is_file() else pd.DataFrame({"run": []})
+        if replace: runs = runs[~runs.run.isin([row["run"] for _, row, *_ in read])]
+        images, long = {}, {name: [_kept(Results(figures).long(name), runs)] for name in LONG}
         for folder, row, scores, tables in read:
             benchmark, one = row["benchmark"], pd.DataFrame([row]).set_index("run", drop=False)
             _check(folder, one, runs)
-            if benchmark not in images: images[benchmark] = _images_there(figures, benchmark, scores)
+            if benchmark not in images: images[benchmark] = _images_there(figures, benchmark, scores, runs)
             images[benchmark] = _joined(folder, images[benchmark], row["run"], scores)
             runs = pd.concat([runs, one]) if len(runs) else one
             for name, table in tables.items(): long[name].append(table)
@@ -314,12 +338,15 @@ def _check(folder: Path, one: pd.DataFrame, runs: pd.DataFrame) -> None:
     if len(others) and run.data_hash not in set(others.data_hash):
         raise ValueError(f"{folder} was computed on other images of {run.benchmark} than the tables' runs.")
 
-def _images_there(figures: Path, benchmark: str, scores: pd.DataFrame) -> pd.DataFrame:
+def _kept(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    "The rows of a table in long form whose runs are still there."
+    return table[table.run.isin(runs.run)]
+
+def _images_there(figures: Path, benchmark: str, scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     "The table of a benchmark without columns of runs that were taken out, or a new one."
     if not (figures / "results" / f"{benchmark}.csv").is_file(): return _known(benchmark, scores)
-    results = Results(figures)
-    table = results.images(benchmark)
-    return table[[c for c in table if c in ABOUT or c.rpartition(":")[0] in results.runs.index]]
+    table, names = Results(figures).images(benchmark), set(runs.run)
+    return table[[c for c in table if c in ABOUT or c.rpartition(":")[0] in names]]
 
 def _joined(folder: Path, images: pd.DataFrame, run: str, scores: pd.DataFrame) -> pd.DataFrame:
     "The table with the columns of one more run, image by image."
