@@ -16,7 +16,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from .. import plots
-from ..datasets.registry import card
+from ..datasets.registry import CARDS, card
 from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
@@ -118,11 +118,15 @@ def wide(
     columns: list[str],  # those that tell one column from another
     text: Callable = cell,  # of a line of the tidy table, as a dict: what its cell says
 ) -> pd.DataFrame:
-    "A table pivoted, all in the order in which it comes; benchmarks by their titles."
+    "A table pivoted: lines in the order in which they come, a benchmark by its title, its columns as in `CARDS`."
     table = table.assign(cell=[text(row) for row in table.to_dict("records")])
     if "benchmark" in table: table["benchmark"] = [card(name).title for name in table.benchmark]
     shape = dict(index=rows, columns=columns, values="cell", aggfunc="first", sort=False)
-    return table.pivot_table(**shape).fillna("")
+    pivot = table.pivot_table(**shape).fillna("")
+    if "benchmark" not in columns: return pivot
+    place = {c.title: i for i, c in enumerate(CARDS.values())}
+    in_order = dict(level="benchmark", key=lambda titles: titles.map(place), sort_remaining=False)
+    return pivot.sort_index(axis=1, **in_order)
 
 # %% ../../nbs/study/16_pages.ipynb #58a643cf
 def effect_cell(
