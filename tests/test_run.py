@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from conftest import run_cells
+
 from ddad.core.storage import read_csv
 from ddad.method import metrics
 from ddad.study.config import Config
