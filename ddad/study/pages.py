@@ -13,14 +13,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from .. import plots
 from ..datasets.registry import CARDS, card
 from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
-__all__ = ['wrong_numbers', 'shown', 'Page', 'findings', 'wide', 'effect_cell']
+__all__ = ['wrong_numbers', 'shown', 'Markdown', 'Page', 'findings', 'wide', 'effect_cell']
 
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
@@ -50,6 +49,10 @@ def shown(evidence) -> str:
     if isinstance(evidence, pd.DataFrame): return "; ".join(shown(row) for _, row in evidence.iterrows())
     if isinstance(evidence, (dict, pd.Series)): return ", ".join(f"{name} {shown(v)}" for name, v in evidence.items())
     return f"{evidence:.3f}" if isinstance(evidence, float) else str(evidence)
+
+class Markdown(str):
+    "Text that a notebook shows as Markdown."
+    def _repr_markdown_(self) -> str: return str(self)
 
 class Page:
     "A page of the study: its findings, tables and pictures go to the folder of results under the page's name."

@@ -109,7 +109,7 @@ class Results:
     ) -> pd.DataFrame:
         "A table in long form; without rows where there is none."
         path = self.folder / f"{name}.csv"
-        return read_table(path) if path.is_file() else pd.DataFrame({"run": []})
+        return read_table(path) if path.is_file() else pd.DataFrame({"run": []}, dtype=str)
 
     def select(
         self,
