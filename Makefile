@@ -5,6 +5,7 @@ EXPERIMENTS ?=
 EPOCHS ?=
 DATA ?=
 RUN ?=
+ADD ?=
 ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/plots/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
 REPRODUCE = $(BIN)/ddad-reproduce
@@ -13,7 +14,7 @@ STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce results figures plan explore explore-static test browser test-slow notebooks book benchmark lab clean
+.PHONY: help install reproduce results figures explore explore-static test browser test-slow notebooks book benchmark clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,13 +31,10 @@ install: $(INSTALLED)  ## set up .venv with the tested versions
 reproduce: $(INSTALLED)  ## compute from raw images into reproduced/ and compare with figures/ (BENCHMARK=NIH, EPOCHS=paper, EXPERIMENTS=all, DATA=..., STRICT=1)
 	@$(REPRODUCE) $(ASKED) $(if $(STRICT),--strict) $(ARGS)
 
-plan: $(INSTALLED)  ## what `make reproduce` would do, and about how long it would take (same variables)
-	@$(REPRODUCE) $(ASKED) --plan $(ARGS)
+results: $(INSTALLED)  ## for maintainers: compute what figures/ lacks of BENCHMARK and EXPERIMENTS, or add finished runs (ADD="DIR ...")
+	@$(REPRODUCE) $(if $(ADD),--add $(ADD),$(ASKED)) --into figures $(ARGS)
 
-results: $(INSTALLED)  ## for maintainers: compute BENCHMARK and EXPERIMENTS anew, into figures/
-	@$(REPRODUCE) $(ASKED) --into figures $(ARGS)
-
-figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figures/ from the committed scores; trains nothing
+figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figures/ and check their findings; trains nothing
 	@$(REPRODUCE) --benchmark '' --into figures $(ARGS)
 
 explore: $(INSTALLED)  ## open the explorer, a web page, on your newest run or a committed one, or on the folder RUN=... (DATA=... for the images)
@@ -70,9 +68,6 @@ book: $(INSTALLED)  ## build the book, a site of the notebooks as they are, into
 
 benchmark: $(INSTALLED)  ## time each stage against the plain way of doing it (DATA=... BENCHMARK=...)
 	$(BIN)/python benchmarks/speed.py $(if $(DATA),--data '$(DATA)') --benchmark $(BENCHMARK) $(ARGS)
-
-lab: $(INSTALLED)  ## open the notebooks
-	$(BIN)/jupyter lab nbs
 
 clean:  ## remove .venv, runs/, reproduced/, pages/ and _book/
 	rm -rf .venv runs reproduced pages _book

@@ -12,6 +12,8 @@ from api import API, modules
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))  # the ddad of this checkout
+from ddad.study.graph import PAGES  # noqa: E402
+from ddad.study.pages import findings  # noqa: E402
 from ddad.study.static import run_page  # noqa: E402
 
 # What a part of the book is called and holds. The chapters are those of the folder, in the order of their file names;
@@ -27,7 +29,6 @@ PARTS = {
     "paper": ("The paper's tables and figures", "Each page as it was computed from the committed scores."),
     "core": ("Core", "What all parts stand on: files, images, training, records."),
 }
-INDEX = "nbs/paper/index.ipynb"  # writes a page of links to all pages, which the book itself is
 RUN = "figures/runs/Kermany_AE-U_seed0"  # a link to this folder leads to its page, the site's run.html
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
@@ -42,10 +43,9 @@ def chapters(repo: Path = REPO) -> dict[str, Path]:
     for source in sorted(repo.glob("nbs/**/*.ipynb"), key=lambda path: (path.parent, path.stem != "start", path.name)):
         page = repo / "figures" / source.name
         part, executed = source.parent.name, source.parent.name == "paper" and page.is_file()
-        if ".ipynb_checkpoints" in source.parts or source.relative_to(repo).as_posix() == INDEX: continue
+        if ".ipynb_checkpoints" in source.parts: continue
         found[f"{'core' if part == 'nbs' else part}/{source.stem}"] = page if executed else source
     for page in sorted(repo.glob("figures/*.ipynb")): found.setdefault(f"paper/{page.stem}", page)
-    for run in sorted(repo.glob("figures/runs/*/run.ipynb")): found[f"paper/runs/{run.parent.name}"] = run
     return found
 
 
@@ -66,16 +66,17 @@ def stage(
     summaries = {}
     for place, path in pages.items():
         book = json.loads(path.read_text(encoding="utf-8"))
-        book = prepare(book, place, lambda text: links.rewrite(text, path, place))
+        book = prepare(book, place, lambda text, path=path, place=place: links.rewrite(text, path, place))
         summaries[place] = summary(book)
         write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
     parts = [*PARTS, *sorted({place.split("/")[0] for place in pages} - set(PARTS))]
     for part in parts:
         inside = {place.removeprefix(f"{part}/"): s for place, s in summaries.items() if place.startswith(f"{part}/")}
-        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside))
+        lead = links.rewrite(gallery(repo, inside), repo / "figures/index.md", f"{part}/index") if part == "paper" else ""
+        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside, lead=lead))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
-    if (repo / RUN).is_dir(): write(out / "extra/run.html", run_page(repo / RUN))  # with pictures where DDAD_DATA has them
+    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", run_page(repo / RUN))  # with pictures where DDAD_DATA has them
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
     write(out / "index.md", front + "\n" + toctree([f"{part}/index" for part in [*parts, "api"]]))
@@ -94,13 +95,30 @@ def summary(book: dict) -> tuple[str, str]:
 def toctree(entries: list[str]) -> str: return "\n".join(["```{toctree}", ":hidden:", "", *entries, "```", ""])
 
 
-def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb") -> str:
+def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb", lead: str = "") -> str:
     "The page of a part: its chapters, each with what it is about."
     def name(place, words): return f"{words}: {place.split('/')[-1]}" if "/" in place else words
     names = {place: name(place, title) for place, (title, _) in inside.items()}
     lines = [f"- [{names[place]}]({place}{suffix}){': ' * bool(text)}{text}" for place, (_, text) in inside.items()]
     entries = [f"{names[place]} <{place}>" for place in inside]
-    return "\n".join([f"# {title}", "", about, "", *lines, "", toctree(entries)])
+    return "\n".join([f"# {title}", "", about, "", lead, *lines, "", toctree(entries)])
+
+
+def gallery(repo: Path, inside: dict[str, tuple[str, str]], columns: int = 4) -> str:
+    "The paper's pages on one screen: a thumbnail, which leads to its page, and the first finding of each."
+    shown = [page for page in PAGES if page in inside and (repo / f"figures/findings/{page}.csv").is_file()]
+    if not shown: return ""
+    def picture(page):
+        files = sorted(repo.glob(f"figures/{page}.png")) + sorted(repo.glob(f"figures/{page}_*.png"))
+        return f'[<img src="{files[0].name}" alt="{inside[page][0]}" width="240">]({page}.ipynb)' if files else ""
+    first = findings(repo / "figures").drop_duplicates("page").set_index("page").finding
+    rows = [shown[i:i + columns] for i in range(0, len(shown), columns)]
+    lines = []
+    for row in rows:
+        cells = [[f"[{inside[page][0]}]({page}.ipynb)" for page in row], [picture(page) for page in row], [first[page] for page in row]]
+        lines += ["| " + " | ".join([*cell, *[""] * (columns - len(row))]) + " |" for cell in cells]
+    head, *rest = lines
+    return "\n".join([head, "| " + " | ".join(["---"] * columns) + " |", *rest, ""])
 
 
 # ---- a notebook
@@ -166,11 +184,9 @@ class Links:
     def __init__(self, repo: Path, out: Path, pages: dict[str, Path], repository: str):
         self.repo, self.out, self.repository = repo, out, repository.rstrip("/")
         self.place = {path: place for place, path in pages.items()}
-        for path, place in [*self.place.items()]:
+        for place in [*self.place.values()]:
             # the source of an executed page
             if place.startswith("paper/"): self.place[repo / "nbs" / f"{place}.ipynb"] = place
-        runs = [place for place in pages if place.startswith("paper/runs/")]
-        if runs: self.place[repo / "nbs/paper/run.ipynb"] = self.place.get(repo / "nbs/paper/run.ipynb", runs[0])
 
     def rewrite(self, text: str, path: Path, place: str) -> str:
         "The Markdown `text` of the notebook `path`, for its page at `place`; code is left alone."

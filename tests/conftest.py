@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_
 # a shell that puts the tests into the background has Ctrl-C ignored, in them and in all that they start: tests of Ctrl-C would wait for ever
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_readers", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
+FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
 
 
 def pytest_collection_modifyitems(items):
@@ -33,6 +34,16 @@ def words(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb": return text
     return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+
+
+def run_cells(notebook, **parameters):
+    "Executes the code of a notebook in this process, and gives its names."
+    space = {"display": lambda *_: None, "__name__": "notebook"}
+    for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code": continue
+        exec(compile("".join(cell["source"]), str(notebook), "exec"), space)
+        if "parameters" in cell["metadata"].get("tags", ()): space |= parameters
+    return space
 
 
 def disc(rng, side, abnormal):

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from ddad import load_benchmark
 from ddad.study.command import main
 from ddad.study.config import Config
 from ddad.study.notebooks import main_notebook
 from ddad.study.run import open_run
-from ddad import load_benchmark
 
 SMALL = ["--image-size", "32", "--batch-size", "16", "--n-unlabeled", "24", "--epochs", "1"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import disc
 from PIL import Image
 
-from conftest import disc
 from ddad.core import training
 from ddad.detect import commands, files, scorer
 from ddad.detect.commands import main_fit, main_score

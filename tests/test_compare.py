@@ -1,17 +1,21 @@
 "A user's own method beside ours: the command, its table, and what it says of bad input."
+import importlib
+import io
 import json
-import os
-import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from ddad.core.storage import read_csv, write_csv
+from ddad.core.storage import read_csv
 from ddad.method import metrics
 from ddad.study.compare import benchmarks_at_hand, main
-from ddad.study.results import read_runs, select
+from ddad.study.results import Results
 
 REPO = Path(__file__).parents[1]
 TEN_LINES = """
@@ -40,8 +44,17 @@ TEN_LINES = """
 
 
 def compare(folder, *words):
-    command = [sys.executable, "-c", "from ddad.study.compare import main; main()", *map(str, words), "--results", str(REPO / "figures")]
-    return subprocess.run(command, cwd=folder, env=os.environ | {"DDAD_DATA": str(folder / "nowhere")}, capture_output=True, text=True)
+    "The command in the user's folder: its status, and what it wrote."
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setenv("DDAD_DATA", str(folder / "nowhere"))
+        patch.setattr(sys, "path", ["", *sys.path])
+        patch.delitem(sys.modules, "mine", raising=False)
+        importlib.invalidate_caches()
+        try: main([*map(str, words), "--results", str(REPO / "figures")])
+        except SystemExit as stop: status = stop.code
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture
@@ -55,10 +68,10 @@ def test_ten_lines_are_compared_and_not_computed_twice(folder):
     done = compare(folder, *asked)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2 and "Phantom: AUC 0." in done.stdout and not done.stderr
-    table, record = (folder / "compare/compare.md").read_text(), json.loads((folder / "compare/Phantom/record.json").read_text())
-    for name in ("**NearestNormal**", "DDAD, A_inter (AE)", "nnPU", "Mean intensity"): assert f"| {name} |" in table
+    table, record = pd.read_csv(folder / "compare/compare.csv").set_index("method"), json.loads((folder / "compare/Phantom/record.json").read_text())
+    assert {"NearestNormal", "DDAD, A_inter (AE)", "nnPU", "Mean intensity"} <= set(table.index)
     scores = read_csv(folder / "compare/Phantom/scores.csv")
-    assert f"{metrics.auc(scores['score'], scores['label']):.3f}" in next(line for line in table.splitlines() if "NearestNormal" in line)
+    assert table.AUC["NearestNormal"] == pytest.approx(metrics.auc(scores["score"], scores["label"]))
     again = compare(folder, *asked)
     assert again.stdout == done.stdout and json.loads((folder / "compare/Phantom/record.json").read_text()) == record
     (folder / "mine.py").write_text(textwrap.dedent(TEN_LINES) + "# changed\n")
@@ -67,17 +80,17 @@ def test_ten_lines_are_compared_and_not_computed_twice(folder):
 
 
 def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
-    run = select(read_runs(REPO / "figures/runs"), benchmark="NIH", backbone="AE-U")[0]
-    write_csv(tmp_path / "inter.csv", {"image": run.scores["image"][::-1], "score": run.scores["inter"][::-1]})
+    results, name = Results(REPO / "figures"), "NIH_AE-U_seed0"
+    inter = results.images("NIH")[f"{name}:inter"][::-1]
+    inter.rename("score").to_csv(tmp_path / "inter.csv")
     with pytest.raises(SystemExit) as stop: main(["--scores", str(tmp_path / "inter.csv"), "--results", str(REPO / "figures"), "--out", str(tmp_path / "out")])
     assert stop.value.code == 0 and capsys.readouterr().out.startswith("NIH: AUC ")
-    rows = read_csv(tmp_path / "out/compare.csv", text=True)
-    found = {m: {k: rows[k][i] for k in rows} for i, m in enumerate(rows["method"])}
-    own = found["**inter**"]
-    assert set(rows["benchmark"]) == {"NIH ChestX-ray14, a part"} and own["AUC [95 %]"].startswith(f"{run.value('inter'):.3f} ")
-    twin = found["DDAD, A_inter (AE-U)"]
-    if twin["seeds"] == "1": assert twin["yours minus it [95 %]"] == "+0.000 [+0.000, +0.000]" and own["AP [95 %]"] == twin["AP [95 %]"]
-    assert rows["rank"] == [str(i) for i in range(1, len(found) + 1)] and len(found) > 10
+    table = pd.read_csv(tmp_path / "out/compare.csv").set_index("method")
+    assert set(table.benchmark) == {"NIH"} and list(table["rank"]) == list(range(1, len(table) + 1)) and len(table) > 10 and table.AUC.is_monotonic_decreasing
+    assert table.AUC["inter"] == pytest.approx(results.value(name, "inter")) and table.yours.sum() == 1
+    rec = results.select("NIH", backbone="AE-U")
+    expected = results.value(name, "inter") - np.mean([results.value(run, "rec") for run in rec.index])
+    assert table["yours minus it"]["DDAD, A_rec (AE-U)"] == pytest.approx(expected), "one run stands beside every seed"
 
 
 @pytest.mark.parametrize("words, says", [
@@ -97,13 +110,13 @@ def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):
     code, error = stop.value.code, capsys.readouterr().err
     if isinstance(code, str): code, error = 1, error + code  # as Python itself does with a sentence
     assert code == 1 and says in error and "Traceback" not in error and len(error.splitlines()) == 1
-    assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.md").exists()
+    assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.csv").exists()
 
 
 def test_what_breaks_in_the_users_code_is_shown_and_the_rest_goes_on(folder, root):
     done = compare(folder, "mine:Breaks")
     assert done.returncode == 1 and "mine.py" in done.stderr and "Phantom: Breaks failed: out of ideas" in done.stderr
-    nothing = subprocess.run([sys.executable, "-c", "from ddad.study.compare import main; main()"], capture_output=True, text=True)
+    nothing = compare(folder)
     assert nothing.returncode == 2 and "give a class, my_module:MyMethod, or --scores FILE" in nothing.stderr
 
 

@@ -13,19 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import invented
 import ipywidgets
 import numpy as np
 import pytest
 
+from ddad import load_benchmark, plots
 from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
-from ddad import plots
 from ddad.method import metrics, refine, scores
-from ddad import load_benchmark
 from ddad.study import explore, markup, others, review, sharing
 from ddad.study.config import Config
+from ddad.study.opened import read_columns, read_run
 from ddad.study.pictures import Pictures
-from ddad.study.run import open_run, refine_run, train_run, write_record
+from ddad.study.run import open_run, refine_run, train_run, weights_places, write_record
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(benchmark="Discs", k=2, epochs=6, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3)
@@ -36,9 +37,10 @@ def make_run(folder, root, settings=SETTINGS):
     config = Config.of(**settings)
     b = load_benchmark(root, config.benchmark, config.image_size, progress=False)
     open_run(folder, config, b.hash)
-    modules, _ = train_run(config, b, folder, progress=False)
+    places = weights_places(config, folder)
+    modules, _ = train_run(config, b, places, progress=False)
     maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
-    maps |= refine.refine_maps(refine_run(config, b, modules, folder, progress=False)[0], maps)
+    maps |= refine.refine_maps(refine_run(config, b, modules, places, progress=False)[0], maps)
     columns = {name: scores.image_scores(m).double().tolist() for name, m in maps.items()}
     columns["inter_top"] = scores.image_scores(maps["inter"], refine.VARIANTS["stable"]).double().tolist()
     write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
@@ -70,7 +72,7 @@ def csv(run): return {k: v if k == "image" else np.array(v) for k, v in read_csv
 
 
 @pytest.fixture(scope="module")
-def decisions(run): return review.Decisions.of(review.read_run(run))
+def decisions(run): return review.Decisions.of(read_run(run))
 
 
 # ---- without a browser
@@ -118,7 +120,7 @@ def test_wrong_decisions_come_first_and_the_worst_of_them_first(decisions, csv):
 
 
 def test_a_filter_leaves_what_it_says():
-    decisions = review.Decisions.of(review.read_run(REPO / "figures/runs/Kermany_AE-U_seed0"))
+    decisions = review.Decisions.of(read_run(REPO / "figures/runs/Kermany_AE-U_seed0"))
     assert set(decisions.kinds) == {"normal", "bacterial pneumonia", "viral pneumonia"} and len(set(decisions.groups)) < 800 and decisions.copies.sum() == 0
     view = review.View(decisions, "inter", decisions.youden("inter"))
     labels, kinds, groups = decisions.labels, decisions.kinds, decisions.groups
@@ -144,9 +146,9 @@ def test_a_filter_leaves_what_it_says():
 def test_copies_are_those_of_the_committed_reports():
     "As many as figures/leaks.csv has."
     for name, normal, abnormal in (("BrainTumor_AE-U_seed0", 560, 85), ("BrainTumorLeakFree_AE-U_seed0", 0, 0), ("NIH_AE-U_seed0", 0, 0)):
-        d = review.Decisions.of(review.read_run(REPO / "figures/runs" / name))
+        d = review.Decisions.of(read_run(REPO / "figures/runs" / name))
         assert (d.copies[d.labels == 0].sum(), d.copies[d.labels == 1].sum()) == (normal, abnormal)
-    assert review.Decisions.of(review.read_run(REPO / "figures/runs/Phantom_AE_seed0")).copies is None
+    assert review.Decisions.of(read_run(REPO / "figures/runs/Phantom_AE_seed0")).copies is None
     assert review.copies_of("BrainTumor", d.names, "/nowhere/figures/runs/x") is None and review.copies_of("NIH", ["of-nobody.png"], REPO / "figures/x") is None
 
 
@@ -241,23 +243,19 @@ def test_another_run_of_the_same_images_keeps_the_view(run, tmp_path):
 
 def test_it_opens_on_the_run_that_a_reader_wants(tmp_path, monkeypatch):
     "Their own newest; else real images at hand, those without copies first; else the phantom."
-    def runs(place, *names): return [shutil.copytree(REPO / "figures/runs" / n, tmp_path / place / n) for n in names]
     def first(): return explore.first_run(tmp_path).name
     there = ["Phantom"]
     monkeypatch.setattr(explore, "benchmarks_at_hand", lambda data_root: there)
     assert explore.first_run(tmp_path) is None
-    runs("figures/runs", "BrainTumor_AE_seed0")
-    assert first() == "BrainTumor_AE_seed0"
-    runs("figures/runs", "Phantom_AE_seed1", "Phantom_AE_seed0", "NIH_AE-U_seed1", "NIH_AE-U_seed0_stable", "NIH_AE-U_seed0")
+    (tmp_path / "figures").mkdir()
+    for part in ("runs.csv", "results"): (tmp_path / "figures" / part).symlink_to(REPO / "figures" / part)
     assert first() == "Phantom_AE_seed0"
     there.append("BrainTumor")
-    assert first() == "BrainTumor_AE_seed0"
+    assert first() == "BrainTumor_AE-U_seed0"
     there.append("NIH")
     assert first() == "NIH_AE-U_seed0"
-    for place, name, day in (("runs", "Phantom_AE_seed2", 2), ("reproduced/runs", "Phantom_AE_seed1", 3)):
-        folder, = runs(place, name)
-        record = json.loads((folder / "record.json").read_text()) | {"finished": f"2030-01-0{day}"}
-        (folder / "record.json").write_text(json.dumps(record))
+    for place, seed, day in (("runs", 2, 2), ("reproduced/runs", 1, 3)):
+        folder = invented.make_run(tmp_path / place, seed, benchmark="Phantom", backbone="AE", changed={"finished": f"2030-01-0{day}"})
         assert explore.first_run(tmp_path) == folder
     page = explore.Explorer(None, tmp_path, tmp_path)
     assert page.run.label == "Phantom_AE_seed1 in reproduced" and "Phantom_AE_seed1" in dict(page.run.options)
@@ -270,12 +268,12 @@ def test_thresholds_for_looking(decisions, csv):
         for share in (0, 0.1, 0.5):
             t = decisions.at_false_alarms(score, share)
             assert table(csv, score, t)["false alarm"] <= 12 * share and (t == grid[0] or table(csv, score, grid[grid < t][-1])["false alarm"] > 12 * share)
-        right = lambda t: sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
+        def right(t, score=score): return sum(table(csv, score, t)[o] for o in ("hit", "correctly passed"))
         assert right(decisions.youden(score)) == max(map(right, grid))
 
 
 def test_maps_are_those_of_the_scores(run, root, csv):
-    pictures = Pictures(review.read_run(run), root)
+    pictures = Pictures(read_run(run), root)
     pictures.load_images(), pictures.load_networks()
     assert pictures.missing == [] and pictures.ready
     for i, seen in zip((2, 20), pictures.look([2, 20])):
@@ -286,32 +284,32 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     assert len(pictures._seen) == 4
     sample = pictures.sample()
     assert len(sample["rec"]) == 24 and pictures.scale("rec") == plots.map_range(sample["rec"]) and pictures.scale("r_dual") == plots.map_range(sample["r_dual"])
-    twin = Pictures(review.read_run(run.parent / "twin"), root)
+    twin = Pictures(read_run(run.parent / "twin"), root)
     twin.load_images(pictures.data), twin.load_networks()
     assert twin.data is pictures.data and pictures.scale("rec", twin) == plots.map_range(np.concatenate([sample["rec"]] * 2))
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
-    bare = Pictures(review.read_run(run.parent / "bare"), root)
+    bare = Pictures(read_run(run.parent / "bare"), root)
     bare.load_images(), bare.load_networks()
     assert bare.data is not None and not bare.ready and len(bare.missing) == 1 and "make reproduce" in bare.missing[0]
-    lost = Pictures(review.read_run(run), tmp_path)
+    lost = Pictures(read_run(run), tmp_path)
     lost.load_images(), lost.load_networks()
     assert lost.data is None and not lost.ready and "Discs" in lost.missing[0] and len(lost.missing) == 1
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((run / "record.json").read_text())
     (tmp_path / "other/record.json").write_text(json.dumps(record | {"data_hash": "0"}))
-    other = Pictures(review.read_run(tmp_path / "other"), root)
+    other = Pictures(read_run(tmp_path / "other"), root)
     other.load_images()
     assert "differ" in other.missing[0]
 
 
 def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
-    with pytest.raises(ValueError, match="no finished run"): review.read_run(tmp_path)
-    with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(review.read_run(run.parent / "damaged"))
+    with pytest.raises(ValueError, match="no finished run"): read_run(tmp_path)
+    with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(read_run(run.parent / "damaged"))
     for text in ("", "image,label\n", "image,label,rec\na,0,x\n"):
         (run.parent / "damaged/scores.csv").write_text(text)
-        with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(review.read_run(run.parent / "damaged"))
+        with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(read_run(run.parent / "damaged"))
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
 
 
@@ -734,7 +732,7 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
 def test_a_committed_run_without_its_images(page):
     choose(page, "Run", "LGG_AE_seed0")
     page.wait_for_selector(".warning:has-text('No images')")
-    scores = read_csv(REPO / "figures/runs/LGG_AE_seed0/scores.csv")
+    scores = read_columns(REPO / "figures/runs/LGG_AE_seed0")
     settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
     show(page, "highest score first")
     first = names(page)
@@ -758,7 +756,7 @@ def test_copies_in_training_are_flagged_and_found(page):
     choose(page, "Copy in training", "yes")
     choose(page, "Class", "normal")
     page.wait_for_selector("text=560 of 1200")
-    groups = review.Decisions.of(review.read_run(REPO / "figures/runs/BrainTumor_AE_seed0"))
+    groups = review.Decisions.of(read_run(REPO / "figures/runs/BrainTumor_AE_seed0"))
     groups = dict(zip(groups.names, groups.groups.tolist()))
     n = next(n for n, name in enumerate(names(page)) if list(groups.values()).count(groups[name]) > 1)
     click(page, page.locator(".ddad-tile").nth(n))

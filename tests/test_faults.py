@@ -1,6 +1,5 @@
 "What can go wrong while files are written and read: every file that is there afterwards is whole, and the same command goes on to the same result."
 import csv
-import io
 import json
 import os
 import pickle
@@ -16,21 +15,22 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ddad.core.storage import read_csv, write_json
+from ddad import load_benchmark
+from ddad.core.checkpoints import load_weights
+from ddad.core.storage import alone, read_csv, write_json, written
+from ddad.core.training import Schedule, fit
+from ddad.detect.commands import main_score
+from ddad.detect.estimator import DDAD
 from ddad.study import results, review
 from ddad.study.config import Config
 from ddad.study.run import open_run
-from ddad.core.storage import alone, written
-from ddad import load_benchmark
-from ddad.detect.estimator import DDAD
-from ddad.core.checkpoints import load_weights
-from ddad.core.training import Schedule, fit
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
@@ -294,28 +294,26 @@ def test_a_full_disk(disk, root, two_at_once):
     assert (place / "run/scores.csv").read_bytes() == (two_at_once[0] / "scores.csv").read_bytes() and check_files(place) > 10
 
 
-def test_a_full_disk_while_scores_are_written(disk, model, tmp_path):
+def test_a_full_disk_while_scores_are_written(disk, model, tmp_path, capsys):
     for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / f"{i}.png")
     place = disk("size=100k")
-    score = lambda out: subprocess.run([str(BIN / "ddad-score"), str(model), *map(str, sorted(tmp_path.glob("*.png"))), "--out", str(out), "--overlays", "all"], capture_output=True, text=True)
-    done = score(place / "out")
-    assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    score = lambda out: main_score([str(model), *map(str, sorted(tmp_path.glob("*.png"))), "--out", str(out), "--overlays", "all"])
+    assert score(place / "out") == 2 and "No space left" in capsys.readouterr().err
     assert not (place / "out/scores.csv").exists() and check_files(place)
     assert {p.name for p in place.rglob("*.part")} == {"scores.csv.part"}, "what is scored is kept"
     disk("size=20m")
-    assert score(place / "out").returncode == 0 and score(tmp_path / "unbroken").returncode == 0
+    assert score(place / "out") == 0 and score(tmp_path / "unbroken") == 0
     assert (place / "out/scores.csv").read_bytes() == (tmp_path / "unbroken/scores.csv").read_bytes()
     assert not list(place.rglob("*.part")) and len(list((place / "out/overlays").iterdir())) == 40
 
 
-def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path):
+def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path, capsys):
     place = disk("size=20m")
     (place / "a").mkdir()
     disk("ro")
     message = said(run(root, place / "a/run"))
     assert "cannot be written" in message or "Read-only" in message
-    score = subprocess.run([str(BIN / "ddad-score"), str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")], capture_output=True, text=True)
-    assert score.returncode == 2 and "ead-only" in score.stderr and "Traceback" not in score.stderr
+    assert main_score([str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")]) == 2 and "ead-only" in capsys.readouterr().err
     for write in (lambda: write_json(place / "a/x.json", {}), lambda: train(place / "a/net.safetensors")):
         with pytest.raises(OSError, match="cannot be written.*choose a folder"): write()
 

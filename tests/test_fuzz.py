@@ -1,7 +1,6 @@
 "Whatever a file holds: what it should, or one sentence that names it. Nothing outside the root is opened, nothing gigantic is decoded, nothing is run."
 import io
 import json
-import os
 import struct
 import sys
 import warnings
@@ -12,19 +11,20 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ddad.core import dicom
 from ddad.core import formats as files
-from ddad.datasets.check import check_benchmark
 from ddad.core.images import read_image
 from ddad.core.storage import read_json
+from ddad.datasets.check import check_benchmark
 from ddad.datasets.layout import read_repartition
 from ddad.method.data import SPLITS
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 opened = set()
 sys.addaudithook(lambda event, arguments: opened.add(str(arguments[0])) if event == "open" and isinstance(arguments[0], (str, bytes, Path)) else None)
 
@@ -83,8 +83,7 @@ def test_no_name_leads_outside(brains, where, name):
     assert not [p for p in opened if "secret" in p or "passwd" in p]
 
 
-@pytest.mark.parametrize("again", ["normal_0.png", "./normal_0.png", "sub/../normal_0.png"])
-@pytest.mark.parametrize("where", [0, 3])
+@pytest.mark.parametrize("again, where", [("normal_0.png", 0), ("./normal_0.png", 3), ("sub/../normal_0.png", 3)])
 def test_one_image_in_two_places_is_refused(brains, again, where):
     folder, tree = brains
     names_of(tree)[where].append(again)
@@ -137,12 +136,7 @@ def test_every_kind_of_picture_is_read_whatever_its_suffix(tmp_path, content):
         path.write_bytes(content)
         assert read_image(path, 16).shape == (16, 16)
         assert [s.dtype for s in files.read_slices(path)][0] == np.uint8
-
-
-def test_16_bits_keep_their_contrast(tmp_path):
-    (tmp_path / "x.png").write_bytes(PICTURES["16 bit"])
-    gray = read_image(tmp_path / "x.png", None)
-    assert gray.min() == 0 and gray.max() == 255 and len(np.unique(gray)) > 100
+    if content == PICTURES["16 bit"]: assert np.ptp(read_image(path, None)) == 255 and len(np.unique(read_image(path, None))) > 100  # they keep their contrast
 
 
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12)
@@ -155,7 +149,7 @@ def damaged(content, cut, flips, spare=0):
     return bytes(content)
 
 
-@settings(QUICK, max_examples=600)
+@settings(QUICK, max_examples=150)
 @given(kind=st.sampled_from(sorted(PICTURES)), cut=st.floats(0, 1) | st.just(1.0), flips=damage)
 def test_a_damaged_picture_is_read_or_refused(tmp_path, kind, cut, flips):
     path = tmp_path / "x.png"
@@ -205,7 +199,7 @@ def quiet_pydicom():
         yield
 
 
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=100)
 @given(kind=st.sampled_from(KINDS), cut=st.floats(0, 1) | st.just(1.0), flips=damage)
 def test_a_damaged_dicom_file_is_read_or_refused(tmp_path, kind, cut, flips):
     path = tmp_path / "x.dcm"
@@ -214,14 +208,14 @@ def test_a_damaged_dicom_file_is_read_or_refused(tmp_path, kind, cut, flips):
     assert message is None or str(path) in message
 
 
-@pytest.mark.parametrize("tag", [e.keyword for e in pydicom.dcmread(DICOM / "CT_small.dcm") if e.keyword])
-def test_a_dicom_file_without_a_tag(tmp_path, tag):
-    header = pydicom.dcmread(DICOM / "CT_small.dcm")
-    del header[tag]
-    header.save_as(tmp_path / "x.dcm")
-    message = refused(lambda: list(files.read_slices(tmp_path / "x.dcm")))
-    needed = tag in ("Rows", "Columns", "PixelData", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")
-    assert bool(message) == needed, message
+def test_a_dicom_file_without_a_tag(tmp_path):
+    needed = ("Rows", "Columns", "PixelData", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")
+    for tag in [e.keyword for e in pydicom.dcmread(DICOM / "CT_small.dcm") if e.keyword]:
+        header = pydicom.dcmread(DICOM / "CT_small.dcm")
+        del header[tag]
+        header.save_as(tmp_path / "x.dcm")
+        message = refused(lambda: list(files.read_slices(tmp_path / "x.dcm")))
+        assert bool(message) == (tag in needed), (tag, message)
 
 
 def test_dicom_files_that_claim_too_much(tmp_path):

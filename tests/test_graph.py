@@ -1,7 +1,6 @@
-"The graph behind every table and figure: it plans without data, survives a kill, computes nothing twice, and its pages follow from the committed scores."
+"The graph behind every table and figure: it plans without data, survives a kill, and computes nothing twice."
+import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,112 +10,125 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+import yaml
+from invented import make_run, tables
 
-from ddad.study import graph, notebooks, results
-from ddad.study.config import Config
-from ddad.study.graph import Request, make_plan
+from ddad.study import notebooks
+from ddad.study.config import Config, expand
+from ddad.study.graph import PAGES, Plan, Request, crossed, make_plan, training_rates
 from ddad.study.notebooks import claim_gpu
-from ddad.study.reproduce import _WAYS_TO_STOP, SEEN, Progress, Step, _arguments, _config, _stop, gpu_places, main, read_events, snakemake_command, what_one_sees
+from ddad.study.reproduce import (
+    _WAYS_TO_STOP,
+    SEEN,
+    _arguments,
+    _stop,
+    changed_config,
+    main,
+    snakemake_command,
+    what_one_sees,
+)
+from ddad.study.results import Results
 
 REPO = Path(__file__).parents[1]
-SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
+SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")
 
 
-def command(target, place, *more, settings=SETTINGS, benchmarks="Discs"):
-    text = "{" + ", ".join(f"{k}: {v}" for k, v in settings.items()) + "}"
-    return [str(Path(sys.executable).parent / "snakemake"), "-s", "nbs/paper/Snakefile", "--profile", "nbs/paper/profiles/local", "--cores", "2", *target.split(),
-            "--config", f"benchmarks={benchmarks}", "experiments=main", f"store={place}/store", f"figures={place}/figures", f"settings={text}", *more]
+def words(root, place, *more, benchmark="Discs", **changes):
+    text = "{" + ", ".join(f"{k}: {v}" for k, v in (SETTINGS | changes).items()) + "}"
+    data = ["--data", str(root)] if root else []
+    return ["--benchmark", benchmark, "--experiments", "main", "--pages", "", *data, "--settings", text, "--into", f"{place}/reproduced", "--store", f"{place}/store", *more]
 
 
-def snakemake(*args, env=None, **options):
-    return subprocess.run(command(*args, **options), cwd=REPO, env={**os.environ, **(env or {})}, capture_output=True, text=True)
+def reproduce(*asked, **env):
+    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, asked)]
+    return subprocess.run(command, cwd=REPO, env={**os.environ, **env}, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
-def place(root, tmp_path_factory):
+def done(root, tmp_path_factory):
+    "A finished reproduction: its place, and what the command said."
     place = tmp_path_factory.mktemp("graph")
-    done = snakemake("runs", place, env={"DDAD_DATA": str(root)})
-    assert done.returncode == 0, done.stderr
-    assert "R_dual" in done.stdout
-    return place
+    return place, reproduce(*words(root, place))
 
 
-def scores(place): return next(place.glob("figures/runs/*/scores.csv"))
+def scores(place): return next(place.glob("reproduced/runs/*/scores.csv"))
+
+
+def git_status(): return subprocess.run(["git", "status", "--porcelain"], cwd=REPO, capture_output=True, text=True).stdout
+
+
+def test_a_reproduction_computes_adds_and_tells(done):
+    place, said = done
+    assert said.returncode == 0, said.stderr
+    assert "R_dual" in said.stdout and "nothing is committed to compare with" in said.stdout and len((said.stdout + said.stderr).splitlines()) < 90
+    results = Results(place / "reproduced")
+    run, = results.runs.index
+    assert set(results.scores_of(run)) == {"rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_dual"} and len(results.long("losses")) and len(results.long("pixels"))
+    assert len(list(place.glob("store/modules/*/*_1.safetensors"))) == 2 and not list(place.glob("store/*/*unfinished*")) and (place / "reproduced/report.html").is_file()
+    record = json.loads((scores(place).parent / "record.json").read_text())
+    assert set(record["training"]) == {"udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual"}
+
+
+def test_a_second_time_nothing_is_computed_and_the_tree_is_left_alone(done, root):
+    place, _ = done
+    before, status = scores(place).stat().st_mtime_ns, git_status()
+    again = reproduce(*words(root, place))
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+    assert scores(place).stat().st_mtime_ns == before and git_status() == status
+
+
+def test_a_changed_parameter_runs_only_what_depends_on_it(done, root):
+    plan = reproduce(*words(root, done[0], "--plan", "--", "--quiet", "host", refine_epochs=4))
+    text = plan.stdout + plan.stderr
+    assert "rule refine:" in text and "rule score:" in text and "rule train:" not in text
 
 
 def test_it_plans_everything_without_data(tmp_path):
-    done = snakemake("runs -n", tmp_path, "experiments=all", settings={}, benchmarks="RSNA,VinCXR,LAG,BrainTumor,Phantom", env={"DDAD_DATA": str(tmp_path / "nowhere")})
+    asked = ["--plan", "--benchmark", "RSNA,VinCXR,LAG,BrainTumor,Phantom", "--experiments", "all", "--into", tmp_path / "r", "--store", tmp_path / "s"]
+    done = reproduce(*asked, DDAD_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 0, done.stderr
-    assert "train" in done.stdout and not (tmp_path / "store").exists()
-
-
-def test_committed_results_are_no_outputs_of_training(tmp_path):
-    for part in ("runs", "checks", "baselines", "crossover"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
-    done = snakemake("all -n", tmp_path, settings={}, benchmarks="")
-    assert done.returncode == 0 and "page_backbones" in done.stdout
-    assert not any(f"rule {name}:" in done.stdout for name in ("train", "refine", "score"))
-
-
-def test_an_ndm_serves_every_anomaly_rate_and_a_large_ensemble_every_smaller_one():
-    grid = {"rates": {"anomaly_rate": [0.0, 0.4, 1.0]}, "members": {"k": [2, 5]}}
-    runs = results.expand(grid, grid, "BrainTumor")
-    assert len(runs) == 5 and len({c.module_name("ndm") for c in runs.values()}) == 1
-    assert len({c.module_name("udm") for c in runs.values()}) == 4
-    assert runs["BrainTumor_AE_seed0_k2"].module_name("udm") == runs["BrainTumor_AE_seed0_k5"].module_name("udm")
-
-
-def test_a_second_run_does_nothing_and_says_so(place, root):
-    before = scores(place).stat().st_mtime_ns
-    done = snakemake("runs", place, env={"DDAD_DATA": str(root)})
-    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
-    assert scores(place).stat().st_mtime_ns == before
-
-
-def test_a_changed_parameter_runs_only_what_depends_on_it(place, root):
-    done = snakemake("runs -n", place, settings=SETTINGS | {"refine_epochs": 4}, env={"DDAD_DATA": str(root)})
-    assert "rule refine:" in done.stdout and "rule score:" in done.stdout and "rule train:" not in done.stdout
+    assert "runs, about" in done.stdout and "train" in done.stdout + done.stderr and not list(tmp_path.glob("s/modules/*"))
 
 
 @pytest.mark.slow  # tests/test_run.py kills a run in each fast round
-def test_killed_at_any_moment_it_goes_on_to_the_same_scores(place, root, tmp_path):
-    for wait_for in ("store/modules/*/*unfinished*", "store/refiners/*/*unfinished*"):
-        process = subprocess.Popen(command("runs", tmp_path), cwd=REPO, env={**os.environ, "DDAD_DATA": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_killed_at_any_moment_it_goes_on_to_the_same_scores(done, root, tmp_path):
+    for wait_for in ("store/modules/*unfinished/*", "store/refiners/*unfinished/*"):
+        command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *words(root, tmp_path)]
+        process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.time() + 120
         while not list(tmp_path.glob(wait_for)) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
         for p in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]: p.kill()
         process.wait()
-        assert not list(tmp_path.glob("figures/runs/*/record.json"))
-    done = snakemake("runs", tmp_path, env={"DDAD_DATA": str(root)})
-    assert done.returncode == 0, done.stderr
-    assert scores(tmp_path).read_bytes() == scores(place).read_bytes()
+        assert not list(tmp_path.glob("reproduced/runs/*/record.json"))
+    said = reproduce(*words(root, tmp_path))
+    assert said.returncode == 0, said.stderr
+    assert scores(tmp_path).read_bytes() == scores(done[0]).read_bytes()
 
 
-def test_a_failing_notebook_names_the_cell_and_is_kept(tmp_path):
-    done = snakemake("runs", tmp_path, env={"DDAD_DATA": str(tmp_path / "nowhere")})
+def test_a_step_that_fails_says_why_in_a_sentence(discs, tmp_path):
+    done = reproduce(*words(discs, tmp_path, lr=1e12, refined="none", backbone="AE"), "--", "--notemp")
     text = done.stdout + done.stderr
-    assert done.returncode != 0 and "cell" in text and "nbs/paper/train.ipynb failed with ValueError" in text and "The scans of Discs are not in the package" in text
-    assert list(tmp_path.glob("store/modules/*/train.ipynb"))
+    assert done.returncode == 1 and "lower the learning rate" in text and done.stderr.splitlines()[-1] == "A step failed, and what it said stands above: the same command goes on."
 
 
-@pytest.mark.slow  # tests/test_fresh.py tells in a second whether a page is stale
-def test_the_pages_follow_from_the_committed_scores(tmp_path):
-    for part in ("runs", "checks", "baselines", "crossover"): shutil.copytree(REPO / "figures" / part, tmp_path / "figures" / part)
-    done = snakemake("all", tmp_path, settings={}, benchmarks="")
-    assert done.returncode == 0, done.stderr
-    committed = sorted(p.name for p in (REPO / "figures").glob("*.md"))
-    assert committed == sorted(p.name for p in (tmp_path / "figures").glob("*.md"))
-    for name in committed: assert (tmp_path / "figures" / name).read_text() == (REPO / "figures" / name).read_text(), f"{name}: run `make figures` and commit what it changes"
-    index = (tmp_path / "figures/index.html").read_text()
-    assert "needs data" in index and index.index('id="answers"') < index.index('id="claims"') and all(f"runs/{p.name}/" in index for p in (REPO / "figures/runs").iterdir())
-    links = {link for link in re.findall(r'(?:href|src)="([^"#]+)"', index) if "://" not in link}
-    assert links and [link for link in links if not (tmp_path / "figures" / link).exists()] == []
-    assert "flex-wrap" in index, "the navigation stays on the page"
+def test_a_damaged_image_is_named_before_a_step_runs(discs, tmp_path):
+    (discs / "Discs/images/test_normal_03.png").write_text("no image")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.chdir(REPO)
+        main(words(discs, tmp_path))
+    assert "test_normal_03.png cannot be read as an image" in stop.value.code and "\n" not in stop.value.code and not (tmp_path / "reproduced").exists()
 
 
-def test_an_estimate_comes_from_records():
-    runs = results.read_runs(REPO / "figures/runs")
-    assert all(rate > 0 for rate in results.training_rates(runs).values())
-    assert results.estimate(Config.of("RSNA"), "udm", {("network", "AE"): 1e-3}, images=3851) == pytest.approx(1e-3 * (3851 + 4000) * 250 * 3)
+def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
+    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *words(root, tmp_path, epochs=4000)]
+    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("store/modules/*unfinished/*")) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
+    jobs = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 1 and err.splitlines()[-1] == "Broken off: the same command goes on where it stopped."
+    assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
 
 
 def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path):
@@ -130,7 +142,7 @@ def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path)
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["0", "1", "0", "1"], "one job on each GPU, then a second"
     for lock in locks: lock.release()
-    assert gpu_places(3) == 6 and "gpu=6" in snakemake_command({"jobs_per_gpu": 3}) and "--resources" not in snakemake_command({})
+    assert "gpu=6" in snakemake_command({"jobs_per_gpu": 3}) and "gpu=2" in snakemake_command({})
 
 
 def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
@@ -150,68 +162,76 @@ def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
 
 # the plan, in Python
 
-CONFIG = {"benchmarks": "Phantom", "experiments": "main", "methods": "", "method_seeds": 1, "method_draw": {}, "crossover": "", "keep": "false", "pages": "asked", "settings": {}, "only": {"unseen": ["BrainTumor"]},
-          "grid": {"main": {}, "backbones": {"backbone": ["AE", "MemAE"]}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}},
-          "store": "runs", "committed": "nowhere"}
+CONFIG = yaml.safe_load((REPO / "nbs/paper/config.yaml").read_text(encoding="utf-8")) | {
+    "benchmarks": "Phantom", "experiments": "main", "only": {"unseen": ["BrainTumor"]}, "committed": "nowhere",
+    "grid": {"main": {}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}}}
 
 
 def plan_of(tmp_path, **changes): return make_plan(Request.of(CONFIG | {"figures": str(tmp_path)} | changes))
 
 
-def test_only_pages_that_were_asked_for_and_show_something(tmp_path):
-    assert plan_of(tmp_path).pages == ["benchmarks", "histograms", "maps", "training", "curves"]
-    assert plan_of(tmp_path, experiments="seeds").pages == ["comparison"]
-    assert plan_of(tmp_path, benchmarks="Mine").pages == []
-    assert plan_of(tmp_path, settings={"epochs": 2}).pages == [], "pages look for runs of the usual settings"
-    every = plan_of(tmp_path, experiments="all", grid={name: {} for name in ("main", "members", "stable")}).pages
-    assert {"compute", "localisation", "members", "stability"} <= set(every) and not {"sanity", "baselines"} & set(every)
-    assert {"sanity"} <= set(plan_of(tmp_path, methods="VAE").pages)
-    assert plan_of(tmp_path, pages="all").pages == list(graph.PAGES)
-    only = {"unseen": ["BrainTumor"], "unseen_kermany": ["Kermany"], "unseen_odir": ["ODIR"]}
-    grid = {name: {"match": ["", "a*"]} for name in only}
-    assert "unseen" in plan_of(tmp_path, benchmarks="Kermany", experiments="unseen_kermany", only=only, grid=grid).pages
+def test_an_ndm_serves_every_anomaly_rate_and_a_large_ensemble_every_smaller_one():
+    grid = {"rates": {"anomaly_rate": [0.0, 0.4, 1.0]}, "members": {"k": [2, 5]}}
+    plan = Plan(expand(grid, grid, "BrainTumor"), {})
+    assert len(plan.runs) == 5 and sum(what == "ndm" for what, _ in plan.modules.values()) == 1 and len(plan.modules) == 5
+    assert {config.k for what, config in plan.modules.values() if what == "ndm"} == {5}
 
 
-def test_the_crosswalk_is_drawn_after_every_page_that_it_reads(tmp_path):
-    (tmp_path / "crossover/BrainTumor_AE_seed0").mkdir(parents=True)
-    (tmp_path / "crossover/BrainTumor_AE_seed0/record.json").write_text("{}")
-    every = plan_of(tmp_path, pages="all")
-    assert every.page_inputs("crosswalk") == sorted(str(tmp_path / f"{page}.md") for page in graph.PAGES if page != "crosswalk")
-    assert all(any("crossover" in path for path in every.page_inputs(page)) for page in ("coverage", "leaks"))
+def test_into_the_committed_results_only_what_they_lack_is_computed(tmp_path):
+    tables(tmp_path, make_run(tmp_path / "runs", 0, benchmark="NIH", backbone="AE"))
+    figures = str(tmp_path / "figures")
+    asked = dict(benchmarks="NIH", experiments="seeds", figures=figures)
+    assert list(plan_of(tmp_path, **asked, committed=figures).runs) == ["NIH_AE_seed1"]
+    assert list(plan_of(tmp_path, **asked).runs) == ["NIH_AE_seed0", "NIH_AE_seed1"]
+    assert list(plan_of(tmp_path, experiments="unseen").runs) == [], "a benchmark lacks it"
 
 
-def test_what_is_kept_and_what_a_benchmark_lacks(tmp_path):
-    assert list(plan_of(tmp_path, experiments="unseen").runs) == []
-    shutil.copytree(REPO / "figures/runs/Phantom_AE_seed0", tmp_path / "runs/Phantom_AE_seed0")
-    assert list(plan_of(tmp_path, experiments="seeds").runs) == ["Phantom_AE_seed0", "Phantom_AE_seed1"]
-    kept = plan_of(tmp_path, experiments="seeds", keep="true")
-    assert list(kept.runs) == ["Phantom_AE_seed1"] and list(kept.modules) == ["Phantom_AE_seed1_udm", "Phantom_AE_seed1_ndm"]
-    assert [Path(f).parent.name for f in kept.page_inputs("comparison")] == ["Phantom_AE_seed0", "Phantom_AE_seed1"]
-    assert 0 < kept.seconds("train", "Phantom_AE_seed1_udm") < 3600 and kept.minutes("train", "Phantom_AE_seed1_udm") >= 1
-    assert plan_of(tmp_path / "empty", committed="nowhere").minutes("train", "Phantom_AE_seed0_udm") == 60, "no record helps"
-
-
-def test_runs_of_the_stable_variant_are_watched(tmp_path):
-    assert [p.parent.name for p in plan_of(tmp_path, experiments="stable").watched] == ["Phantom_AE_seed0_stable"]
+def test_the_jobs_work_by_the_plan_that_was_made(tmp_path):
+    plan = plan_of(tmp_path, experiments="stable", methods="VAE;nnPU")
+    plan.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == plan and plan.watched == ["Phantom_AE_seed0_stable"]
+    assert set(plan.rivals) == {"Phantom_VAE_seed0", "Phantom_nnPU_seed0"} and json.loads(plan.settings("rival", "Phantom_VAE_seed0"))["method"] == "VAE"
+    assert [str(p) for p in plan.weights("refine", "Phantom_AE_seed0_r_intra")] == ["modules/Phantom_AE_seed0_ndm"]
 
 
 def test_a_single_run_trains_its_own_networks(tmp_path):
-    alone = plan_of(tmp_path, experiments="quick", grid={"quick": {"refined": "none"}})
-    assert alone.alone and graph.trained_before(alone, "score", "Phantom_AE_seed0") == []
-    for more in ({}, {"grid": {"main": {"refined": "none", "seed": [0, 1]}}}):
-        plan = plan_of(tmp_path, **more)
-        assert not plan.alone and len(graph.trained_before(plan, "score", "Phantom_AE_seed0")) >= 2
+    alone = plan_of(tmp_path, grid={"main": {"refined": "none"}})
+    assert alone.alone and alone.weights("score", "Phantom_AE_seed0") == []
+    for grid in ({"main": {}}, {"main": {"refined": "none", "seed": [0, 1]}}):
+        plan = plan_of(tmp_path, grid=grid)
+        assert not plan.alone and len(plan.weights("score", "Phantom_AE_seed0")) >= 2
+
+
+def test_a_time_limit_has_a_margin_and_grows_with_each_attempt():
+    rates = training_rates(Results(REPO / "figures"))
+    assert {"network, AE", "network, AE-U", "refiner, AE"} <= set(rates) and all(rate > 0 for rate in rates.values())
+    config = Config.of("RSNA")
+    plan, expected = Plan({config.name: config}, {}, {"network, AE": 1e-3}), 1e-3 * (3851 + 4000) * 250 * 3 / 60
+    assert plan.minutes("train", config.module_name("udm")) == pytest.approx(3 * expected, abs=1)
+    assert plan.minutes("train", config.module_name("udm"), 2) == 2 * plan.minutes("train", config.module_name("udm")) and plan.minutes("score", config.name) == 15
+
+
+def test_every_committed_training_fits_its_time_limit():
+    results = Results(REPO / "figures")
+    rates, networks = training_rates(results), results.long("networks")
+    for run, rows in networks[~networks.network.str.startswith("r_")].groupby("run"):
+        row = results.runs.loc[run]
+        config = Config.of(row.benchmark, backbone=row.backbone, k=int(row.k), epochs=int(row.epochs), n_unlabeled=int(row.n_unlabeled))
+        plan = Plan({config.name: config}, {}, rates)
+        longest = rows.groupby(rows.network.str[:3]).seconds.sum()
+        for module, seconds in longest.items(): assert seconds / 60 <= 3 * plan.minutes("train", config.module_name(module)), (run, module)
 
 
 # the command
 
-@pytest.mark.parametrize("words, asks", [
-    ([], {}), (["--epochs", "paper"], {"experiments": "paper"}), (["--epochs", "paper", "--experiments", "main"], {"experiments": "main"}), (["--epochs", "5"], {"settings": "{epochs: 5, refine_epochs: 5}"})])
-def test_epochs_and_what_they_stand_for(words, asks, monkeypatch):
+@pytest.mark.parametrize("asked, asks", [
+    ([], {"pages": ""}), (["--epochs", "paper"], {"experiments": "paper", "pages": ""}), (["--epochs", "paper", "--experiments", "main"], {"experiments": "main"}), (["--epochs", "5"], {"settings": "{epochs: 5, refine_epochs: 5}", "pages": ""}),
+    (["--benchmark", ""], {"benchmarks": ""})])
+def test_epochs_and_what_they_stand_for(asked, asks, monkeypatch):
     monkeypatch.delenv("DDAD_EPOCHS", raising=False)
-    config = _config(_arguments().parse_args(words))
-    assert {name: config[name] for name in config if name not in ("figures", "pages")} == asks
-    with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"): _config(_arguments().parse_args(["--epochs", "many"]))
+    config = changed_config(_arguments().parse_args(asked))
+    assert {name: value for name, value in config.items() if name != "figures"} == asks
+    with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"): changed_config(_arguments().parse_args(["--epochs", "many"]))
 
 
 def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
@@ -220,79 +240,25 @@ def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
     assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("We saw something else") and what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
 
 
-def reproduce(*words, env=None):
-    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, words)]
-    return subprocess.run(command, cwd=REPO, env={**os.environ, **(env or {})}, capture_output=True, text=True)
-
-
-def asked(root, place, **changes):
-    text = "{" + ", ".join(f"{k}: {v}" for k, v in (SETTINGS | dict(epochs=2, refine_epochs=1) | changes).items()) + "}"
-    return ["--benchmark", "Discs", "--experiments", "main", "--data", root, "--settings", text, "--into", place / "reproduced", "--store", place / "store"]
-
-
-def git_status():
-    done = subprocess.run(["git", "status", "--porcelain"], cwd=REPO, capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else "no checkout"
-
-
-@pytest.mark.parametrize("words, says", [
-    (["--benchmark", "Foo"], ["'Foo'", "BrainTumor"]), (["--data", "/nope"], ["/nope", "no folder"]), (["--experiments", "mian"], ["'mian'", "main"]),
-    (["--methods", "Guess"], ["'Guess'", "VAE"]), (["--settings", "{epoch: 3}"], ["epoch", "epochs"]), (["--settings", "[1]"], ["{epochs: 2}"])])
-@pytest.mark.parametrize("only", [["--plan"], []])
-def test_an_unknown_name_is_one_sentence_before_anything_is_planned(words, says, only, monkeypatch, capsys):
+@pytest.mark.parametrize("asked, says", [
+    (["--benchmark", "Foo"], ["'Foo'", "BrainTumor"]), (["--data", "/nope"], ["/nope", "no folder"]), (["--experiments", "mian"], ["'mian'", "main"]), (["--pages", "tables"], ["'tables'", PAGES[0]]),
+    (["--methods", "Guess"], ["'Guess'", "VAE"]), (["--settings", "{epoch: 3}"], ["epoch", "epochs"]), (["--settings", "[1]"], ["{epochs: 2}"]), (["--add", "/nope"], ["/nope/record.json"]), (["--report", "--into", "/nope"], ["/nope/runs.csv"])])
+def test_an_unknown_name_is_one_sentence_before_anything_is_planned(asked, says, monkeypatch, capsys):
     monkeypatch.chdir(REPO)
     monkeypatch.setattr("ddad.study.reproduce.make_plan", lambda request: pytest.fail("it was planned"))
-    with pytest.raises(SystemExit) as stop: main([*words, *only])
+    with pytest.raises(SystemExit) as stop: main(asked)
     assert all(s in stop.value.code for s in says) and "\n" not in stop.value.code and capsys.readouterr().out == ""
 
 
-def test_the_plan_is_a_table(tmp_path):
-    done = reproduce("--plan", "--benchmark", "RSNA,BrainTumor", "--experiments", "all", "--into", tmp_path / "r", "--store", tmp_path / "s", env={"DDAD_DATA": str(tmp_path / "nowhere")})
-    assert done.returncode == 0 and done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert len(lines) < 15 and any("train networks" in line for line in lines) and "in all" in lines[-1]
-    assert not list(tmp_path.iterdir())
+def test_finished_runs_are_added_by_the_command(tmp_path, capsys):
+    folders = [str(make_run(tmp_path / "runs", seed)) for seed in (0, 1)]
+    with pytest.raises(SystemExit): main(["--add", *folders, "--into", str(tmp_path / "figures")])
+    assert capsys.readouterr().out.splitlines() == ["Added NIH_AE-U_seed0.", "Added NIH_AE-U_seed1."] and len(Results(tmp_path / "figures").runs) == 2
 
 
-def test_a_reproduction_is_quiet_and_leaves_the_tree_alone(root, tmp_path):
-    before = git_status()
-    done = reproduce(*asked(root, tmp_path))
-    assert done.returncode == 0, done.stderr
-    lines = (done.stdout + done.stderr).splitlines()
-    assert len(lines) < 60 and len(set(filter(None, lines))) == len(list(filter(None, lines))), "no line comes twice"
-    assert sum(bool(re.search(r"^ *\d+/\d+  .+: \d+ s, (about .+ left|the last one)$", line)) for line in lines) == 6, "one line a step"
-    assert "R_dual" in done.stdout and str(tmp_path / "reproduced/index.html") in done.stdout
-    log = (tmp_path / "reproduced/graph.log").read_text()
-    assert "Finished jobid" in log and "TCP" not in log
-    assert git_status() == before
-    again = reproduce(*asked(root, tmp_path))
-    assert again.returncode == 0 and "Nothing to be done" in again.stdout
-
-
-def test_a_step_that_fails_has_the_last_word(discs, tmp_path):
-    done = reproduce(*asked(discs, tmp_path, lr=1e12))
-    *_, sentence, where = (done.stdout + done.stderr).splitlines()
-    assert done.returncode == 1 and "lower the learning rate" in sentence and "Traceback" not in done.stderr
-    assert Path(where.partition(": ")[2]).is_file()
-
-
-def test_a_damaged_image_is_named_before_a_step_runs(discs, tmp_path):
-    (discs / "Discs/images/test_normal_03.png").write_text("no image")
-    done = reproduce(*asked(discs, tmp_path))
-    assert done.returncode == 1 and "test_normal_03.png cannot be read as an image" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "reproduced").exists()
-
-
-def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
-    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *map(str, asked(root, tmp_path, epochs=4000))]
-    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.time() + 120
-    while not list(tmp_path.glob("store/modules/*/*unfinished*")) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
-    jobs = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1 and err.strip() == "Broken off: the same command goes on where it stopped." and "Traceback" not in out
-    assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
+def test_a_crossover_is_named_like_a_run():
+    assert crossed("BrainTumor_AE-U_seed2") == {"benchmark": "BrainTumor", "backbone": "AE-U", "seed": 2, "n_unlabeled": 0}
+    with pytest.raises(ValueError, match="BrainTumor_AE_seed0"): crossed("BrainTumor_VAE_seed0")
 
 
 def test_a_job_that_outlives_snakemake_is_ended_too(monkeypatch):
@@ -305,17 +271,3 @@ def test_a_job_that_outlives_snakemake_is_ended_too(monkeypatch):
     child = psutil.Process(int(min(said)))  # digits come before letters
     _stop(process)
     assert process.returncode is not None and (not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-
-
-def test_what_is_left_follows_from_what_is_expected():
-    steps = [Step("train", "udm", "", 300), Step("score", "run", "", 100)]
-    progress = Progress(steps)
-    assert progress.done == 0 and progress.left > 100
-    progress.starts(3, steps[0])
-    assert progress.ends(3)[0] == steps[0] and progress.ends(7) is None and progress.done == pytest.approx(300)
-
-
-def test_progress_bars_in_the_log_hide_no_step():
-    lines = ["training:  50%|#####     | 1/2 [Wed Nov 25 02:15:18 2026]", "localrule page_maps:", "    output: figures/maps.md", "    log: figures/maps.ipynb", "    jobid: 9", "    resources: tmpdir=/tmp, runtime=5",
-             "rule all:", "    input: figures/index.html", "    jobid: 0", "    resources: tmpdir=/tmp", "Finished jobid: 9 (Rule: page_maps)"]
-    assert list(read_events(lines)) == [("starts", 9, Step("page_maps", "maps", "figures/maps.ipynb")), ("ends", 9, None)]

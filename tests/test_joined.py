@@ -1,8 +1,7 @@
 "What a folder holds, tables joined to files, the kind of an array: nothing is dropped and nothing changes its meaning in silence."
+import io
 import json
-import os
 import random
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from PIL import Image
-
 from conftest import disc
+from PIL import Image
 from test_shown import dicom
+
 from ddad.core.formats import find_images, owners, search_images
 from ddad.core.tables import read_patients
 from ddad.datasets.split import split
@@ -22,7 +21,7 @@ from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
 from ddad.detect.evaluate import read_labels
 from ddad.detect.inputs import as_images
-from ddad.detect.looks import blank, unlike
+from ddad.detect.looks import blank, unlike, usual_ranges
 
 TINY = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=8, precision="float32", random_state=0, fpr=0.2, device="cpu")
 
@@ -177,11 +176,11 @@ def test_labelled_files_that_could_not_be_read_are_named(tmp_path, model, capsys
     assert [Path(f).name for f in json.loads((tmp_path / "o/evaluation.json").read_text())["unread_files"]] == ["broken.png"]
 
 
-@pytest.mark.parametrize("rows", ["a.png,P1\na.png,P2\n", "a.png,P1\n a.png ,P2\n", "a.png,P1\na.png,\n"])
-def test_rows_that_contradict_each_other_are_an_error(tmp_path, rows):
+def test_rows_that_contradict_each_other_are_an_error(tmp_path):
     table = tmp_path / "p.csv"
-    table.write_text("file,patient\n" + rows + "b.png,P2\n")
-    with pytest.raises(ValueError, match=r"two rows for a\.png that differ \(P1 and .*\): leave one"): read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"])
+    for rows in ("a.png,P1\na.png,P2\n", "a.png,P1\n a.png ,P2\n", "a.png,P1\na.png,\n"):
+        table.write_text("file,patient\n" + rows + "b.png,P2\n")
+        with pytest.raises(ValueError, match=r"two rows for a\.png that differ \(P1 and .*\): leave one"): read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"])
     table.write_text("image,patient\na.png,P1\na.png,P1\nb.png,P2\nc.png,P3\n")  # the same twice is no contradiction
     with pytest.warns(UserWarning, match=r"1 row without a file \(c\.png\)"): assert read_patients(table, [tmp_path / "a.png", tmp_path / "b.png"]) == ["P1", "P2"]
 
@@ -230,8 +229,14 @@ def test_split_takes_a_window_and_says_what_it_passed_over(tmp_path, capsys):
 
 # ---- H. messages and manners
 
-def test_each_side_of_the_usual_scores_has_its_sentence():
+def test_each_side_of_what_is_usual_has_its_sentence():
+    rng = np.random.default_rng(0)
+    usual = usual_ranges({"mean": rng.normal(100, 5, 500), "score": rng.uniform(0.2, 0.3, 500)})
+    assert not unlike({"mean": rng.normal(100, 5, 40), "score": np.r_[np.full(30, 0.25), np.full(10, 0.9)]}, usual)
+    bright = unlike({"mean": rng.normal(140, 5, 40), "score": np.full(40, 0.25)}, usual)
+    assert len(bright) == 2 and "mean gray level" in bright[0] and "--calibrate" in bright[1]
     usual = {"mean": (90, 110), "score": (0.2, 0.3)}
+    assert "median score" in unlike({"mean": np.full(9, 100), "score": np.full(9, 0.9)}, usual)[0]
     low, high = (unlike({"mean": np.full(9, 100), "score": np.full(9, s)}, usual)[1:] for s in (0.01, 0.9))
     assert "blank" in low[0] and "copies" in low[0] and "over-smooth" in low[0] and not any("abnormal" in s for s in low)
     assert "Most of it is abnormal" in high[0]
@@ -247,18 +252,19 @@ def test_blank_images_are_told_with_and_without_a_folder_for_results(tmp_path, m
     assert blank(np.array([1.0, 2])) == ""
 
 
-def test_names_that_a_terminal_cannot_encode_are_escaped(tmp_path, model):
+def test_names_that_a_terminal_cannot_encode_are_escaped(tmp_path, model, monkeypatch):
     keep(tmp_path / "bilder", discs(1), "Röntgen {} \u65e5\u672c.png")
-    done = subprocess.run([Path(sys.executable).parent / "ddad-score", model, tmp_path / "bilder"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-    assert done.returncode == 0 and rb"R\xf6ntgen 0 \u65e5\u672c.png" in done.stdout, done.stderr
     (tmp_path / "bilder/bröken.png").write_text("x")
-    done = subprocess.run([Path(sys.executable).parent / "ddad-score", model, tmp_path / "bilder"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-    assert done.returncode == 1 and rb"br\xf6ken.png" in done.stderr and b"Traceback" not in done.stderr
+    out, err = (io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out), patch.setattr(sys, "stderr", err)
+        assert main_score([str(model), str(tmp_path / "bilder")]) == 1
+    assert rb"R\xf6ntgen 0 \u65e5\u672c.png" in out.buffer.getvalue() and rb"br\xf6ken.png" in err.buffer.getvalue()
 
 
 def test_fitting_loading_and_scoring_leave_the_global_random_state(tmp_path, model):
     "scikit-learn's convention: with an int as `random_state` nothing of the global state is used, or moved."
-    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    def state(): return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002, what must not move
     before = state()
     d = DDAD(**TINY | {"refine_epochs": 1}).fit(discs(24), unlabeled=discs(8, 2))
     assert state() == before

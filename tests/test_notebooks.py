@@ -31,8 +31,10 @@ def test_a_notebook_was_run_to_its_end_without_an_error(path):
 
 
 def test_the_run_notebook_takes_every_setting():
-    import papermill
     from dataclasses import fields
+
+    import papermill
+
     from ddad.study.config import Config
     assert {f.name for f in fields(Config)} | {"data_root", "out", "store"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
 

@@ -1,20 +1,16 @@
-"Every picture of the pages can be read at the paper's size: it is drawn here from the committed results."
+"Pictures can be read at the paper's size; those of the pages are looked at in tests/test_pages.py."
 import importlib.util
 import json
-import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from legible import faults
 from matplotlib import pyplot as plt
 
 from ddad import plots
-from ddad.method import metrics
-from legible import faults
 
 REPO = Path(__file__).parents[1]
-PAGES = {"stability": 1, "training": 2, "baselines": 7, "anomaly_rate": 1, "members": 2, "leaks": 2, "histograms": 2, "curves": 7}  # how many pictures each has at least
 
 
 @pytest.fixture(autouse=True)
@@ -23,39 +19,9 @@ def closed():
     plt.close("all")
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    "The committed results, for reading and writing."
-    folder = tmp_path_factory.mktemp("results") / "figures"
-    skip = shutil.ignore_patterns("*.png", "*.pdf", "*.ipynb", "*.html")
-    return shutil.copytree(REPO / "figures", folder, ignore=skip)
-
-
-def draw(page, figures, monkeypatch):
-    "The figures that the page would save, by name: its code up to the last that is drawn."
-    cells = ["".join(c["source"]) for c in json.loads((REPO / f"nbs/paper/{page}.ipynb").read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
-    last = max(i for i, cell in enumerate(cells) if "plots.save(" in cell)
-    saved = {}
-    monkeypatch.chdir(REPO)
-    monkeypatch.setattr(metrics, "bootstrap_interval", partial(metrics.bootstrap_interval, n=20))  # 1000 draws take minutes
-    monkeypatch.setattr(plots, "save", lambda fig, path, **options: saved.setdefault(Path(path).name, fig))
-    space = {}
-    for cell in cells[:last + 1]:
-        exec(compile(cell, page, "exec"), space)
-        space["figures"] = Path(figures)
-    return saved
-
-
 def check(name, fig):
     assert fig.get_figwidth() in (plots.COLUMN, plots.PAGE), f"{name} is {fig.get_figwidth()} inches wide"
     assert faults(fig) == [], name
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_draws_what_can_be_read(page, figures, monkeypatch):
-    saved = draw(page, figures, monkeypatch)
-    assert len(saved) >= PAGES[page], sorted(saved)
-    for name, fig in saved.items(): check(name, fig)
 
 
 def test_the_growth_with_the_number_of_images(monkeypatch):

@@ -15,9 +15,9 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from conftest import disc, words
 from PIL import Image
 
-from conftest import disc, words
 from ddad.datasets.registry import shipped_labels
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent

@@ -1,77 +1,55 @@
-"The reproduction report: its verdict, the stage that differs first, its tolerances, its exit status."
-from dataclasses import asdict
-
+"The reproduction report: its verdict, the stage that differs first, its tolerances."
 import numpy as np
 import pytest
+from invented import make_run, tables
 
-from ddad.core.storage import write_csv, write_json
-from ddad.method import metrics
-from ddad.study.config import Config
-from ddad.study.report import compare, headline, main
-from ddad.study.results import read_runs
-
-NAMES = ["rec_1", "rec_2", "rec_3", "rec", "intra", "inter", "r_intra", "r_dual"]
+from ddad.study.report import compare_scores, headline, report, stages
 
 
-def toy(folder, seed=0, precision="auto", shift=(), loss=0.02, data_hash="a", prefix=""):
-    config, rng, labels = Config.of(seed=seed, precision=precision), np.random.default_rng(0), np.repeat([0, 1], 30)
-    other = np.random.default_rng([seed, len(precision)])
-    scores = {n: rng.normal(size=60) + 0.2 * other.normal(size=60) + labels * (-2 if n in shift else 1) for n in NAMES}
-    write_csv(folder / "runs" / config.name / "scores.csv", {"image": [f"{prefix}{i}" for i in range(60)], "label": labels.tolist()} | scores)
-    write_csv(folder / "runs" / config.name / "curves.csv", {"network": ["ndm_1", "r_dual"], "epoch": [1, 1], "loss": [loss, 0.04]})
-    write_json(folder / "runs" / config.name / "record.json", {"config": asdict(config), "data_hash": data_hash, "precision": "bfloat16",
-                                                               "results": metrics.results_table(scores, labels, n=50)})
+def ours_of(folder, n=5, **more): return tables(folder / "ours", *(make_run(folder / "runs", seed, losses={"udm_1": 0.02 + seed / 1e3}, noise=0.1, **more) for seed in range(n)))
 
 
-@pytest.mark.parametrize("change, stage", [({"prefix": "x"}, "names"), ({"data_hash": "b", "shift": ["r_dual"]}, "pixels"), ({"loss": 0.03, "shift": ["r_dual"]}, "losses"),
-                                           ({"shift": ["inter", "r_dual"]}, "maps"), ({"shift": ["r_dual"]}, "scores")])
+def yours_of(folder, **more): return tables(folder / "yours", make_run(folder / "mine", **{"seed": 1, "losses": {"udm_1": 0.02}, "noise": 0.1} | more))
+
+
+def told(yours, ours):
+    run = yours.runs.iloc[0]
+    scores = compare_scores(yours, ours, run)
+    way = stages(yours, ours, run, scores)
+    return scores.set_index("score"), way.set_index("stage").verdict, headline({run.run: (scores, way)})
+
+
+def test_what_lies_among_the_trainings_is_reproduced(tmp_path):
+    ours = ours_of(tmp_path)
+    scores, way, line = told(yours_of(tmp_path), ours)
+    assert line.startswith("reproduced: ") and set(way) <= {"same", "agrees", "not compared"}
+    inter = scores.loc["A_inter"]
+    values = [ours.value(run, "inter") for run in ours.runs.index]
+    assert inter.verdict == "reproduced" and inter.tolerance == pytest.approx(3 * np.std(values, ddof=1)) and inter.yours - inter.difference == pytest.approx(np.mean(values))
+
+
+@pytest.mark.parametrize("change, stage", [
+    ({"gain": -3.0}, "discrepancies"), ({"gain": -3.0, "losses": {"udm_1": 0.5}}, "losses"), ({"gain": -3.0, "changed": {"data_hash": "b2"}}, "pixels")])
 def test_the_first_stage_that_differs(tmp_path, change, stage):
-    toy(tmp_path / "ours")
-    toy(tmp_path / "yours", **change)
-    found = compare(read_runs(tmp_path / "yours/runs"), read_runs(tmp_path / "ours/runs"))
-    assert headline(found).startswith("differs") and found[0].first.name == stage
+    _, way, line = told(yours_of(tmp_path, **change), ours_of(tmp_path))
+    assert line.startswith("differs: ") and f"the first stage that differs: {stage}" in line and way[stage] == "differs"
 
 
-def test_identical_runs_and_strict(tmp_path, capsys):
-    toy(tmp_path / "ours")
-    toy(tmp_path / "yours")
-    ask = ["--reproduced", str(tmp_path / "yours"), "--committed", str(tmp_path / "ours"), "--strict"]
-    assert main(ask) == 0 and capsys.readouterr().out.startswith("reproduced")
-    toy(tmp_path / "yours", shift=["r_dual"])
-    assert main(ask) == 1 and main(ask[:-1]) == 0 and capsys.readouterr().out.startswith("differs: R_dual")
+def test_four_trainings_give_the_interval_and_none_gives_no_verdict(tmp_path):
+    yours, four = yours_of(tmp_path), ours_of(tmp_path, n=4)
+    assert set(told(yours, four)[0]["of"]) == {"half of the 95 % interval"}
+    scores, _, line = told(yours, tables(tmp_path / "else", make_run(tmp_path / "e", benchmark="LGG")))
+    assert set(scores.verdict) == {"not compared"} and line == "nothing is committed to compare with."
 
 
-def compared(place): return compare(read_runs(place / "yours/runs"), read_runs(place / "ours/runs"))[0]
+def test_a_tolerance_that_says_reproduced_to_anything_says_so(tmp_path):
+    wild = tables(tmp_path / "ours", *(make_run(tmp_path / "runs", seed, gain=seed - 2.0, noise=0.1) for seed in range(5)))
+    scores = told(yours_of(tmp_path), wild)[0]
+    assert scores.verdict["A_inter"] == "too variable to say" and scores.verdict["A_rec"] == "reproduced"
 
 
-def test_five_trainings_give_three_deviations_and_four_the_interval(tmp_path):
-    toy(tmp_path / "yours")
-    trainings = [(0, "auto"), (1, "auto"), (2, "auto"), (0, "float32")]
-    for seed, precision in trainings: toy(tmp_path / "ours", seed, precision)
-    assert {r.tolerance.kind for r in compared(tmp_path).rows} == {"interval"}
-    toy(tmp_path / "ours", 1, "float32")
-    rows = compared(tmp_path).rows
-    assert {r.tolerance.kind for r in rows} == {"seeds"}
-    values = [run.value("inter") for run in read_runs(tmp_path / "ours/runs")]
-    inter = next(r for r in rows if r.score == "inter").tolerance
-    assert inter.center == pytest.approx(np.mean(values)) and inter.width == pytest.approx(3 * np.std(values, ddof=1))
-
-
-def test_a_run_without_a_counterpart_is_listed_and_not_failed(tmp_path, capsys):
-    toy(tmp_path / "ours")
-    toy(tmp_path / "yours", seed=7)
-    ask = ["--reproduced", str(tmp_path / "yours"), "--committed", str(tmp_path / "ours"), "--strict"]
-    assert main(ask) == 0 and "othing committed to compare with: Phantom_AE_seed7" in capsys.readouterr().out
-
-
-def test_pixels_by_another_route_are_named_and_not_failed(tmp_path, capsys):
-    toy(tmp_path / "ours")
-    toy(tmp_path / "yours", data_hash="b")
-    assert main(["--reproduced", str(tmp_path / "yours"), "--committed", str(tmp_path / "ours"), "--strict"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("reproduced") and "come by another route" in said
-
-
-def test_no_run_at_all_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit) as stop: main(["--reproduced", str(tmp_path), "--committed", str(tmp_path)])
-    assert str(stop.value.code).startswith("ddad-report: There is no finished run in") and "\n" not in str(stop.value.code)
+def test_the_report_is_printed_and_written_as_a_page(tmp_path, capsys):
+    ours_of(tmp_path), yours_of(tmp_path)
+    assert report(tmp_path / "yours/figures", tmp_path / "ours/figures")
+    page = (tmp_path / "yours/figures/report.html").read_text()
+    assert capsys.readouterr().out.startswith("reproduced") and page.count("<img") == 3 and "NIH_AE-U_seed1" in page and "<table" in page

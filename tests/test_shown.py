@@ -6,15 +6,16 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from ddad.core.formats import find_images, identifiers, read_slices, search_images
-from ddad.core.images import read_image, to_gray
+from ddad.core.formats import find_images, identifiers, read_slices
+from ddad.core.images import read_image, resize, to_gray
 from ddad.datasets.prepare import prepare_radiograph
 
 RNG = np.random.default_rng(0)
+RAMP = np.arange(48 * 64, dtype=np.int32).reshape(48, 64)
 WIDE = RNG.integers(0, 4096, (24, 32)).astype(np.uint16)
 
 
@@ -145,6 +146,7 @@ def test_monochrome1_turns_over_what_monochrome2_shows(tmp_path):
     for facts in ({}, dict(WindowCenter=2047.5, WindowWidth=1000, VOILUTFunction="LINEAR_EXACT")):
         one = shown(dicom(tmp_path / "1.dcm", 4095 - WIDE, "MONOCHROME1", 12, **facts))
         assert np.abs(one - shown(dicom(tmp_path / "2.dcm", WIDE, "MONOCHROME2", 12, **facts))).max() <= 1
+        for window in ("minmax", (200, 2000)): assert np.array_equal(shown(tmp_path / "1.dcm", window), 255 - shown(dicom(tmp_path / "3.dcm", 4095 - WIDE, "MONOCHROME2", 12, **facts), window))
 
 
 def test_what_other_bits_of_the_container_hold_is_no_value(tmp_path):
@@ -327,8 +329,8 @@ def test_damaged_facts_turn_nothing(tmp_path):
 
 # ---- C. a degenerate range
 
-def nifti(path, values):
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+def nifti(path, values, affine=np.eye(4)):
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
     return path
 
 
@@ -345,6 +347,7 @@ def test_what_is_not_finite_does_not_count(tmp_path, odd, share, window):
 
 def test_the_whole_range_of_float64_has_gray_levels():
     assert to_gray(np.array([-1.7e308, 0, 1.7e308])).tolist() == [0, 127, 255]
+    assert to_gray(np.array([[np.nan, np.inf, -np.inf]])).max() == 0 and to_gray(np.array([1.0, np.nan, 3.0])).tolist() == [0, 0, 255]
 
 
 def test_a_few_voxels_in_nothing_are_seen(tmp_path):
@@ -378,3 +381,93 @@ def test_a_file_that_comes_out_black_says_so(tmp_path, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not np.any(list(read_slices(flat, (1000, 2000)))) and np.any(list(read_slices(path)))
+
+
+# ---- what is read of whole files
+
+def test_dicom_rescale_and_window(tmp_path):
+    path = dicom(tmp_path / "ct.dcm", RAMP.astype(np.int16), RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=500, WindowWidth=400)
+    hu = RAMP * 2 - 1000
+    gray = shown(path)
+    assert gray[hu < 299].max() == 0 and gray[hu > 700].min() == 255
+    assert np.abs(gray.astype(float) - np.clip((hu - 300) / 400, 0, 1) * 255).max() <= 2
+    assert np.array_equal(shown(path, (300, 700)), to_gray(hu, 300, 700))
+    assert np.array_equal(shown(path, "minmax"), to_gray(RAMP))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "CMYK", "1"])
+def test_an_8_bit_picture_is_read_as_the_benchmarks_are(mode, tmp_path):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).convert(mode).save(path)
+    assert np.array_equal(resize(shown(path).astype(np.uint8), 64), read_image(path, 64))
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_a_16_bit_picture_keeps_its_range(name, tmp_path):
+    Image.fromarray((RAMP * 20).astype(np.uint16)).save(tmp_path / name)
+    assert np.array_equal(shown(tmp_path / name), to_gray(RAMP))
+    assert np.array_equal(shown(tmp_path / name, (0, 30000)), to_gray(RAMP * 20, 0, 30000))
+
+
+def test_pages_of_a_tiff_are_slices_and_an_animation_is_not(tmp_path):
+    pages = [Image.fromarray(np.full((8, 9), v, np.uint8)) for v in (10, 20, 30)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    assert [int(p[0, 0]) for p in read_slices(tmp_path / "pages.tif")] == [10, 20, 30]
+    pages[0].save(tmp_path / "moving.png", save_all=True, append_images=pages[1:])
+    assert len(list(read_slices(tmp_path / "moving.png"))) == 1
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "rtdose.dcm", "MR_small_RLE.dcm", "693_J2KI.dcm"])
+def test_real_dicom_files(name):
+    path = pydicom.data.get_testdata_file(name, download=False)
+    if path is None: pytest.skip(f"this pydicom does not ship {name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try: slices = list(read_slices(path))
+        except ValueError as e:
+            assert name in str(e)
+            return pytest.skip(f"no decoder is installed: {str(e)[-120:]}")
+        frames = int(pydicom.dcmread(path).get("NumberOfFrames", 1))
+    assert len(slices) == frames and all(s.dtype == np.uint8 and s.ndim == 2 and np.ptp(s) > 0 for s in slices)
+
+
+def test_a_missing_decoder_is_named_with_its_extra(tmp_path, monkeypatch):
+    def pixel_array(*args, **kwargs): raise RuntimeError("Unable to decode as the plugins are all missing dependencies")
+    path = dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16))
+    monkeypatch.setattr(pydicom.pixels, "pixel_array", pixel_array)
+    with pytest.raises(ValueError, match=r"no decoder for Explicit VR Little Endian is installed: run pip install '.\[dicom\]' in a clone of ddad"): shown(path)
+
+
+def test_a_volume_gives_axial_slices_as_radiologists_look_at_them(tmp_path):
+    values = np.zeros((10, 12, 5), np.float32)  # x to the right, y to the front, z up
+    values[9, 11, 2] = 1  # right, front, third slice
+    slices = list(read_slices(nifti(tmp_path / "a.nii.gz", values), "minmax"))
+    assert len(slices) == 5 and slices[2].shape == (12, 10) and slices[2][0, 0] == 255 and np.sum(slices) == 255
+    flipped = nifti(tmp_path / "b.nii", np.ascontiguousarray(values[::-1]), np.diag([-1, 1, 1, 1]))
+    assert all(np.array_equal(a, b) for a, b in zip(slices, read_slices(flipped, "minmax")))
+
+
+@pytest.mark.parametrize("name, content", [("a.png", b""), ("b.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 40), ("c.dcm", b"\0" * 128 + b"DICM"), ("d.dcm", b"text"), ("e.nii", b"\0" * 400), ("f.nii.gz", b"\x1f\x8b"), ("g", b"\0" * 128 + b"DICM" + b"\xff" * 90)])
+def test_a_damaged_file_is_one_clear_error(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an image") as e: list(read_slices(tmp_path / name))
+    assert "\n" not in str(e.value) and "leave it out" in str(e.value)
+
+
+def test_a_4_d_volume_and_a_wrong_window_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="4 dimensions"): list(read_slices(nifti(tmp_path / "a.nii", np.zeros((4, 4, 4, 3), np.float32))))
+    for window in ("bone", (5, 5), (1, 2, 3), None):
+        with pytest.raises(ValueError, match="window"): list(read_slices(tmp_path / "a.nii", window))
+
+
+def test_folders_are_searched_in_order_and_what_is_missing_is_named(tmp_path):
+    for name in ("b/2.png", "b/1.JPG", "a/x.nii.gz", "a/notes.txt", "a/._hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)] == ["a/x.nii.gz", "b/1.JPG", "b/2.png"]
+    assert [p.name for p in find_images([tmp_path / "b/2.png", tmp_path / "a"])] == ["2.png", "x.nii.gz"]
+    with pytest.raises(FileNotFoundError, match="nowhere"): find_images(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no image in"): find_images(tmp_path / "empty")

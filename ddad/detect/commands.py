@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
+import json
 import os
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,68 +24,67 @@ __all__ = ['BATCH', 'main_score', 'main_fit']
 # %% ../../nbs/detect/12_commands.ipynb #2d9c7a15
 _KINDS = "PNG, JPEG, TIFF, BMP, DICOM (of any name) and NIfTI"
 
-def _failed(command: str, e: Exception) -> int:
-    "Says what is wrong in one line; gives the exit status."
-    text = str(e)
-    if isinstance(e, OSError) and e.strerror:
-        text = f"{e.filename} cannot be used ({e.strerror}): check the name, and whether you may write there."
-    print(f"{command}: {' '.join(text.splitlines())}", file=sys.stderr)
-    return 2
-
-def _interrupted(command: str, kept: str) -> int:
-    "Says what an interrupted command keeps; gives the exit status, 128 + SIGINT as shells have it."
-    print(f"{command}: interrupted{kept}.", file=sys.stderr)
-    return 130
+def _say(command: str, sentence) -> None: print(f"{command}: {sentence}", file=sys.stderr)
 
 # %% ../../nbs/detect/12_commands.ipynb #4a3f15db
-def _printable() -> None:
-    "Lets names through that the terminal cannot show: such characters are escaped."
+def _run(command: str, work: Callable[[], int]) -> int:
+    """Runs a command and gives its exit status; what is wrong becomes one line.
+
+    Warnings become lines too, but not pydicom's on files that it reads. Characters that no terminal shows are
+    escaped. An interrupted command has status 130, 128 + SIGINT as shells have it.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
-
-@contextmanager
-def _telling(command: str) -> Iterator[None]:
-    "Warnings become lines of the command; what pydicom says of files that it reads all the same stays unsaid."
-    def tell(message, *_, **__): print(f"{command}: {message}", file=sys.stderr)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
-        warnings.showwarning = tell
-        yield
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom")
+            warnings.showwarning = lambda message, *_, **__: _say(command, message)
+            return work()
+    except KeyboardInterrupt as e:
+        _say(command, f"interrupted{e if str(e) else ' before anything was done'}.")
+        return 130
+    except BrokenPipeError:  # the reader of our lines has seen enough
+        sys.stdout = None
+        return 1
+    except (ValueError, OSError, FloatingPointError) as e:
+        text = str(e)
+        if isinstance(e, OSError) and e.strerror:
+            place = e.filename or "The folder of results"
+            text = f"{place} cannot be used ({e.strerror}): check its name, your rights and the free space."
+        _say(command, " ".join(text.splitlines()))
+        return 2
 
 # %% ../../nbs/detect/12_commands.ipynb #370c82bf
 def _score_arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-score",
-        description="Score images with a detector: a line for each image (each slice of a volume) as it goes, "
-                    "larger for more abnormal ones.",
-        epilog="Exit status: 0 if every file was scored, 1 if some could not be read (they are listed at the "
-               "end), 2 if nothing could be done, 130 if interrupted; with --out the same command then goes on. "
+        description="Score images with a detector: a line for each image (each slice of a volume), with a "
+                    "score that is larger for more abnormal ones.",
+        epilog="Exit status: 0 if every file was scored, 1 if some could not be read (they are listed last), "
+               "2 if nothing could be done, 130 if interrupted; with --out the same command then goes on. "
                "A line break in a file's name is written as \\n. Not for clinical use.")
     p.add_argument("model", help="folder that ddad-fit wrote")
     p.add_argument("images", nargs="+", help=f"files or folders: {_KINDS}")
     p.add_argument("--out", metavar="DIR",
-                   help="write scores.csv (or scores.jsonl), record.json and, of volumes and series, volumes.csv "
-                        "there; what stands there already of the same detector, options and content is not "
-                        "scored again (default: lines to stdout)")
+                   help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what "
+                        "the same detector and options scored there is known (default: lines to stdout)")
     p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
     p.add_argument("--maps", choices=("none", "npy", "nifti", "dicom"), default="none",
-                   help="write each image's map in its own size: NumPy arrays; NIfTI, with the affine of the "
-                        "file; DICOM, as secondary capture in the study of the file; needs --out (default: none)")
+                   help="write each image's map in its own size: NumPy; NIfTI, with the affine of the file; "
+                        "DICOM, as secondary capture in its study; needs --out (default: none)")
     p.add_argument("--report", action="store_true",
-                   help="write report.html: the batch beside the held-out normal images, the highest scores with "
-                        "their maps; needs --out")
+                   help="write report.html: the batch beside held-out images, its highest scores with their "
+                        "maps; needs --out")
     p.add_argument("--labels", nargs="+", metavar="LABELS",
-                   help="a CSV file (columns file and label, 0 or 1; also kind, patient), or a folder of normal "
-                        "and one of abnormal images: prints AUC, AP, sensitivity, specificity with intervals; "
-                        "needs --out")
+                   help="a CSV file (columns file and label, 0 or 1; also kind, patient), or two folders, "
+                        "normal and abnormal: prints AUC, AP, sensitivity, specificity; needs --out")
     p.add_argument("--card", action="store_true", help="write what --labels finds into the model's card too")
     p.add_argument("--fpr", type=float, metavar="RATE",
                    help="share of normal images that may be called abnormal (default: the model's)")
     p.add_argument("--precision", choices=("float32", "bfloat16"),
-                   help="bfloat16 is faster where the processor has it, and a little less exact (default: the "
-                        "model's)")
+                   help="bfloat16 is faster on some processors, and less exact (default: the model's)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     return p
 
@@ -98,142 +98,132 @@ def _check_score(a: argparse.Namespace) -> None:
     if a.card and not a.labels:
         raise ValueError("--card needs --labels, which tell how well the detector does.")
     if not a.out: return
-    a.out = os.path.expanduser(a.out)
-    if Path(a.out).is_file(): raise ValueError(f"--out {a.out} is a file: name a folder.")
-    for name in (f"scores.{a.format}", "record.json", "volumes.csv", "evaluation.json", "report.html"):
-        if Path(a.out, name).is_dir():
-            raise ValueError(f"{Path(a.out, name)}, where results go, is a folder: name another --out.")
-    for name in ("overlays", "maps"):
-        if Path(a.out, name).is_file():
-            raise ValueError(f"{Path(a.out, name)}, where pictures go, is a file: name another --out.")
+    place = Path(os.path.expanduser(a.out))
+    if place.is_file(): raise ValueError(f"--out {place} is a file: name a folder.")
+    files = (f"scores.{a.format}", "record.json", "volumes.csv", "evaluation.json", "report.html")
+    in_the_way = [(place / name, "folder") for name in files if (place / name).is_dir()]
+    in_the_way += [(place / name, "file") for name in ("overlays", "maps") if (place / name).is_file()]
+    for path, kind in in_the_way:
+        raise ValueError(f"{path}, where results go, is a {kind}: name another --out.")
 
 def _load(a: argparse.Namespace):
-    "The detector with the threshold that was asked for; raises `ValueError` and `OSError` for what cannot work."
+    "The detector with the threshold that was asked for; raises `ValueError` where there is no such one."
     from ddad.detect.estimator import DDAD
     from ddad.detect.saving import check_place, detector_files
     detector = DDAD.load(a.model, a.device)
     if a.card: check_place(detector_files(a.model)[0].parent)
     changed = {"fpr": a.fpr, "score_precision": a.precision}
-    detector.set_params(**{name: v for name, v in changed.items() if v is not None})
-    if hasattr(detector, "calibration_scores_"):
-        detector.threshold_  # says now if fpr asks for more held-out images than there are
+    detector.set_params(**{name: value for name, value in changed.items() if value is not None})
+    if len(detector.calibration_scores_):
+        _ = detector.threshold_  # says now if fpr asks for more held-out images than there are
     elif a.overlays == "abnormal" or a.fpr:
         raise ValueError(f"{a.model} has no threshold: set one with ddad-fit --calibrate {a.model} NORMALS, "
                          "or leave out --fpr and --overlays abnormal.")
-    else:
-        print(f"ddad-score: {a.model} has no threshold, so p_value and abnormal stay empty.", file=sys.stderr)
+    else: _say("ddad-score", f"{a.model} has no threshold, so p_value and abnormal stay empty.")
     return detector
+
+# %% ../../nbs/detect/12_commands.ipynb #3c70c664
+BATCH = 20  # images from which on a batch as a whole can be told from the held-out ones
+
+def _score(a: argparse.Namespace) -> int:
+    "What `ddad-score` does; gives the exit status."
+    _check_score(a)
+    from ddad.core.formats import search_images
+    from ddad.detect.evaluate import read_labels
+    from ddad.detect.files import Options, Report
+    detector = _load(a)
+    files, passed = search_images(a.images)
+    files = list(dict.fromkeys(files))  # one that is given twice is scored once
+    labels = read_labels(a.labels, files) if a.labels else None  # says what is wrong before it scores
+    report = Report()
+    if a.out: rows = _into_folder(a, detector, files, labels, report)
+    else: rows = _write(detector, files, sys.stdout, Options(a.format), report)
+    _tell_looks(a, detector, rows)
+    if report.known:
+        _say("ddad-score", f"{report.known} of {len(files)} files had been scored before by this detector "
+                           "with these options.")
+    if report.bad:
+        listed = "\n".join(f"  {problem}" for problem in report.bad)
+        _say("ddad-score", f"{len(report.bad)} of {len(files)} files could not be scored:\n{listed}")
+    if passed: _say("ddad-score", passed)
+    return int(bool(report.bad))
+
+def _into_folder(a: argparse.Namespace, detector, files: list[Path], labels, report) -> list[dict]:
+    "Scores files to `--out`; gives the rows of the table."
+    from ddad.core.storage import alone
+    from ddad.detect.files import Options
+    table = _table(a, detector)
+    with alone(table.final):
+        known, others = table.start()
+        if others: _say("ddad-score", others)
+        key = hashlib.sha256(json.dumps(table.key).encode()).hexdigest()
+        options = Options(a.format, a.overlays, a.maps, table.folder, key, known)
+        kept = f": their lines are kept in {table.part}, and the same command goes on from there"
+        try:
+            with table.part.open("a", encoding="utf-8", newline="") as out:
+                _write(detector, files, out, options, report, kept)
+            return _finish(a, detector, table, report, labels)
+        finally:  # while it is held
+            table.final.with_name(f".{table.final.name}.lock").unlink(missing_ok=True)
+
+def _write(detector, files: list[Path], out, options, report, kept: str = "") -> list[dict]:
+    "Writes the lines and gives their rows; says how many there are, where it is interrupted."
+    from ddad.detect.files import write_scores
+    try: write_scores(detector, files, out, options, report)
+    except KeyboardInterrupt:
+        if not report.files: raise
+        raise KeyboardInterrupt(f" after {report.files} of {len(files)} files{kept}") from None
+    return report.rows
 
 def _table(a: argparse.Namespace, detector):
     "Where the scores go with `--out`."
     from ddad.core.record import commit
     from ddad.detect.files import LINES, Table, content_of
     from ddad.detect.saving import detector_files
-    held_out = getattr(detector, "calibration_scores_", ())
+    n, folder = len(detector.calibration_scores_), Path(os.path.expanduser(a.out))
     key = {"model": str(a.model), "weights": content_of(detector_files(a.model)[1]), "score": detector.score_,
-           "threshold": detector.threshold_ if len(held_out) else None, "fpr": detector.fpr,
-           "held_out": len(held_out), "precision": detector.score_precision, "device": a.device,
-           "form": a.format, "overlays": a.overlays, "maps": a.maps, "lines": LINES, "commit": commit()}
-    Path(a.out).mkdir(parents=True, exist_ok=True)
-    return Table(Path(a.out), a.format, key)
-
-# %% ../../nbs/detect/12_commands.ipynb #3c70c664
-def _score_lines(a: argparse.Namespace, detector, files: list[Path], table, labels: dict | None) -> int:
-    "Scores the files, to a table or (None) to stdout; gives the exit status."
-    import hashlib
-    import json
-    from ddad.detect.files import Options, Report, write_scores
-    options, report = Options(a.format, a.overlays, a.maps), Report()
-    if table:
-        options.known, others = table.start()
-        if others: print(f"ddad-score: {others}", file=sys.stderr)
-        options.place, options.header = table.folder, not options.known
-        options.key = hashlib.sha256(json.dumps(table.key).encode()).hexdigest()
-    try:
-        with table.opened() if table else nullcontext(sys.stdout) as out:
-            write_scores(detector, files, out, options, report)
-    except KeyboardInterrupt:
-        if not report.files: raise
-        kept = f": their lines are kept in {table.part}, and the same command goes on from there" if table else ""
-        return _interrupted("ddad-score", f" after {report.files} of {len(files)} files{kept}")
-    lines = _finish(a, detector, table, report, labels) if table else report.looks
-    _tell_looks(a, detector, lines)
-    if report.known:
-        print(f"ddad-score: {report.known} of {len(files)} files had been scored before by this detector with "
-              "these options.", file=sys.stderr)
-    if report.bad:
-        listed = "\n".join(f"  {problem}" for problem in report.bad)
-        print(f"ddad-score: {len(report.bad)} of {len(files)} files could not be scored:\n{listed}",
-              file=sys.stderr)
-    return int(bool(report.bad))
-
-BATCH = 20  # images from which on a batch as a whole can be told from the held-out ones
-
-def _tell_looks(a: argparse.Namespace, detector, lines: list[dict]) -> None:
-    "Says what is odd about the images: blank ones, and a batch that is unlike the held-out ones."
-    from ddad.detect.looks import blank
-    from ddad.detect.page import warnings_of
-    sentences = [blank([line["contrast"] for line in lines])]
-    if a.report or len(lines) >= BATCH: sentences += warnings_of(detector, lines)
-    for sentence in filter(None, sentences): print(f"ddad-score: {sentence}", file=sys.stderr)
+           "threshold": detector.threshold_ if n else None, "fpr": detector.fpr, "held_out": n,
+           "precision": detector.score_precision, "device": a.device, "form": a.format,
+           "overlays": a.overlays, "maps": a.maps, "lines": LINES, "commit": commit()}
+    folder.mkdir(parents=True, exist_ok=True)
+    return Table(folder, a.format, key)
 
 def _finish(a: argparse.Namespace, detector, table, report, labels: dict | None) -> list[dict]:
-    "Writes the table in the order of the files, and what is made of it: volumes, evaluation, report; gives its rows."
+    "Writes the table in the order of the files, and what is made of it; gives its rows."
     from ddad.core.storage import write_csv, write_json
+    from ddad.detect.evaluate import evaluation, evaluation_table
     from ddad.detect.files import volumes
+    from ddad.detect.page import write_report
     rows = table.finish(report.order)
     for name in ("volumes.csv", "evaluation.json", "report.html"):  # of earlier scores
         (table.folder / name).unlink(missing_ok=True)
-    several = volumes(row for _, row in rows)
-    if several: write_csv(table.folder / "volumes.csv", {name: [v[name] for v in several] for name in several[0]})
     lines, measured = [row for _, row in rows], None
+    several = volumes(lines)
+    if several:
+        columns = {name: [volume[name] for volume in several] for name in several[0]}
+        write_csv(table.folder / "volumes.csv", columns)
     if labels is not None:
-        from ddad.detect.evaluate import evaluation, evaluation_table
         measured = evaluation(lines, [path for path, _ in rows], labels)
         write_json(table.folder / "evaluation.json", measured)
         print(evaluation_table(measured), end="")
         if a.card: detector.add_evaluation(measured, a.model)
-    if a.report:
-        from ddad.detect.page import write_report
-        print(write_report(table.folder / "report.html", detector, rows, report.bad, measured))
+    if a.report: print(write_report(table.folder / "report.html", detector, rows, report.bad, measured))
     return lines
 
-def _score(a: argparse.Namespace) -> int:
-    from ddad.core.formats import search_images
-    _check_score(a)
-    detector = _load(a)
-    files, passed = search_images(a.images)
-    files = list(dict.fromkeys(files))  # one that is given twice is scored once
-    status = _score_files(a, detector, files)
-    if passed and status < 2: print(f"ddad-score: {passed}", file=sys.stderr)
-    return status
-
-def _score_files(a: argparse.Namespace, detector, files: list[Path]) -> int:
-    from ddad.core.storage import alone
-    labels = None
-    if a.labels:
-        from ddad.detect.evaluate import read_labels
-        labels = read_labels(a.labels, files)  # says what is wrong with them before anything is scored
-    if not a.out: return _score_lines(a, detector, files, None, None)
-    table = _table(a, detector)
-    with alone(table.final):
-        try: return _score_lines(a, detector, files, table, labels)
-        finally:  # while it is held
-            table.final.with_name(f".{table.final.name}.lock").unlink(missing_ok=True)
+def _tell_looks(a: argparse.Namespace, detector, lines: list[dict]) -> None:
+    "Says what is odd: blank images, and a batch that is unlike the held-out ones."
+    from ddad.detect.looks import blank
+    from ddad.detect.page import warnings_of
+    sentences = [blank([line["contrast"] for line in lines])]
+    if a.report or len(lines) >= BATCH: sentences += warnings_of(detector, lines)
+    for sentence in filter(None, sentences): _say("ddad-score", sentence)
 
 def main_score(
     argv: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # the exit status
     "Entry point of `ddad-score`."
-    _printable()
     a = _score_arguments().parse_args(argv)
-    try:
-        with _telling("ddad-score"): return _score(a)
-    except KeyboardInterrupt: return _interrupted("ddad-score", " before a file was scored")
-    except BrokenPipeError:  # the reader of our lines has seen enough
-        sys.stdout = None
-        return 1
-    except (ValueError, OSError) as e: return _failed("ddad-score", e)
+    return _run("ddad-score", lambda: _score(a))
 
 # %% ../../nbs/detect/12_commands.ipynb #8d45df89
 _OMITTED = ("checkpoints", "verbose")  # which the command sets itself
@@ -244,81 +234,84 @@ def _parameters() -> list[tuple[str, object, str]]:  # name, default, comment
     "The parameters of `DDAD`, read from its source."
     source = Path(find_spec("ddad.detect.estimator").origin).read_text(encoding="utf-8")
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    init = next(node for node in classes if node.name == "DDAD").body[1]
-    arguments = [*init.args.args[1:], *init.args.kwonlyargs]
-    defaults = map(ast.literal_eval, [*init.args.defaults, *init.args.kw_defaults])
-    lines = source.splitlines()
-    return [(argument.arg, default, lines[argument.lineno - 1].partition("#")[2].strip())
-            for argument, default in zip(arguments, defaults, strict=True)]
+    detector = next(node for node in classes if node.name == "DDAD")
+    fields = [node for node in detector.body if isinstance(node, ast.AnnAssign) and node.value]
+    comments = [line.partition("#")[2].strip() for line in source.splitlines()]
+    return [(field.target.id, ast.literal_eval(field.value), comments[field.lineno - 1]) for field in fields]
 
 def _number_or_text(text: str) -> float | str:
     try: return float(text)
     except ValueError: return text
 
 def _add_parameters(p: argparse.ArgumentParser) -> None:
-    g = p.add_argument_group("parameters of the detector")
+    group = p.add_argument_group("parameters of the detector")
     for name, default, comment in _parameters():
         if name in _OMITTED: continue
         default = _DEFAULTS.get(name, default)
-        kind = int if default is None else type(default)
-        options = {"type": _number_or_text if name == "holdout" else kind, "metavar": name.split("_")[-1].upper()}
+        kind = _number_or_text if name == "holdout" else int if default is None else type(default)
+        options = {"type": kind, "metavar": name.split("_")[-1].upper()}
         if name == "window": options = {"nargs": "+", "metavar": "W"}
         shown = "one a core" if default is None else default
         if name == "fpr": shown = f"{default}, or with --calibrate the detector's"
-        g.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=f"{comment} (default: {shown})",
-                       **options)
+        group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS,
+                           help=f"{comment} (default: {shown})", **options)
 
 def _fit_arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-fit", argument_default=argparse.SUPPRESS,
-        description="Fit a detector on images that are known to be normal, set its threshold on some held-out "
-                    "ones, and save it.",
-        epilog="A training that was broken off goes on where it stopped when the same command is given again. "
-               "The variable DDAD_EPOCHS stands for epochs that are not given, to try things out. "
-               "Exit status: 0, 2 if it failed, 130 if interrupted. Not for clinical use.")
+        description="Fit a detector on images that are known to be normal, set its threshold on some of them "
+                    "that are held out, and save it.",
+        epilog="The same command takes up a training that was broken off. DDAD_EPOCHS in the environment "
+               "stands for epochs that are not given, to try things out. Exit status: 0, 2 if it failed, 130 "
+               "if interrupted. Not for clinical use.")
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",
-                   help="files or folders of unlabeled images, normal and abnormal mixed (default: none, one-class)")
+                   help="files or folders of unlabeled images, normal and abnormal (default: none)")
     p.add_argument("--patients", metavar="TABLE",
-                   help="a CSV file (columns file and patient) of the normal images: all of a patient are trained "
-                        "on or held out together (default: what DICOM files tell; slices of a file stay together)")
+                   help="a CSV file (columns file and patient): all images of a patient are trained on, or "
+                        "all held out (default: what DICOM files tell; slices of a file stay together)")
     p.add_argument("-o", "--out", metavar="MODEL", help="folder to save the detector to")
     p.add_argument("--calibrate", metavar="MODEL",
-                   help="train nothing: set the threshold of this detector anew on all of the normal images, "
-                        "which it must not have been trained on, such as those of another scanner; written to "
-                        "--out, or back to MODEL")
+                   help="train nothing: set the threshold of this detector anew on the normal images, none "
+                        "of which it was trained on; written to --out, or back to MODEL")
     p.add_argument("--licence", metavar="TEXT", help="of the weights and images, for the model's card")
     _add_parameters(p)
     return p
 
 # %% ../../nbs/detect/12_commands.ipynb #c585bca7
-def _fit(given: dict, unfinished: Path) -> None:
+def _fit(given: dict) -> None:
+    "Trains a detector and saves it."
     from ddad.core.formats import search_images
     from ddad.core.storage import tried_epochs
     from ddad.core.tables import read_patients
     from ddad.detect.estimator import DDAD
-    from ddad.detect.saving import check_place
+    from ddad.detect.saving import check_place, unfinished_place
     normal, out, unlabeled, patients, licence = (
         given.pop(name, None) for name in ("normal", "out", "unlabeled", "patients", "licence"))
     start, window = time.perf_counter(), given.pop("window", ["auto"])
     check_place(out, replace=False)
-    if unfinished.exists() and not unfinished.is_dir():
-        raise FileExistsError(f"{unfinished}, where unfinished training goes, is a file: choose another name.")
+    unfinished = unfinished_place(out)
+    if unfinished.is_file():
+        raise FileExistsError(f"{unfinished}, where training is kept, is a file: choose another name.")
     tried = {name: tried_epochs() for name in ("epochs", "refine_epochs") if tried_epochs()}
     detector = DDAD(**_DEFAULTS | tried | given, window=window[0] if len(window) == 1 else tuple(window),
                     checkpoints=str(unfinished), verbose=True)
     files, passed = search_images(normal)
     others, passed_too = search_images(unlabeled or [])
-    detector.fit(files, unlabeled=others if unlabeled else None,
-                 groups=read_patients(patients, files) if patients else None)
-    if licence: detector.about_["licence"] = licence
-    detector.save(out)
+    groups = read_patients(patients, files) if patients else None
+    try:
+        detector.fit(files, unlabeled=others if unlabeled else None, groups=groups)
+        if licence: detector.about_["licence"] = licence
+        detector.save(out)
+    except KeyboardInterrupt:
+        if not unfinished.is_dir(): raise
+        kept = f": the epochs so far are kept in {unfinished}, and the same command goes on from there"
+        raise KeyboardInterrupt(kept) from None
     shutil.rmtree(unfinished, ignore_errors=True)
     images, minutes = detector.about_["images"], (time.perf_counter() - start) / 60
     print(f"{out}: {detector.backbone}, {detector.score_}, trained on {images['normal']} normal and "
           f"{images['unlabeled']} unlabeled images in {minutes:.1f} min.")
-    _tell_threshold(detector, out)
-    _tell_passed(passed + passed_too)
+    _tell_next(detector, out, passed + passed_too)
 
 def _calibrate(given: dict) -> None:
     "Sets another threshold for a detector that is there."
@@ -337,38 +330,27 @@ def _calibrate(given: dict) -> None:
     if "licence" in given: detector.about_["licence"] = given["licence"]
     detector.save(out)
     print(f"{out}: the networks of {model}, calibrated anew.")
-    _tell_threshold(detector, out)
-    _tell_passed(passed)
+    _tell_next(detector, out, passed)
 
-def _tell_threshold(detector, out: str | Path) -> None:
-    if hasattr(detector, "calibration_scores_"):
-        print(f"Threshold {detector.threshold_:.4g}: a normal image is called abnormal with a probability of at "
-              f"most {100 * detector.fpr:g} % ({len(detector.calibration_scores_)} held-out images).")
+def _tell_next(detector, out: str | Path, passed) -> None:
+    "Says what the threshold is, what to do next, and which files were passed over."
+    n = len(detector.calibration_scores_)
+    if n:
+        print(f"Threshold {detector.threshold_:.4g}: a normal image is called abnormal with a probability of "
+              f"at most {100 * detector.fpr:g} % ({n} held-out images).")
     print(f"Next: ddad-score {out} FILES_OR_FOLDER")
-
-def _tell_passed(passed) -> None:
-    if passed: print(f"ddad-fit: {passed}", file=sys.stderr)
+    if passed: _say("ddad-fit", passed)
 
 def main_fit(
     argv: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # the exit status
     "Entry point of `ddad-fit`."
-    _printable()
     parser = _fit_arguments()
-    given, unfinished = vars(parser.parse_args(argv)), None
+    given = vars(parser.parse_args(argv))
     if not given.get("out") and not given.get("calibrate"):
         parser.error("-o MODEL is missing: the folder to save the detector to")
-    try:
-        with _telling("ddad-fit"):
-            if given.get("calibrate"): _calibrate(given)
-            else:
-                from ddad.detect.saving import unfinished_place
-                unfinished = unfinished_place(given["out"])
-                _fit(given, unfinished)
+    def work():
+        if given.get("calibrate"): _calibrate(given)
+        else: _fit(given)
         return 0
-    except KeyboardInterrupt:
-        kept = " before anything was saved"
-        if unfinished and unfinished.is_dir():
-            kept = f": the epochs so far are kept in {unfinished}, and the same command goes on from there"
-        return _interrupted("ddad-fit", kept)
-    except (ValueError, OSError, FloatingPointError) as e: return _failed("ddad-fit", e)
+    return _run("ddad-fit", work)

@@ -5,17 +5,17 @@
 # %% ../../nbs/detect/10_evaluate.ipynb #92a0fd23
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..core.storage import markdown
-from ..core.tables import Joined, few, join, read_patients, read_rows
+from ..core.tables import Joined, few, join, read_rows
 from ..method import metrics
 
 # %% auto #0
-__all__ = ['RATES', 'read_labels', 'evaluation', 'interval_text', 'evaluation_table', 'left_out']
+__all__ = ['RATES', 'read_labels', 'evaluation', 'interval_text', 'summary', 'evaluation_table', 'left_out']
 
 # %% ../../nbs/detect/10_evaluate.ipynb #2dfbff1f
 _CLASSES = {"0": 0, "normal": 0, "1": 1, "abnormal": 1}
@@ -24,19 +24,19 @@ def read_labels(
     sources: Sequence[str | Path],  # a CSV file, or a folder of normal and one of abnormal images
     files: Sequence[Path],  # those that are to be scored
 ) -> Joined:  # of each file that has a label: label, kind, patient
-    "The label of each file. Raises `ValueError` for a table that cannot be used, and where no file has a label."
-    places = [Path(s) for s in sources]
-    if len(places) == 2 and all(p.is_dir() for p in places): labels = _of_folders(places, files)
+    "The label of each file. Raises `ValueError` for a table that cannot be used, or has no file of them."
+    places = [Path(source) for source in sources]
+    if len(places) == 2 and all(place.is_dir() for place in places): labels = _of_folders(places, files)
     elif len(places) == 1 and places[0].is_file(): labels = _of_table(places[0], files)
-    else: raise ValueError("--labels takes a CSV file, or two folders: of normal images, then of abnormal ones.")
+    else: raise ValueError("--labels takes a CSV file, or two folders: normal images, then abnormal ones.")
     if not labels:
         raise ValueError(f"None of the {len(files)} files has a label in {' '.join(map(str, sources))}.")
     return labels
 
 def _of_folders(places: list[Path], files: Sequence[Path]) -> Joined:
     inside = [place.resolve() for place in places]
-    labels = {path: {"label": y, "kind": "", "patient": ""} for path in files for y, place in enumerate(inside)
-              if path.resolve().is_relative_to(place)}
+    labels = {path: {"label": label, "kind": "", "patient": ""}
+              for path in files for label, place in enumerate(inside) if path.resolve().is_relative_to(place)}
     return Joined(labels, files_left=[path for path in files if path not in labels])
 
 def _of_table(table: Path, files: Sequence[Path]) -> Joined:
@@ -49,15 +49,17 @@ def _of_table(table: Path, files: Sequence[Path]) -> Joined:
     return Joined(labels, rows.rows_left, rows.files_left)
 
 # %% ../../nbs/detect/10_evaluate.ipynb #4e5fa475
-def _rate(right: np.ndarray, groups) -> tuple[float, float | None, float | None] | None:
+def _rate(right: np.ndarray, groups: np.ndarray | None) -> tuple[float, float | None, float | None] | None:
     "A share and its interval; of patients who are all right or all wrong, as if each had one image."
     if not len(right): return None
     rate, n = float(right.mean()), len(right) if groups is None else len(set(groups))
     if n == len(right) or rate in (0, 1): return rate, *metrics.share_interval(round(rate * n), n)
     return (rate, None, None) if n == 1 else (rate, *metrics.mean_interval(right.astype(float), groups))
 
-def _ranked(metric, scores, labels, groups) -> tuple[float, float | None, float | None] | None:
-    "A metric and its interval; none where all draws agree, as for an AUC of 1, which says nothing of its error."
+def _ranked(
+    metric: Callable, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float | None, float | None] | None:
+    "A metric and its interval; none where all draws agree, as for an AUC of 1, and tell nothing of an error."
     if len(set(labels.tolist())) < 2: return None
     low, high = metrics.bootstrap_interval(metric, scores, labels, groups)
     return (float(metric(scores, labels)), *((low, high) if low < high else (None, None)))
@@ -74,55 +76,53 @@ def evaluation(
     files: Sequence[Path],  # the file of each
     labels: dict[Path, dict],  # of `read_labels`
 ) -> dict:  # also what had no part in it: `rows_without_file`, `files_without_label`, `unread_files`
-    "Measures AUC and AP, sensitivity and specificity at the threshold, each with a 95 % interval, also by kind."
+    "AUC and AP, sensitivity and specificity at the threshold, each with a 95 % interval, also by kind."
     units = _units(rows, labels, files)
-    scores, y = np.array([row["score"] for row, _ in units]), np.array([about["label"] for _, about in units])
-    patients = [about["patient"] or row.get("patient") or "" for row, about in units]
+    scores, y = np.array([row["score"] for row, _ in units]), np.array([label["label"] for _, label in units])
+    kinds = np.array([label["kind"] for _, label in units])
+    patients = [label["patient"] or row.get("patient") or "" for row, label in units]
     groups = np.array(patients) if all(patients) and len(set(patients)) > 1 else None
     decided = [row["abnormal"] for row, _ in units]
     flagged = None if None in decided else np.array(decided)
-    def of(chosen): return None if groups is None else groups[chosen]
     sick, well = y == 1, y == 0
-    kinds, by_kind = np.array([about["kind"] for _, about in units]), []
-    for kind in sorted(set(kinds[sick].tolist()) - {""}):
-        own = sick & (kinds == kind)
-        by_kind.append({"kind": kind, "images": int(own.sum()),
-                        "flagged": None if flagged is None else int(flagged[own].sum()),
-                        "auc": _ranked(metrics.auc, scores[own | well], y[own | well], of(own | well))})
+    def owners(part): return None if groups is None else groups[part]
+    def ranked(metric, part): return _ranked(metric, scores[part], y[part], owners(part))
+    def share(part, called): return None if flagged is None else _rate(flagged[part] == called, owners(part))
+    by_kind = [(kind, sick & (kinds == kind)) for kind in sorted(set(kinds[sick].tolist()) - {""})]
     return {"images": len(units), "normal": int(well.sum()), "abnormal": int(sick.sum()),
             "intervals": "by image" if groups is None else f"by patient ({len(set(patients))})",
-            "auc": _ranked(metrics.auc, scores, y, groups),
-            "ap": _ranked(metrics.average_precision, scores, y, groups),
-            "sensitivity": None if flagged is None else _rate(flagged[sick] == 1, of(sick)),
-            "specificity": None if flagged is None else _rate(flagged[well] == 0, of(well)), "kinds": by_kind,
+            "auc": ranked(metrics.auc, sick | well), "ap": ranked(metrics.average_precision, sick | well),
+            "sensitivity": share(sick, 1), "specificity": share(well, 0),
+            "kinds": [{"kind": kind, "images": int(own.sum()),
+                       "flagged": None if flagged is None else int(flagged[own].sum()),
+                       "auc": ranked(metrics.auc, own | well)} for kind, own in by_kind],
             "rows_without_file": list(getattr(labels, "rows_left", ())),
             "files_without_label": [str(path) for path in getattr(labels, "files_left", ())],
             "unread_files": sorted(str(path) for path in set(labels) - set(files))}
 
 RATES = {"auc": "AUC", "ap": "AP", "sensitivity": "sensitivity", "specificity": "specificity"}
 
-def interval_text(
-    value: Sequence | None,  # value, low, high; the last two None: no interval
-) -> str:
-    "Writes a value with its interval; nothing for what is not known."
+def interval_text(value: Sequence | None) -> str:
+    "Writes a value with its interval (value, low, high), where there is one; nothing for what is not known."
     if value is None: return ""
     return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
-def evaluation_table(
-    measured: dict,  # of `evaluation`
-) -> str:  # Markdown
-    "Writes an evaluation as tables."
-    head = (f"{measured['normal']} normal and {measured['abnormal']} abnormal images; "
-            f"95 % intervals {measured['intervals']}.")
-    rates = markdown([{"metric": label, "value": interval_text(measured[name])}
-                      for name, label in RATES.items() if measured[name]])
-    kinds = markdown([{"kind": k["kind"], "images": k["images"], "flagged": k["flagged"],
-                       "AUC": interval_text(k["auc"])} for k in measured["kinds"]])
-    return "\n\n".join(part for part in (head, left_out(measured), rates, kinds) if part) + "\n"
+def summary(measured: dict) -> tuple[str, list[dict], list[dict]]:
+    "An evaluation for readers: sentences, a row a metric, a row a kind of abnormality."
+    sentences = (f"{measured['normal']} normal and {measured['abnormal']} abnormal images; "
+                 f"95 % intervals {measured['intervals']}.")
+    rates = [{"metric": label, "value": interval_text(measured[name])}
+             for name, label in RATES.items() if measured[name]]
+    kinds = [{"kind": kind["kind"], "images": kind["images"], "flagged": kind["flagged"],
+              "AUC": interval_text(kind["auc"])} for kind in measured["kinds"]]
+    return f"{sentences} {left_out(measured)}".rstrip(), rates, kinds
 
-def left_out(
-    measured: dict,  # of `evaluation`
-) -> str:
+def evaluation_table(measured: dict) -> str:
+    "Writes an evaluation as Markdown."
+    sentences, rates, kinds = summary(measured)
+    return "\n\n".join(part for part in (sentences, markdown(rates), markdown(kinds)) if part) + "\n"
+
+def left_out(measured: dict) -> str:
     "What had no part in an evaluation, in a sentence; nothing where all had."
     parts = {"rows_without_file": ("row", "of the labels without a file"),
              "files_without_label": ("file", "with no label"),

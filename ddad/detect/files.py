@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from ..core.formats import identifiers, read_slices
 from ..core.images import resize
-from ..core.storage import reason, uninterrupted, write_json, written
+from ..core.storage import read_json, reason, uninterrupted, write_json, written
 from .estimator import DDAD
 from .export import overlay, resized, write_maps
-from .looks import LOOKS, looks
+from .looks import looks
 from .scorer import side_by_side
 from .threshold import conformal_p_values
 from ..method.scores import score_name
@@ -43,14 +43,12 @@ class ScoredFile:
     content: str  # of `content_of`
     patient: str = ""  # as a DICOM file tells
     series: str = ""
-    scores: np.ndarray | None = None  # (n,), a score a slice; None: not scored, its content was known
     looks: np.ndarray | None = None  # (n, 4), the columns of `LOOKS`
-    maps: np.ndarray | None = None  # (n, S, S), if maps were asked for
     grays: list[np.ndarray] | None = None  # the slices themselves, (H, W) uint8 each, if maps were asked for
+    scores: np.ndarray | None = None  # (n,), a score a slice; None: not scored, its content was known
+    maps: np.ndarray | None = None  # (n, S, S), if maps were asked for
 
-def content_of(
-    path: str | Path,
-) -> str:
+def content_of(path: str | Path) -> str:
     "The first 16 digits of the SHA-256 of a file's bytes."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
 
@@ -75,16 +73,17 @@ def _read(
         content = content_of(path)
         if content in known: return ScoredFile(path, content), []
         patient, series = identifiers(path)
-        slices = [(resize(gray, detector.image_size), gray.shape, gray if maps else None)
-                  for gray in read_slices(path, detector.window)]
+        grays, small, shapes = [], [], []
+        for gray in read_slices(path, detector.window):
+            small.append(resize(gray, detector.image_size))
+            shapes.append(gray.shape)
+            if maps: grays.append(gray)
     except ValueError as e: return e, []
     except Exception as e:  # the header of a damaged DICOM file raises anything
         remedy = "replace the file or leave it out"
         return ValueError(f"{path} cannot be read as an image ({reason(e)}): {remedy}."), []
-    small, shapes, grays = (list(column) for column in zip(*slices))
     images = torch.from_numpy(np.stack(small)).unsqueeze(1)
-    what = looks(images, np.array(shapes))
-    return ScoredFile(path, content, patient, series, looks=what, grays=grays if maps else None), small
+    return ScoredFile(path, content, patient, series, looks(images, np.array(shapes)), grays), small
 
 def _score_part(
     part: list[Path], detector: DDAD, maps: bool, known: Container[str]
@@ -94,8 +93,9 @@ def _score_part(
     if not small: return [file for file, _ in read]
     batches = torch.from_numpy(np.stack(small)).unsqueeze(1).split(SLICES)
     scored = [detector.score_batch(batch) for batch in batches]
-    scores = np.concatenate([s.numpy() for _, s in scored])
-    shown = np.concatenate([m[detector.score_].squeeze(1).numpy() for m, _ in scored]) if maps else None
+    scores = np.concatenate([scores.numpy() for _, scores in scored])
+    shown = [all_maps[detector.score_].squeeze(1).numpy() for all_maps, _ in scored] if maps else None
+    if maps: shown = np.concatenate(shown)
     files, start = [], 0
     for file, images in read:
         own = slice(start, start + len(images))
@@ -121,19 +121,13 @@ def one_line(text: str) -> str:
     "A text with its line breaks escaped: \\n for a newline."
     return text.translate(_BREAKS)
 
-def file_text(
-    file: str | Path,
-    form: str = "csv",  # or jsonl, where JSON itself escapes line breaks
-) -> str:
-    "The name of a file as the lines have it."
+def file_text(file: str | Path, form: str = "csv") -> str:
+    "The name of a file as the lines have it; in jsonl JSON itself escapes line breaks."
     text = str(file).encode("utf-8", "backslashreplace").decode()
     return one_line(text) if form == "csv" else text
 
-def line_of(
-    row: dict,
-    form: str,  # csv or jsonl
-) -> str:
-    "A row as a line."
+def line_of(row: dict, form: str) -> str:
+    "A row as a line of csv or jsonl."
     if form == "jsonl": return json.dumps(row) + "\n"
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow("" if v is None else v for v in row.values())
@@ -150,7 +144,6 @@ class Options:
     maps: str = "none"  # of what form each image gets one: none, npy, nifti or dicom
     place: Path | None = None  # the folder of overlays and maps
     key: str = ""  # of detector and options: pictures of others get other names
-    header: bool = True  # of a CSV file
     known: Container[str] = ()  # contents that have their lines already
 
 @dataclass
@@ -160,11 +153,14 @@ class Report:
     known: int = 0  # of these, those that had their lines already
     bad: list[str] = field(default_factory=list)  # what is wrong with each file that cannot be read
     order: list[tuple[Path, str]] = field(default_factory=list)  # each file that was read, and its content
-    looks: list[dict] = field(default_factory=list)  # of each image: the quantities of `LOOKS`, and its score
+    rows: list[dict] = field(default_factory=list)  # of each slice that was scored
 
-def _rows(scored: ScoredFile, form: str, held_out: np.ndarray | None, threshold: float | None) -> list[dict]:
-    n, rows = len(scored.scores), []
-    p_values = [None] * n if held_out is None else conformal_p_values(held_out, scored.scores).tolist()
+def _slices(scored: ScoredFile, form: str, detector: DDAD) -> list[dict]:
+    "A row for each slice."
+    n, held_out = len(scored.scores), detector.calibration_scores_
+    threshold = detector.threshold_ if len(held_out) else None
+    p_values = conformal_p_values(held_out, scored.scores).tolist() if len(held_out) else [None] * n
+    rows = []
     for i, score in enumerate(scored.scores.tolist()):
         height, width, mean, contrast = scored.looks[i].tolist()
         rows.append({"file": file_text(scored.file, form), "slice": i if n > 1 else None, "score": score,
@@ -193,74 +189,67 @@ def caption(row: dict, score: str) -> str:
     return text + ("   abnormal" if row["abnormal"] else "")
 
 def _write_overlays(scored: ScoredFile, rows: list[dict], options: Options, detector: DDAD) -> None:
-    reach, place = getattr(detector, "calibration_pixel_", 0.0), _place(scored, options, OVERLAYS)
+    place = _place(scored, options, OVERLAYS)
     for i, row in enumerate(rows):
         row["overlay"] = None
         if options.overlays == "abnormal" and not row["abnormal"]: continue
         path = place.with_name(place.name + ("" if row["slice"] is None else f"_{row['slice']}") + ".png")
-        picture = overlay(scored.grays[i], scored.maps[i], reach, caption(row, detector.score_))
+        text = caption(row, detector.score_)
+        picture = overlay(scored.grays[i], scored.maps[i], detector.calibration_pixel_, text)
         with written(path) as part: picture.save(part, "PNG")
         row["overlay"] = f"{OVERLAYS}/{path.name}"
 
 def _write_maps(scored: ScoredFile, rows: list[dict], options: Options, detector: DDAD) -> None:
     place = _place(scored, options, MAP_FILES)
-    maps = [resized(m, gray.shape) for m, gray in zip(scored.maps, scored.grays)]
+    maps = [resized(small, gray.shape) for small, gray in zip(scored.maps, scored.grays)]
     paths = write_maps(options.maps, place, maps, scored.file, detector.score_, options.key)
     for row, path in zip(rows, paths): row["map"] = f"{MAP_FILES}/{path.name}"
 
 # %% ../../nbs/detect/09_files.ipynb #eb1f5ed7
-def _lines(
-    scored: ScoredFile | ValueError, options: Options, detector: DDAD, threshold: float | None, header: bool
-) -> str:
-    "The lines of a file; raises `ValueError` for one that could not be read or whose map cannot be written."
+def _rows(scored: ScoredFile | ValueError, options: Options, detector: DDAD) -> list[dict]:
+    "The rows of a file; raises `ValueError` for one that could not be read or whose map cannot be written."
     if isinstance(scored, ValueError): raise scored
-    if scored.scores is None: return ""
-    rows = _rows(scored, options.form, getattr(detector, "calibration_scores_", None), threshold)
+    if scored.scores is None: return []
+    rows = _slices(scored, options.form, detector)
     if options.overlays != "none": _write_overlays(scored, rows, options, detector)
     if options.maps != "none": _write_maps(scored, rows, options, detector)
-    return (",".join(rows[0]) + "\n" if header else "") + "".join(line_of(row, options.form) for row in rows)
-
-def _looks_of(scored: ScoredFile) -> list[dict]:
-    if scored.scores is None: return []
-    pairs = zip(scored.looks.tolist(), scored.scores.tolist())
-    return [dict(zip(LOOKS, looks)) | {"score": score} for looks, score in pairs]
+    return rows
 
 def write_scores(
     detector: DDAD,
     files: Sequence[Path],
     out: TextIO,
     options: Options = Options(),
-    report: Report | None = None,  # told how far it is, also where it is broken off
+    report: Report | None = None,  # says how far it is, also where it is broken off
 ) -> list[str]:  # what was wrong with each file that could not be read; it is said on stderr as it happens
     "Writes a line a slice to `out`."
-    report, header = Report() if report is None else report, options.header and options.form == "csv"
+    report = Report() if report is None else report
+    header = options.form == "csv" and not options.known
     pictures = options.overlays != "none" or options.maps != "none"
-    threshold = detector.threshold_ if hasattr(detector, "calibration_scores_") else None
     scored_files = score_files(detector, files, pictures, options.known)
     with closing(scored_files), tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for scored in scored_files:
-            try: lines, problem = _lines(scored, options, detector, threshold, header), None
-            except ValueError as e: lines, problem = "", one_line(str(e))
+            try: rows, problem = _rows(scored, options, detector), ""
+            except ValueError as e: rows, problem = [], one_line(str(e))
+            lines = "".join(line_of(row, options.form) for row in rows)
+            if header and rows: lines, header = ",".join(rows[0]) + "\n" + lines, False
             with uninterrupted():
-                if problem is not None:
+                if problem:
                     report.bad.append(problem)
                     tqdm.write(f"ddad-score: {problem}", file=sys.stderr)
                 else:
                     report.order.append((scored.file, scored.content))
-                    report.known += scored.scores is None
-                    report.looks += _looks_of(scored)
+                    report.known += not rows
                 if lines: tqdm.write(lines, file=out, end="")
                 out.flush()
-                header = header and not lines
+                report.rows += rows
                 report.files += 1
                 bar.update()
     return report.bad
 
 # %% ../../nbs/detect/09_files.ipynb #a01c1261
-def volumes(
-    rows: Iterable[dict],  # of lines of scores
-) -> list[dict]:
-    "Makes a row a volume of two slices or more."
+def volumes(rows: Iterable[dict]) -> list[dict]:
+    "Makes a row a volume of two slices or more, from rows of scores."
     together = {}
     for row in rows:
         if not row["series"] and row["slice"] is None: continue  # a picture of its own
@@ -281,6 +270,10 @@ def _volume(slices: list[dict]) -> dict:
 _NUMBERS = {"slice": int, "score": float, "p_value": float, "abnormal": int, "height": int, "width": int,
             "mean": float, "contrast": float}
 
+def _typed(name: str, text: str):
+    if text == "" and (name in _NUMBERS or name in ("overlay", "map")): return None
+    return _NUMBERS.get(name, str)(text)
+
 def _read_rows(path: Path, form: str) -> list[dict]:
     "The rows of whole lines; none where there is no such file or it is no table of scores."
     try:
@@ -291,86 +284,67 @@ def _read_rows(path: Path, form: str) -> list[dict]:
         return [row for row in rows if row["file"] and row["content"]]
     except (OSError, ValueError, KeyError, TypeError, csv.Error): return []
 
-def _typed(name: str, text: str):
-    if text == "": return None if name in _NUMBERS or name in ("overlay", "map") else ""
-    return _NUMBERS.get(name, str)(text)
-
 def _write_rows(path: Path, rows: list[dict], form: str) -> None:
     with written(path) as part, part.open("w", encoding="utf-8", newline="") as out:
         if rows and form == "csv": out.write(",".join(rows[0]) + "\n")
         out.writelines(line_of(row, form) for row in rows)
 
 def _by_content(rows: list[dict]) -> dict[str, list[dict]]:
-    "The rows of each content, of the first file that has it."
+    "The rows of each content, a slice each, where several files may have it."
     files = {}
-    for row in rows:
-        own = files.setdefault(row["content"], [])
-        if not own or own[0]["file"] == row["file"] and row["slice"] and row["slice"] == len(own): own.append(row)
-    return files
+    for row in rows: files.setdefault(row["content"], {}).setdefault(row["slice"], row)
+    return {content: list(slices.values()) for content, slices in files.items()}
 
 # %% ../../nbs/detect/09_files.ipynb #f0014218
 _PICTURE = re.compile(r".*_[0-9a-f]{8}(_\d+)?\.(png|npy|nii\.gz|dcm)", re.DOTALL)  # a name that `_place` gave
 
+def _pictures(row: dict) -> list[str]: return [row[name] for name in ("overlay", "map") if row.get(name)]
+
 class Table:
     "A file of scores in the making, with the pictures that belong to it."
-    def __init__(
-        self,
-        folder: Path,
-        form: str,  # csv or jsonl
-        key: dict,  # the detector and the options, as JSON can hold them
-    ):
+    def __init__(self, folder: Path, form: str, key: dict):
+        "`key`: the detector and the options, as JSON can hold them."
         self.folder, self.form, self.key = folder, form, key
         self.final, self.part = folder / f"scores.{form}", folder / f"scores.{form}.part"
-        self.records = {self.final: folder / "record.json", self.part: folder / f"scores.{form}.part.json"}
+        self.record, self.part_record = folder / "record.json", folder / f"scores.{form}.part.json"
 
     def start(self) -> tuple[set[str], str]:  # contents that need no score, and what to tell the user
         "Puts the lines that count into the unfinished table; those of other detectors and options do not."
-        rows, others = [], ""
-        for path, record in self.records.items():
-            if not path.exists(): continue
-            if self._is_ours(record): rows += self._whole(path)
-            else: others = f"{path} is of another detector or other options: every file is scored anew."
-        files = [own for own in _by_content(rows).values() if all(map(self._has_pictures, own))]
-        _write_rows(self.part, [row for own in files for row in own], self.form)
-        write_json(self.records[self.part], self.key)
-        return {own[0]["content"] for own in files}, "" if files else others
+        final, part = self._ours(self.final, self.record), self._ours(self.part, self.part_record)
+        if part and part[-1]["slice"] is not None:  # of a volume at the end slices may be missing
+            part = [row for row in part if row["file"] != part[-1]["file"]]
+        whole = [own for own in _by_content((final or []) + (part or [])).values()
+                 if all((self.folder / picture).is_file() for row in own for picture in _pictures(row))]
+        _write_rows(self.part, [row for own in whole for row in own], self.form)
+        write_json(self.part_record, self.key)
+        if whole or final is not None and part is not None: return {own[0]["content"] for own in whole}, ""
+        other = self.final if final is None else self.part
+        return set(), f"{other} is of another detector or other options: every file is scored anew."
 
-    def _is_ours(self, record: Path) -> bool:
-        try: return json.loads(record.read_text(encoding="utf-8")) == self.key
-        except (OSError, ValueError): return False
+    def _ours(self, path: Path, record: Path) -> list[dict] | None:
+        "The rows of a table, [] where there is none; None where it is of another detector or other options."
+        if not path.exists(): return []
+        try: return _read_rows(path, self.form) if read_json(record) == self.key else None
+        except ValueError: return None
 
-    def _whole(self, path: Path) -> list[dict]:
-        "The rows of files that are through: of a volume at the end of an unfinished table, slices may be missing."
-        rows = _read_rows(path, self.form)
-        if path == self.final or not rows or rows[-1]["slice"] is None: return rows
-        return [row for row in rows if row["file"] != rows[-1]["file"]]
+    def finish(self, order: Sequence[tuple[Path, str]]) -> list[tuple[Path, dict]]:
+        """Writes the table and deletes the pictures of earlier scores; gives each row and its file.
 
-    def _has_pictures(self, row: dict) -> bool:
-        return all((self.folder / row[name]).is_file() for name in ("overlay", "map") if row.get(name))
-
-    @contextmanager
-    def opened(self) -> Iterator[TextIO]:
-        "The file to write further lines to. Raises `OSError` naming it where it cannot be written."
-        try:
-            with self.part.open("a", encoding="utf-8", newline="") as out: yield out
-        except OSError as e:
-            if e.strerror is None: raise  # it is a sentence already
-            raise OSError(f"{self.part} cannot be written ({reason(e)}): "
-                          "free some space, or choose a folder that you may write to.") from None
-
-    def finish(
-        self,
-        order: Sequence[tuple[Path, str]],  # each file that was read, and its content
-    ) -> list[tuple[Path, dict]]:  # each row of the table, and its file
-        "Writes the table, a line a slice in the order of the files, and takes away the pictures of earlier scores."
+        A line a slice in the order of the files that were read, each given with its content.
+        """
         known = _by_content(_read_rows(self.part, self.form))
-        rows = [(file, row | {"file": file_text(file, self.form)}) for file, content in order for row in known[content]]
+        rows = [(file, row | {"file": file_text(file, self.form)})
+                for file, content in order for row in known[content]]
         _write_rows(self.final, [row for _, row in rows], self.form)
-        write_json(self.records[self.final], self.key)
-        named = {row[name] for _, row in rows for name in ("overlay", "map") if row.get(name)}
-        for place in (self.folder / OVERLAYS, self.folder / MAP_FILES):
-            for path in list(place.iterdir()) if place.is_dir() else ():
-                if _PICTURE.fullmatch(path.name) and f"{place.name}/{path.name}" not in named: path.unlink()
-            if place.is_dir() and not any(place.iterdir()): place.rmdir()
-        for path in (self.part, self.records[self.part]): path.unlink(missing_ok=True)
+        write_json(self.record, self.key)
+        self._tidy({picture for _, row in rows for picture in _pictures(row)})
+        for path in (self.part, self.part_record): path.unlink(missing_ok=True)
         return rows
+
+    def _tidy(self, named: set[str]) -> None:
+        "Deletes the pictures that no row names, and folders that are empty then."
+        for place in (self.folder / OVERLAYS, self.folder / MAP_FILES):
+            if not place.is_dir(): continue
+            for path in list(place.iterdir()):
+                if _PICTURE.fullmatch(path.name) and f"{place.name}/{path.name}" not in named: path.unlink()
+            if not any(place.iterdir()): place.rmdir()

@@ -15,40 +15,39 @@ import numpy as np
 import torch
 
 from ..core.formats import check_window, find_images, owners, read_slices
-from ..core.images import Window
-from ..core.images import resize, to_gray
+from ..core.images import Window, resize, to_gray
 
 # %% auto #0
-__all__ = ['LEVELS', 'INTENSITIES', 'kind_of', 'as_source', 'to_sized', 'to_images', 'as_images', 'groups_of']
+__all__ = ['LEVELS', 'INTENSITIES', 'Source', 'kind_of', 'as_source', 'to_sized', 'as_images', 'groups_of']
 
 # %% ../../nbs/detect/02_inputs.ipynb #4bb17959
 LEVELS, INTENSITIES = "gray levels", "intensities"
+Source = list[Path] | np.ndarray  # files, or a stack (N, H, W), uint8 where it holds gray levels
 
 def _are_levels(X: np.ndarray) -> bool:
     "Whether a stack holds whole numbers from 0 to 255, and as floats more than 0 and 1."
     if X.dtype == np.uint8 or not X.size: return True
-    if X.min() < 0 or X.max() > 255 or X.dtype.kind == "f" and X.max() <= 1: return False  # NaN is no whole number
-    return X.dtype.kind in "ui" or all(np.array_equal(image, np.floor(image)) for image in X)
+    if X.min() < 0 or X.max() > 255: return False
+    if X.dtype.kind != "f": return True
+    return X.max() > 1 and all(np.array_equal(image, np.floor(image)) for image in X)  # NaN is none
 
 def _of_kind(X: np.ndarray, window: Window, fitted: str | None) -> np.ndarray:
-    "A stack of gray levels as uint8, of intensities as another type; raises `ValueError` where it may be either."
+    "A stack of gray levels as uint8, of intensities as another type; `ValueError` where it may be either."
     kind = LEVELS if _are_levels(X) else INTENSITIES
     if isinstance(window, tuple) or fitted in (None, kind): return X.astype(np.uint8) if kind == LEVELS else X
     stretched = "each image is stretched from its lowest to its highest value"
     if kind == LEVELS:
-        if X.dtype == np.uint8:
-            what = "X holds gray levels, but this detector was fitted on intensities"
-            warnings.warn(f"{what}: {stretched}.", stacklevel=4)
+        sentence = f"X holds gray levels, but this detector was fitted on intensities: {stretched}."
+        if X.dtype == np.uint8: warnings.warn(sentence, stacklevel=4)
         return X.astype(np.float32)
-    ends = f"X is {X.dtype} from {np.nanmin(X):.4g} to {np.nanmax(X):.4g}, but this detector was fitted on gray levels"
-    if np.nanmin(X) >= 0 and np.nanmax(X) <= 255:
-        raise ValueError(f"{ends}: give whole numbers of 0 to 255, such as (255 * X).round() of images in [0, 1].")
-    warnings.warn(f"{ends}: {stretched}.", stacklevel=4)
+    low, high = np.nanmin(X), np.nanmax(X)
+    misfit = f"X is {X.dtype} from {low:.4g} to {high:.4g}, but this detector was fitted on gray levels"
+    if low >= 0 and high <= 255:
+        raise ValueError(f"{misfit}: give whole numbers of 0 to 255, such as (255 * X).round() of [0, 1].")
+    warnings.warn(f"{misfit}: {stretched}.", stacklevel=4)
     return X
 
-def kind_of(
-    source: list[Path] | np.ndarray,  # of `as_source`
-) -> str:
+def kind_of(source: Source) -> str:
     "What a detector remembers of what it was fitted on; files give gray levels."
     return INTENSITIES if isinstance(source, np.ndarray) and source.dtype != np.uint8 else LEVELS
 
@@ -60,12 +59,13 @@ def _stack(X) -> np.ndarray:
     "A stack of gray images (N, H, W), of the kind that the user gave."
     try: X = _as_numpy(X)
     except (ValueError, TypeError, RuntimeError):
-        raise ValueError(f"X is no stack of images of one size: {_FORMS}, which may have several sizes.") from None
+        raise ValueError(f"X is no stack of images of one size: {_FORMS} of several sizes.") from None
     what = f"X is an array {X.shape} of {X.dtype}"
-    if X.ndim in (3, 4) and X.shape[-1] in (3, 4):
-        if X.ndim == 3: raise ValueError(f"{what}, which is one colour image x: turn it gray, {_TO_GRAY}[None].")
-        raise ValueError(f"{what}, which is colour images: turn them gray, np.stack([{_TO_GRAY} for x in X]).")
     if X.ndim == 2: raise ValueError(f"{what}: if this is one gray image, write X[None]; else {_FORMS}.")
+    if X.ndim == 3 and X.shape[-1] in (3, 4):
+        raise ValueError(f"{what}, which is one colour image x: turn it gray, {_TO_GRAY}[None].")
+    if X.ndim == 4 and X.shape[-1] in (3, 4):
+        raise ValueError(f"{what}, which is colour images: turn gray, np.stack([{_TO_GRAY} for x in X]).")
     if X.ndim == 4 and X.shape[1] == 1: X = X[:, 0]
     if X.ndim != 3 or X.dtype.kind not in "uif" or 0 in X.shape[1:]: raise ValueError(f"{what}: {_FORMS}.")
     return X
@@ -80,14 +80,11 @@ def _is_paths(X) -> bool:
     if not isinstance(X, Iterable) or isinstance(X, torch.Tensor) or getattr(X, "ndim", 1) == 0: return False
     return len(X) > 0 and all(isinstance(x, (str, Path)) for x in X)
 
-def as_source(
-    X,  # a stack of images, files, or a folder
-    window: Window = "auto",
-    fitted: str | None = None,  # of `kind_of`, of what a detector was fitted on
-) -> list[Path] | np.ndarray:  # files, or (N, H, W), uint8 of gray levels
-    """`X` checked as a whole; no file is read yet, and a slice of it is a part of the images.
+def as_source(X, window: Window = "auto", fitted: str | None = None) -> Source:
+    """Files, a folder or a stack of images checked as a whole; no file is read yet, and it can be sliced.
 
-    Raises `ValueError` for arrays of another form or kind, `FileNotFoundError` for files that are not there.
+    `fitted`: of `kind_of`, of what a detector was fitted on. Raises `ValueError` for arrays of another form
+    or kind, `FileNotFoundError` for files that are not there.
     """
     if X is None: raise ValueError(f"X is None: {_FORMS}.")
     if isinstance(X, Iterator): X = list(X)
@@ -109,16 +106,17 @@ def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
     return [(image, i) for i, slices in enumerate(files) for image in slices]
 
 def to_sized(
-    source: list[Path] | np.ndarray,  # of `as_source`, or a slice of it
+    source: Source,  # of `as_source`, or a slice of it
     image_size: int,  # S, the side in pixels
     window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
-) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:  # (N, 1, S, S) uint8; of each its size (H, W), and what it came from
-    """The images of a source: themselves, the size that each had (N, 2), its place in the source (N,).
+) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:  # (N, 1, S, S) uint8; (N, 2); (N,)
+    """The images of a source, the size (H, W) that each had, and which item of the source each is of.
 
     Raises `ValueError` naming a file that cannot be read.
     """
     window = check_window(window)
-    def small(gray): return gray if gray.shape == (image_size, image_size) else resize(gray, image_size), gray.shape
+    shape = (image_size, image_size)
+    def small(gray): return gray if gray.shape == shape else resize(gray, image_size), gray.shape
     if not isinstance(source, np.ndarray): sized = _from_files(source, window, small)
     else: sized = [(small(_gray(image, window)), i) for i, image in enumerate(source)]
     images = np.empty((len(sized), 1, image_size, image_size), np.uint8)
@@ -126,26 +124,15 @@ def to_sized(
     sizes = np.array([size for (_, size), _ in sized]).reshape(-1, 2)
     return torch.from_numpy(images), sizes, np.array([i for _, i in sized], dtype=int)
 
-def to_images(source, image_size: int, window: Window = "auto") -> torch.Tensor:
-    "The images of `to_sized` alone."
-    return to_sized(source, image_size, window)[0]
+def as_images(X, image_size: int, window: Window = "auto", fitted: str | None = None) -> torch.Tensor:
+    """Images of the networks' size, (N, 1, S, S) uint8, of whatever the user gives; of a volume one a slice.
 
-def as_images(
-    X,  # a stack (N, H, W) or (N, 1, H, W), array or tensor; files; or a folder
-    image_size: int,  # S, the side in pixels
-    window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
-    fitted: str | None = None,  # of `kind_of`, of what a detector was fitted on
-) -> torch.Tensor:  # (N, 1, S, S) uint8; a volume gives one image a slice
-    """Images of the networks' size, from whatever the user gives.
-
-    Raises `ValueError` for arrays of another kind and files that cannot be read, `FileNotFoundError` for missing files.
+    Raises what `as_source` and `to_sized` raise.
     """
-    return to_images(as_source(X, window, fitted), image_size, window)
+    return to_sized(as_source(X, window, fitted), image_size, window)[0]
 
 # %% ../../nbs/detect/02_inputs.ipynb #5d1ce564
-def groups_of(
-    source: list[Path] | np.ndarray,  # of `as_source`
-) -> list[str]:  # of each item of the source
-    "Whose each item is: the patient's or the series' that a DICOM file tells, else its own."
+def groups_of(source: Source) -> list[str]:
+    "Whose each item of a source is: the patient's or the series' that a DICOM file tells, else its own."
     if isinstance(source, np.ndarray): return [str(i) for i in range(len(source))]
     return owners(source)

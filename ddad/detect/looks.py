@@ -12,55 +12,51 @@ import torch
 import torch.nn.functional as F
 
 # %% auto #0
-__all__ = ['LOOKS', 'ALIKE', 'looks', 'usual_ranges', 'unlike', 'blank', 'copied', 'told_copies']
+__all__ = ['LOOKS', 'ALIKE', 'looks', 'usual_ranges', 'unlike', 'blank', 'copied', 'copy_warnings']
 
 # %% ../../nbs/detect/03_looks.ipynb #24992bf3
 LOOKS = {"height": "height in pixels", "width": "width in pixels", "mean": "mean gray level",
          "contrast": "contrast (standard deviation of the gray levels)"}
 
-def looks(
-    images: torch.Tensor,  # (N, 1, S, S) uint8
-    sizes: np.ndarray,  # (N, 2), the size (H, W) that each had
-) -> np.ndarray:  # (N, 4), the columns of `LOOKS`
-    "Measures what images look like."
+def looks(images: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
+    "The columns of `LOOKS`, (N, 4), of images (N, 1, S, S) uint8 that had the sizes (H, W), (N, 2)."
     levels = images.flatten(1).float()
     return np.column_stack([sizes, levels.mean(1).numpy(), levels.std(1, correction=0).numpy()])
 
 # %% ../../nbs/detect/03_looks.ipynb #eca13d5a
-def usual_ranges(
-    values: Mapping[str, np.ndarray],  # of the held-out images, by quantity, (N,) each
-) -> dict[str, tuple[float, float]]:  # low, high
-    "Finds between which values 98 % of the held-out images lie."
-    return {name: tuple(np.quantile(v, (0.01, 0.99)).tolist()) for name, v in values.items() if len(v)}
+def usual_ranges(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    "Between which values 98 % of the held-out images lie: low and high of each quantity, given as (N,)."
+    ends = {name: np.quantile(column, (0.01, 0.99)) for name, column in values.items() if len(column)}
+    return {name: tuple(pair.tolist()) for name, pair in ends.items()}
 
-def unlike(
-    values: Mapping[str, np.ndarray],  # of a batch, by quantity, (N,) each
-    usual: Mapping[str, tuple[float, float]],  # of `usual_ranges`
-) -> list[str]:
-    "Says in sentences how a batch as a whole differs from the held-out images; nothing where it does not."
+_LOW = ("Scores below usual are no sign of health: blank images, over-smooth ones and copies of images that "
+        "were trained on have them. Look at some.")
+_REMEDY = "calibrate on normal images of the same source (ddad-fit --calibrate)"
+
+def unlike(values: Mapping[str, np.ndarray], usual: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Says in sentences how a batch as a whole differs from the held-out images; nothing where it does not.
+
+    `values`: (N,) by quantity, of the batch; `usual`: of `usual_ranges`.
+    """
     medians = {name: float(np.median(values[name])) for name in usual if len(values.get(name, ()))}
     odd = [name for name, median in medians.items() if not usual[name][0] <= median <= usual[name][1]]
     if not odd: return []
-    sentences = [f"The batch as a whole looks unlike the held-out normal images: its median {LOOKS.get(name, name)} is "
-                 f"{medians[name]:.4g}, theirs lie between {usual[name][0]:.4g} and {usual[name][1]:.4g}."
-                 for name in odd]
-    if "score" in odd and medians["score"] < usual["score"][0]:
-        sentences.append("Scores below usual are no sign of health: blank images, over-smooth ones and copies of "
-                         "images that were trained on have them. Look at some.")
-    if odd == ["score"]:
-        if len(sentences) > 1: return sentences
-        doubt = "Most of it is abnormal, or the threshold does not hold"
-    else: doubt = "The threshold may not hold for it"
-    return [*sentences, f"{doubt}: calibrate on normal images of the same source (ddad-fit --calibrate)."]
+    sentences = [f"The batch as a whole looks unlike the held-out normal images: its median "
+                 f"{LOOKS.get(name, name)} is {medians[name]:.4g}, theirs lie between {usual[name][0]:.4g} "
+                 f"and {usual[name][1]:.4g}." for name in odd]
+    low_scores = "score" in odd and medians["score"] < usual["score"][0]
+    if low_scores: sentences.append(_LOW)
+    if odd != ["score"]: sentences.append(f"The threshold may not hold for it: {_REMEDY}.")
+    elif not low_scores:
+        sentences.append(f"Most of it is abnormal, or the threshold does not hold for it: {_REMEDY}.")
+    return sentences
 
-def blank(
-    contrasts: np.ndarray,  # of images, (N,), a column of `looks`
-) -> str:
-    "A sentence on images of one gray level; nothing where there is none."
+def blank(contrasts: np.ndarray) -> str:
+    "A sentence on images of one gray level, by their contrasts (N,); nothing where there is none."
     n = int((np.asarray(contrasts) == 0).sum())
     if not n: return ""
-    return (f"{n} of {len(contrasts)} images {'have' if n > 1 else 'has'} one gray level all over, which is easy to "
-            "reconstruct: a low score says nothing of them.")
+    return (f"{n} of {len(contrasts)} images {'have' if n > 1 else 'has'} one gray level all over, which is "
+            "easy to reconstruct: a low score says nothing of them.")
 
 # %% ../../nbs/detect/03_looks.ipynb #69e575c6
 ALIKE = 0.995  # correlation from which on two images are copies
@@ -74,12 +70,11 @@ def _details(images: torch.Tensor) -> torch.Tensor:  # (N, P), at most 64 x 64 p
 def _mirrored(images: torch.Tensor) -> Iterator[torch.Tensor]:
     for axes in ((), (2,), (3,), (2, 3)): yield images.flip(axes) if axes else images
 
-def copied(
-    images: torch.Tensor,  # (N, 1, S, S) uint8
-    others: torch.Tensor | None = None,  # (M, 1, S, S) uint8; None: the images themselves
-    block: int = 1024,  # rows at a time
-) -> torch.Tensor:  # (N,) bool
-    "Finds which images have a copy among the others, or among themselves. A constant image has none."
+def copied(images: torch.Tensor, others: torch.Tensor | None = None, block: int = 1024) -> torch.Tensor:
+    """Which images (N, 1, S, S), uint8, have a copy among others, or (None) among themselves: (N,) bool.
+
+    So many rows at a time as a block has. A constant image has no copy.
+    """
     those = _details(images if others is None else others)
     has_copy = torch.zeros(len(images), dtype=torch.bool)
     for start in range(0, len(images), block):
@@ -90,23 +85,19 @@ def copied(
     return has_copy
 
 # %% ../../nbs/detect/03_looks.ipynb #7d0bae6d
-def told_copies(
-    train: torch.Tensor,  # (N, 1, S, S) uint8, known-normal images to train on
-    held_out: torch.Tensor,  # (M, 1, S, S) uint8
-    unlabeled: torch.Tensor,  # (U, 1, S, S) uint8
-) -> list[str]:
-    "Writes a sentence for each kind of copies that matters."
+def copy_warnings(train: torch.Tensor, held_out: torch.Tensor, unlabeled: torch.Tensor) -> list[str]:
+    "A sentence for each kind of copies that matters, among images (N, 1, S, S) uint8."
     normal = torch.cat([train, held_out])
     leaked, twice = int(copied(held_out, train).sum()), int(copied(normal).sum())
     same = int(copied(unlabeled, normal).sum())
     sentences = []
     if leaked:
-        sentences.append(f"{leaked} of {len(held_out)} held-out images have a copy among the images trained on: the "
-                         "threshold comes out too low and its false-positive rate does not hold. Leave out copies.")
+        sentences.append(f"{leaked} of {len(held_out)} held-out images have a copy among those trained on: "
+                         "the threshold comes out too low, and its rate does not hold. Leave out copies.")
     elif twice:
-        sentences.append(f"{twice} of {len(normal)} known-normal images have a copy among them: they count more than "
-                         "once.")
+        sentences.append(f"{twice} of {len(normal)} known-normal images have a copy among them: they count "
+                         "more than once.")
     if same:
-        sentences.append(f"{same} of {len(unlabeled)} unlabeled images have a copy among the known-normal ones: they "
-                         "tell the two ensembles nothing.")
+        sentences.append(f"{same} of {len(unlabeled)} unlabeled images have a copy among the known-normal "
+                         "ones: they tell the two ensembles nothing.")
     return sentences

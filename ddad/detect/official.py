@@ -22,14 +22,15 @@ __all__ = ['Checkpoints', 'read_official']
 def _read_pth(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(t, torch.Tensor) for t in state.values()): raise TypeError("it holds more than tensors")
+        if not all(isinstance(t, torch.Tensor) for t in state.values()): raise TypeError("more than tensors")
     except Exception as e:
         raise ValueError(f"{path} is no checkpoint of the official code ({type(e).__name__}): "
                          "it must be a state_dict saved by torch.save.") from None
-    return {k.removeprefix("module."): t for k, t in state.items()}  # DataParallel's prefix
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}  # DataParallel's prefix
 
 def _members(folder: Path) -> list[tuple[Path, dict]]:
-    return [(p, _read_pth(p)) for p in sorted(folder.glob("*.pth"), key=lambda p: (len(p.stem), p.stem))]
+    paths = sorted(folder.glob("*.pth"), key=lambda path: (len(path.stem), path.stem))  # 9.pth before 10.pth
+    return [(path, _read_pth(path)) for path in paths]
 
 @dataclass
 class Checkpoints:
@@ -40,20 +41,16 @@ class Checkpoints:
     refiners: dict[str, tuple[Path, dict]]  # by refined score
 
     def sizes(self) -> dict[str, int]:
-        "`latent`, `width` and `image_size` of the networks; raises `ValueError` where the weights are of others."
+        "`latent`, `width` and `image_size` of the networks; raises `ValueError` for weights of others."
         path, state = self.ndm[0]
         try:
             codes, width = state["linear_enc.0.weight"].shape[1], state["encoder.0.weight"].shape[0] // 16
             return {"latent": state["linear_enc.3.weight"].shape[0], "width": width,
                     "image_size": 16 * math.isqrt(codes // (64 * width))}
         except (KeyError, IndexError, ZeroDivisionError):
-            raise ValueError(f"{path} holds no autoencoder of the official code: it lacks its layers.") from None
+            raise ValueError(f"{path} holds no autoencoder of the official code: it lacks layers.") from None
 
-    def score(
-        self,
-        score: str,  # auto, or one of `ddad.detect.scorer.SCORES`
-        refine_epochs: int,
-    ) -> str:
+    def score(self, score: str, refine_epochs: int) -> str:
         "The score that these networks can give; raises `ValueError` where its ASR-Net is not there."
         picked = pick_score(score, bool(self.udm), refine_epochs)
         if picked not in INPUTS or picked in self.refiners: return picked
@@ -61,34 +58,34 @@ class Checkpoints:
         place = self.folder / "refine"
         raise ValueError(f"score is {score!r}, but {place} has no ASR-Net for it: choose another score.")
 
-    def networks(
-        self,
-        params: dict,  # of `DDAD`
-    ) -> Networks:
-        "The networks, in eval mode; raises `ValueError` naming the file for weights that do not fit or are not finite."
-        nets = Networks.of(params, len(self.udm), len(self.ndm), self.refiners)
+    def networks(self, params: dict) -> Networks:
+        """The networks, in eval mode, by the parameters of `DDAD`.
+
+        Raises `ValueError` naming a file that does not fit or is not finite.
+        """
+        networks = Networks.of(params, len(self.udm), len(self.ndm), self.refiners)
         files = [*self.udm, *self.ndm, *self.refiners.values()]
-        for net, (path, state) in zip(nets.named().values(), files, strict=True):
+        for net, (path, state) in zip(networks.named().values(), files, strict=True):
             try: net.load_state_dict(state)
             except RuntimeError:
-                backbone = params["backbone"]
-                raise ValueError(f"{path} does not fit {backbone}: name the backbone it was trained with.") from None
+                misfit = f"{path} does not fit {params['backbone']}"
+                raise ValueError(f"{misfit}: name the backbone it was trained with.") from None
             bad = not_finite(net.eval())
             if bad: raise ValueError(f"{path} holds weights that are not finite ({bad}): get the file again.")
-        return nets
+        return networks
 
-def read_official(
-    folder: str | Path,  # with `b/`, and `a/` and `refine/` where they are
-) -> Checkpoints:
-    """The checkpoints as the authors' code lays them out in `folder`.
+def read_official(folder: str | Path) -> Checkpoints:
+    """The checkpoints as the authors' code lays them out: `b/`, and `a/` and `refine/` where they are.
 
-    Raises `FileNotFoundError` without two networks in `b/`, `ValueError` naming the file for one that is no checkpoint.
+    Raises `FileNotFoundError` without two networks in `b/`, `ValueError` naming a file that is no checkpoint.
     """
     folder = Path(folder)
     udm, ndm = _members(folder / "a"), _members(folder / "b")
     if len(ndm) < 2:
         place = folder / "b"
-        raise FileNotFoundError(f"{place} has {len(ndm)} checkpoints (0.pth, 1.pth, ...): the NDM needs at least 2.")
-    possible = ("r_dual", "r_intra") if udm else ("r_intra",)
-    files = {s: folder / "refine" / f"refine_{s[2:]}.pth" for s in possible}
-    return Checkpoints(folder, udm, ndm, {s: (p, _read_pth(p)) for s, p in files.items() if p.is_file()})
+        raise FileNotFoundError(f"{place} has {len(ndm)} checkpoints (0.pth, 1.pth, ...): the NDM needs 2.")
+    refiners = {}
+    for score in ("r_dual", "r_intra") if udm else ("r_intra",):
+        path = folder / "refine" / f"refine_{score[2:]}.pth"
+        if path.is_file(): refiners[score] = path, _read_pth(path)
+    return Checkpoints(folder, udm, ndm, refiners)

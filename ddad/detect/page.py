@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..core.page import LIMIT, json_text, pictures, render, write_html
 from .estimator import DDAD
+from .evaluate import summary
 from .export import blended
 from .files import score_files
 from .looks import LOOKS, unlike
@@ -26,19 +27,19 @@ __all__ = ['MOST', 'SHOWN', 'Batch', 'finding', 'meaning', 'write_page', 'highes
 @dataclass(frozen=True)
 class Batch:
     "Scored images, and what is known of them and of the model."
-    rows: list[dict]  # a line of scores.csv each: file, slice, score, p_value, abnormal; maybe also patient, kind, ...
+    rows: list[dict]  # a line of scores.csv each: file, slice, score, p_value, abnormal; maybe patient, ...
     held_out: np.ndarray  # sorted scores of held-out normal images; empty: no threshold
     threshold: float | None
     fpr: float  # the share of normal images above the threshold
     score: str  # its key, such as inter or r_dual
     warnings: list[str]  # sentences
-    model: dict[str, str]  # facts about the model
+    model: dict[str, str]  # facts on the model
     failed: list[str]  # a sentence for each file that could not be scored
-    evaluation: dict | None  # with labels: (value, low, high) of auc, ap, sensitivity, specificity; a list of kinds
+    evaluation: dict | None  # of `ddad.detect.evaluate`, where there are labels
 
     @property
     def things(self) -> str:
-        "What a row is about."
+        "What each row stands for."
         return "slices" if any(row.get("slice") is not None for row in self.rows) else "images"
 
 # %% ../../nbs/detect/11_page.ipynb #a11aac12
@@ -59,38 +60,17 @@ def meaning(batch: Batch) -> list[str]:
     "What a p-value is, and how small it can get."
     n = len(batch.held_out)
     if not n: return ["There are no p-values: they need normal images that were held out of the training."]
-    return ["The p-value of an image tells how rare so high a score is among normal images: the share of the held-out "
-            "ones that score at least as high, the image itself counted among them.",
+    return ["The p-value of an image tells how rare so high a score is among normal images: the share of the "
+            "held-out ones that score at least as high, the image itself counted among them.",
             f"{n} held-out image{'s' * (n > 1)} cannot give p below {1 / (1 + n):.2g}."]
 
 # %% ../../nbs/detect/11_page.ipynb #7f288f67
-_RATES = {"auc": "AUC", "ap": "average precision", "sensitivity": "sensitivity at the threshold",
-          "specificity": "specificity at the threshold"}
-
-def _cells(values: Sequence[float] | None) -> tuple[str, str]:
-    "Writes a value and its interval; nothing for what is not known."
-    value, low, high = (np.nan if v is None else float(v) for v in values or (None,) * 3)
-    return "" if np.isnan(value) else f"{value:.3f}", "" if np.isnan(low) else f"{low:.3f} – {high:.3f}"
-
-def _rates(evaluation: dict) -> list[tuple[str, str, str]]:
-    rows = [(name, *_cells(evaluation.get(key))) for key, name in _RATES.items()]
-    return [row for row in rows if row[1]]
-
-def _labelled(evaluation: dict) -> str:
-    "On how many images the rates rest."
-    if "normal" not in evaluation: return ""
-    return (f"{evaluation['normal']} normal and {evaluation['abnormal']} abnormal images, a volume as one by its "
-            f"highest slice; intervals {evaluation['intervals']}.")
-
-def _kinds(evaluation: dict) -> list[tuple]:
-    return [(k["kind"], k["images"], k["flagged"], *_cells(k.get("auc"))) for k in evaluation.get("kinds", [])]
-
 def _thumbnails(shown: Sequence[tuple[int, np.ndarray, Image.Image]], room: int) -> list[dict]:
     "The first of `shown`, as many as fit."
     while shown:
         encoded = pictures([gray for _, gray, _ in shown] + [over for _, _, over in shown], room)
-        pairs = zip(shown, encoded, encoded[len(shown):])
-        if encoded: return [{"row": row, "image": image, "overlay": over} for (row, _, _), image, over in pairs]
+        triples = zip((row for row, _, _ in shown), encoded, encoded[len(shown):])
+        if encoded: return [dict(zip(("row", "image", "overlay"), triple)) for triple in triples]
         shown = shown[:len(shown) // 2]
     return []
 
@@ -99,26 +79,29 @@ MOST = 5000  # rows of the table
 def write_page(
     path: str | Path,
     batch: Batch,
-    shown: Sequence[tuple[int, np.ndarray, Image.Image]] = (),  # place in rows, gray (H, W), overlay; highest first
+    shown: Sequence[tuple[int, np.ndarray, Image.Image]] = (),  # of `highest`
 ) -> Path:
     "Writes the report of a batch, whole or not at all."
-    known = dict.fromkeys(name for row in batch.rows for name, value in row.items() if value not in (None, ""))
-    columns = [name for name in known if name not in ("overlay", "content")]
     scores, name = [row["score"] for row in batch.rows], score_name(batch.score)
     kept = sorted(np.argsort(scores, kind="stable")[::-1][:MOST].tolist())
-    rows = [{name: batch.rows[i].get(name) for name in columns} for i in kept]
-    data = {"rows": rows, "scores": scores, "columns": columns, "held_out": batch.held_out,
-            "threshold": batch.threshold, "score": name}
-    thumbnails = _thumbnails([(kept.index(i), *both) for i, *both in shown], LIMIT - len(json_text(data)) - 250_000)
-    fewer = f"Of {len(shown)} pictures {len(thumbnails)} fit into the file." if len(thumbnails) < len(shown) else ""
-    if len(rows) < len(scores): fewer += f" The table has the {len(rows)} highest of {len(scores)} scores."
+    empty = ("overlay", "content")  # columns that are not shown, and those without a value
+    columns = dict.fromkeys(name for row in batch.rows for name, value in row.items()
+                            if value not in (None, "") and name not in empty)
+    data = {"rows": [{name: batch.rows[i].get(name) for name in columns} for i in kept], "scores": scores,
+            "columns": list(columns), "held_out": batch.held_out, "threshold": batch.threshold, "score": name}
+    room = LIMIT - len(json_text(data)) - 250_000
+    thumbnails = _thumbnails([(kept.index(i), gray, over) for i, gray, over in shown], room)
+    fewer = ""
+    if len(thumbnails) < len(shown): fewer = f"Of {len(shown)} pictures {len(thumbnails)} fit into the file."
+    if len(kept) < len(scores): fewer += f" The table has the {len(kept)} highest of {len(scores)} scores."
+    labelled, rates, kinds = summary(batch.evaluation) if batch.evaluation else ("", [], [])
+    title = f"DDAD: scores of {_counted(len(scores), batch.things)}"
     text = render(
-        "detect/page.html", f"DDAD: scores of {_counted(len(scores), batch.things)}", data | {"shown": thumbnails},
-        finding=finding(batch), meaning=meaning(batch), warnings=batch.warnings, failed=batch.failed, model=batch.model,
-        threshold="" if batch.threshold is None else f"{batch.threshold:.4g}", held_out=len(batch.held_out), score=name,
-        things=batch.things, n=len(scores), shown=bool(thumbnails), left_out=fewer,
-        rates=_rates(batch.evaluation or {}), labelled=_labelled(batch.evaluation or {}),
-        kinds=_kinds(batch.evaluation or {}))
+        "detect/page.html", title, data | {"shown": thumbnails},
+        finding=finding(batch), meaning=meaning(batch), warnings=batch.warnings, failed=batch.failed,
+        model=batch.model, threshold="" if batch.threshold is None else f"{batch.threshold:.4g}",
+        held_out=len(batch.held_out), score=name, things=batch.things, n=len(scores), shown=bool(thumbnails),
+        left_out=fewer, labelled=labelled, rates=rates, kinds=kinds)
     return write_html(path, text)
 
 # %% ../../nbs/detect/11_page.ipynb #786ed815
@@ -134,33 +117,21 @@ def highest(
     rows: Sequence[tuple[Path, dict]],  # of `Table.finish`: each row and its file
     n: int = SHOWN,
 ) -> list[tuple[int, np.ndarray, Image.Image]]:  # place in the rows, gray (H, W) uint8, overlay
-    "Finds the images with the highest scores, the highest first."
+    "The images with the highest scores, the highest first."
     order = sorted(range(len(rows)), key=lambda i: -rows[i][1]["score"])[:n]
-    wanted = {}
+    wanted, shown = {}, {}
     for i in order: wanted.setdefault(rows[i][0], {})[rows[i][1]["slice"] or 0] = i
-    reach, shown = getattr(detector, "calibration_pixel_", 0.0), {}
     for scored in score_files(detector, list(wanted), maps=True):
         if isinstance(scored, ValueError): continue  # it has changed since
         for part, i in wanted[scored.file].items():
             gray = _thumbnail(scored.grays[part])
-            shown[i] = i, gray, blended(gray, scored.maps[part], reach)
+            shown[i] = i, gray, blended(gray, scored.maps[part], detector.calibration_pixel_)
     return [shown[i] for i in order if i in shown]
 
-_NOT_KNOWN = ("Whether the batch as a whole looks like the held-out normal images cannot be told: the model does not "
-              "say what these look like. Calibrate it anew (ddad-fit --calibrate).")
-
-def warnings_of(
-    detector: DDAD,
-    lines: Sequence[dict],  # of scores
-) -> list[str]:
-    "Says in sentences how a batch as a whole differs from the held-out images."
-    usual = getattr(detector, "calibration_looks_", {})
-    if not usual: return [_NOT_KNOWN] if hasattr(detector, "calibration_scores_") else []
-    return unlike({name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}, usual)
-
-def _trained_on(detector: DDAD) -> str:
-    counts = getattr(detector, "about_", {}).get("images")
-    return f"{counts['normal']} normal and {counts['unlabeled']} unlabeled images" if counts else "not recorded"
+def warnings_of(detector: DDAD, lines: Sequence[dict]) -> list[str]:
+    "Says in sentences how a batch as a whole, of rows of scores, differs from the held-out images."
+    values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
+    return unlike(values, detector.calibration_looks_)
 
 def write_report(
     path: str | Path,
@@ -170,11 +141,14 @@ def write_report(
     evaluation: dict | None = None,  # of `ddad.detect.evaluate`
 ) -> Path:  # the page
     "Writes the page of a batch that was scored."
-    lines = [row for _, row in rows]
-    held_out = getattr(detector, "calibration_scores_", np.zeros(0, np.float32))
-    model = {"backbone": detector.backbone, "score": detector.score_, "networks in each ensemble": str(detector.k),
-             "image size": f"{detector.image_size} x {detector.image_size}", "held-out images": str(len(held_out)),
-             "trained on": _trained_on(detector)}
-    batch = Batch(lines, held_out, detector.threshold_ if len(held_out) else None, detector.fpr, detector.score_,
-                  warnings_of(detector, lines), model, list(failed), evaluation)
+    lines, held_out = [row for _, row in rows], detector.calibration_scores_
+    counts, trained = detector.about_.get("images"), "not recorded"
+    if counts: trained = f"{counts['normal']} normal and {counts['unlabeled']} unlabeled images"
+    model = {"backbone": detector.backbone, "score": detector.score_,
+             "networks in each ensemble": str(detector.k),
+             "image size": f"{detector.image_size} x {detector.image_size}",
+             "held-out images": str(len(held_out)), "trained on": trained}
+    threshold = detector.threshold_ if len(held_out) else None
+    batch = Batch(lines, held_out, threshold, detector.fpr, detector.score_, warnings_of(detector, lines),
+                  model, list(failed), evaluation)
     return write_page(path, batch, highest(detector, rows))

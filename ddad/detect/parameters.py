@@ -24,41 +24,40 @@ from ..method.refine import INPUTS
 __all__ = ['SHARED', 'plain', 'recipe_of', 'held_out_count', 'split']
 
 # %% ../../nbs/detect/06_parameters.ipynb #46de35a6
-SHARED = ("backbone", "k", "epochs", "image_size", "latent", "width", "batch_size", "lr", "precision", "variant")
+SHARED = ("backbone", "k", "epochs", "image_size", "latent", "width", "batch_size", "lr", "precision",
+          "variant")  # parameters that `Recipe` has too
 
 def plain(params: dict) -> dict:
     "Parameters with NumPy's numbers as Python's."
     return {name: v.item() if isinstance(v, np.generic) else v for name, v in params.items()}
 
-def _whole(value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-def _is_share(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+def _is_number(value, kinds: type | tuple) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 def _check_own(p: dict) -> None:
     "Raises `ValueError` for a parameter that `Recipe` does not have and that makes no sense."
-    refine_epochs, holdout, precision = p["refine_epochs"], p["holdout"], p["score_precision"]
-    workers, checkpoints = p["workers"], p["checkpoints"]
-    if not _whole(refine_epochs, 0):
-        raise ValueError(f"refine_epochs is {refine_epochs!r}: choose a whole number, 0 for no ASR-Net.")
-    if holdout != "auto" and not _is_share(holdout):
-        raise ValueError(f"holdout is {holdout!r}: it is a share of the known-normal images, "
+    whole = {name: _is_number(p[name], int) for name in ("refine_epochs", "workers")}
+    share = _is_number(p["holdout"], (int, float)) and 0 <= p["holdout"] < 1
+    if not whole["refine_epochs"] or p["refine_epochs"] < 0:
+        raise ValueError(f"refine_epochs is {p['refine_epochs']!r}: choose a whole number, 0 for no ASR-Net.")
+    if p["holdout"] != "auto" and not share:
+        raise ValueError(f"holdout is {p['holdout']!r}: it is a share of the known-normal images, "
                          "so choose auto, or a number from 0 to below 1.")
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"score_precision is {precision!r}: choose float32 or bfloat16.")
-    if workers is not None and not _whole(workers, 1):
-        raise ValueError(f"workers is {workers!r}: choose 1 or more networks side by side, or None for one a core.")
-    if checkpoints is not None and not isinstance(checkpoints, (str, Path)):
-        raise ValueError(f"checkpoints is {checkpoints!r}: give the name of a folder, or None.")
+    if p["score_precision"] not in ("float32", "bfloat16"):
+        raise ValueError(f"score_precision is {p['score_precision']!r}: choose float32 or bfloat16.")
+    if p["workers"] is not None and (not whole["workers"] or p["workers"] < 1):
+        raise ValueError(f"workers is {p['workers']!r}: choose 1 or more networks side by side, "
+                         "or None for one a core.")
+    if p["checkpoints"] is not None and not isinstance(p["checkpoints"], (str, Path)):
+        raise ValueError(f"checkpoints is {p['checkpoints']!r}: give the name of a folder, or None.")
     check_fpr(p["fpr"])
     check_window(p["window"])
 
-def recipe_of(
-    params: dict,  # of `DDAD`
-    unlabeled: bool,  # are there unlabeled images?
-) -> Recipe:
-    "The recipe that `fit` follows; raises `ValueError` for a parameter that makes no sense."
+def recipe_of(params: dict, unlabeled: bool) -> Recipe:
+    """The recipe that `fit` follows, of the parameters of `DDAD`, with or without unlabeled images.
+
+    Raises `ValueError` for a parameter that makes no sense.
+    """
     p = plain(params)
     _check_own(p)
     score = pick_score(p["score"], unlabeled, p["refine_epochs"])
@@ -68,12 +67,8 @@ def recipe_of(
     return Recipe(**shared, refine_epochs=max(1, p["refine_epochs"]), refined=refined).check()
 
 # %% ../../nbs/detect/06_parameters.ipynb #d5b32e70
-def held_out_count(
-    n: int,  # known-normal images
-    holdout: float | str,  # the share held out; auto: a fifth, or as many as `fpr` needs; 0: none
-    fpr: float,
-) -> int:
-    """How many known-normal images are kept out of training.
+def held_out_count(n: int, holdout: float | str, fpr: float) -> int:
+    """How many of n known-normal images are held out: a share, or (auto) a fifth, or as many as `fpr` needs.
 
     Warns, and gives 0, where `auto` finds too few; raises `ValueError` where a share is too few for `fpr`.
     """
@@ -84,16 +79,15 @@ def held_out_count(
         return held
     held = max(round(0.2 * n), needed)
     if held <= n / 2: return held
-    warnings.warn(f"{n} known-normal images are too few to hold back the {needed} that a threshold at fpr {fpr} needs: "
-                  "none is set. Bring more, raise fpr, or call calibrate with others.", stacklevel=3)
+    warnings.warn(f"{n} known-normal images are too few to hold back the {needed} that a threshold at fpr "
+                  f"{fpr} needs: none is set. Bring more, raise fpr, or calibrate with others.", stacklevel=3)
     return 0
 
-def split(
-    groups: Sequence,  # (N,) whose each known-normal image is
-    held: int,  # how many are held out at least
-    seed: int,
-) -> tuple[torch.Tensor, torch.Tensor]:  # places of the images to train on, and of the held-out ones
-    "Whole groups of known-normal images in two parts. Raises `ValueError` where fewer than two remain to train on."
+def split(groups: Sequence, held: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places of the images to train on, and of `held` or more held-out ones, whole groups of them.
+
+    Raises `ValueError` where fewer than two remain to train on.
+    """
     members = {}
     for i, group in enumerate(groups): members.setdefault(group, []).append(i)
     blocks, chosen = list(members.values()), []
@@ -101,7 +95,7 @@ def split(
         if len(chosen) < held: chosen += blocks[block]
     n, rest = len(groups), sorted(set(range(len(groups))) - set(chosen))
     if len(rest) < 2:
-        of = f" of {len(blocks)} patients or files" if len(blocks) < n else ""
-        raise ValueError(f"{n} known-normal images{of}, {len(chosen)} of them held out, leave {len(rest)} to train on: "
-                         "bring more.")
+        whose = f" of {len(blocks)} patients or files" if len(blocks) < n else ""
+        raise ValueError(f"{n} known-normal images{whose}, {len(chosen)} of them held out, leave {len(rest)} "
+                         "to train on: bring more.")
     return torch.tensor(rest), torch.tensor(chosen, dtype=torch.long)

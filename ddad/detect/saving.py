@@ -9,41 +9,26 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from ..core.storage import markdown, read_json, uninterrupted, write_json, written
 from ..core.checkpoints import not_finite
+from ..core.storage import markdown, read_json, uninterrupted, write_json, written
 from .evaluate import RATES, interval_text, left_out
 from .looks import LOOKS
 from .scorer import Networks
 from .threshold import conformal_threshold
 
 # %% auto #0
-__all__ = ['FORMAT', 'Saved', 'model_card', 'place_of', 'check_place', 'unfinished_place', 'write_detector', 'DamagedWeights',
-           'readable', 'detector_files', 'read_detector']
-
-# %% ../../nbs/detect/04_saving.ipynb #ae4561f9
-FORMAT = 1  # of a saved detector
-_FILES = ("README.md", "weights.safetensors", "model.json")  # in the order in which they are replaced
-
-@dataclass
-class Saved:
-    "What a saved detector holds."
-    params: dict  # of `DDAD`, such as JSON can hold
-    networks: Networks
-    score: str  # the score in use
-    calibration_scores: np.ndarray  # of held-out images, sorted; empty: there is no threshold
-    calibration_pixel: float | None = None  # what one pixel in a thousand of their maps exceeds
-    about: dict = field(default_factory=dict)  # what it was trained with
-    calibration_looks: dict = field(default_factory=dict)  # the usual ranges of held-out images, by quantity
+__all__ = ['FORMAT', 'model_card', 'place_of', 'check_place', 'unfinished_place', 'write_detector', 'readable', 'detector_files',
+           'read_detector']
 
 # %% ../../nbs/detect/04_saving.ipynb #2c06231d
+FORMAT = 1  # of a saved detector
+_FILES = ("README.md", "weights.safetensors", "model.json")  # in the order in which they are replaced
 _RECIPE = ("backbone", "k", "epochs", "refine_epochs", "image_size", "latent", "width", "batch_size", "lr",
            "variant", "window")
 _CARD = """\
@@ -53,7 +38,7 @@ _CARD = """\
 
 ## Use
 
-Research on anomaly detection. Load it with `DDAD.load(folder)`, or score images with `ddad-score folder IMAGES`. \
+Research on anomaly detection. Load it with `DDAD.load(folder)`, or score with `ddad-score folder IMAGES`.
 Larger scores are more abnormal.
 
 ## Data
@@ -72,93 +57,92 @@ Larger scores are more abnormal.
 
 - **Not for clinical use.** It was not validated for any decision on a patient.
 - It sees {size} x {size} pixels: what is smaller than a pixel there is lost.
-- A score tells how unusual an image looks, not what is wrong with it. Its map is coarse and need not outline a lesion.
+- A score tells how unusual an image looks, not what is wrong with it.
+- Its map is coarse and need not outline a lesion.
 {of_threshold}
 ## Licence
 
 Of weights and images: {licence}
 """
 _OF_THRESHOLD = """\
-- The threshold holds for images like the held-out ones: same scanner, same view, same preparation. For others, \
-calibrate anew: `ddad-fit --calibrate MODEL NORMALS`.
+- The threshold holds for images like the held-out ones: same scanner, same view, same preparation.
+  For others, calibrate anew: `ddad-fit --calibrate MODEL NORMALS`.
 - No p-value can be below {floor:.3g}: one over the number of held-out images and one.
 """
 
-def _data(saved: Saved) -> dict[str, str]:
+def _data(content: dict) -> dict[str, str]:
     "What was trained on and held out."
-    about, rows = saved.about, {}
-    if "images" in about:
-        counts = about["images"]
+    facts, rows = content["about"], {}
+    if "images" in facts:
+        counts = facts["images"]
         rows = {"known-normal, trained on": counts["normal"],
-                "known-normal, held out for the threshold": len(saved.calibration_scores),
-                "unlabeled, trained on": counts["unlabeled"]}
-        if "held_out_groups" in counts: rows["patients or files of the held-out images"] = counts["held_out_groups"]
-    for name, (low, high) in saved.calibration_looks.items():
+                "known-normal, held out for the threshold": len(content["calibration_scores"]),
+                "unlabeled, trained on": counts["unlabeled"],
+                "patients or files of the held-out images": counts.get("held_out_groups")}
+    for name, (low, high) in content["calibration_looks"].items():
         if name in LOOKS: rows[f"{LOOKS[name]} of held-out images, 98 % of them"] = f"{low:.4g} to {high:.4g}"
-    if "data_hash" in about:
-        rows["hash of the images given to fit, as the networks see them"] = f"`{about['data_hash']}`"
+    if "data_hash" in facts:
+        rows["hash of the images given to fit, as the networks see them"] = f"`{facts['data_hash']}`"
     return rows
 
-def _recipe(saved: Saved) -> dict[str, str]:
+def _recipe(content: dict) -> dict[str, str]:
     "Which settings, seed and versions the networks come from."
-    settings = {name: saved.params[name] for name in _RECIPE if name in saved.params}
-    origin = {name: saved.about.get(name) for name in ("seed", "device", "commit")}
-    versions = saved.about.get("versions", {})
-    origin |= {f"version of {name}": versions.get(name) for name in ("ddad", "torch")}
-    return settings | {name: value for name, value in origin.items() if value is not None}
+    versions = content["about"].get("versions", {})
+    rows = {name: content["params"].get(name) for name in _RECIPE}
+    rows |= {name: content["about"].get(name) for name in ("seed", "device", "commit")}
+    return rows | {f"version of {name}": versions.get(name) for name in ("ddad", "torch")}
 
-def _reached(saved: Saved) -> str:
+def _reached(content: dict) -> str:
     "The threshold, and how well the detector did where somebody measured it."
-    n, fpr = len(saved.calibration_scores), saved.params["fpr"]
+    scores, fpr = content["calibration_scores"], content["params"]["fpr"]
     threshold = "No threshold was set: it ranks images, and calls none abnormal."
-    if n:
-        threshold = (f"Threshold {conformal_threshold(saved.calibration_scores, fpr):.4g} on {saved.score}: a normal "
-                     f"image is called abnormal with a probability of at most {100 * fpr:g} % (split conformal "
-                     f"prediction, {n} held-out images).")
-    rows = [{"normal": e["normal"], "abnormal": e["abnormal"], "95 % intervals": e["intervals"],
-             "threshold then": "" if e.get("threshold") is None else f"{e['threshold']:.4g}"}
-            | {label: interval_text(e.get(name)) for name, label in RATES.items()}
-            | {"left out": left_out(e).removeprefix("Left out: ")}
-            for e in saved.about.get("evaluations", [])]
-    measured = markdown(rows) or ("How well it finds abnormal images was not measured: `ddad-score MODEL IMAGES --out "
-                                  "DIR --labels LABELS --card` adds that here.")
-    return f"{threshold}\n\n{measured}"
+    if len(scores):
+        limit = f"{conformal_threshold(scores, fpr):.4g}"
+        threshold = (f"Threshold {limit} on {content['score']}: a normal image is called abnormal with a "
+                     f"probability of at most {100 * fpr:g} % (split conformal prediction, {len(scores)} "
+                     "held-out images).")
+    rows = [_measured(evaluation) for evaluation in content["about"].get("evaluations", [])]
+    unknown = ("How well it finds abnormal images was not measured: `ddad-score MODEL IMAGES --out DIR "
+               "--labels LABELS --card` adds that here.")
+    return f"{threshold}\n\n{markdown(rows) or unknown}"
+
+def _measured(evaluation: dict) -> dict[str, str]:
+    "An evaluation as a row of the card."
+    threshold = evaluation.get("threshold")
+    return {"normal": evaluation["normal"], "abnormal": evaluation["abnormal"],
+            "95 % intervals": evaluation["intervals"],
+            "threshold then": "" if threshold is None else f"{threshold:.4g}",
+            **{label: interval_text(evaluation.get(name)) for name, label in RATES.items()},
+            "left out": left_out(evaluation).removeprefix("Left out: ")}
 
 def _two_columns(rows: dict, *titles: str) -> str:
-    return markdown([dict(zip(titles, (name, str(value)))) for name, value in rows.items()])
+    "A table of what is known."
+    rows = {name: str(value) for name, value in rows.items() if value is not None}
+    return markdown([dict(zip(titles, row)) for row in rows.items()])
 
-def model_card(
-    saved: Saved,
-) -> str:  # Markdown
-    "The card of a detector: data, recipe, metrics with intervals, limits, licence."
-    n = len(saved.calibration_scores)
+def model_card(content: dict) -> str:
+    "The card of a detector, of what model.json holds: data, recipe, metrics with intervals, limits, licence."
+    n, both = len(content["calibration_scores"]), content["modules"]["udm"] > 0
+    unknown = "not stated: ask whoever made it. The software is under the MIT licence."
     return _CARD.format(
-        backbone=saved.params["backbone"],
-        ensembles="two ensembles, one with unlabeled images" if saved.networks.udm else "one known-normal ensemble",
-        data=_two_columns(_data(saved), "images", "") if saved.about else "Not recorded.",
-        recipe=_two_columns(_recipe(saved), "setting", "value"), reached=_reached(saved),
-        size=saved.params["image_size"], of_threshold=_OF_THRESHOLD.format(floor=1 / (1 + n)) if n else "",
-        licence=saved.about.get("licence") or "not stated: ask whoever made it. The software is under the MIT licence.")
+        backbone=content["params"]["backbone"],
+        ensembles="two ensembles, one with unlabeled images" if both else "one known-normal ensemble",
+        data=_two_columns(_data(content), "images", "") if content["about"] else "Not recorded.",
+        recipe=_two_columns(_recipe(content), "setting", "value"), reached=_reached(content),
+        size=content["params"]["image_size"],
+        of_threshold=_OF_THRESHOLD.format(floor=1 / (1 + n)) if n else "",
+        licence=content["about"].get("licence") or unknown)
 
 # %% ../../nbs/detect/04_saving.ipynb #0fd940f9
-def place_of(
-    folder: str | Path,  # as a user spells it
-) -> Path:
-    "Where a folder lies: without `~`, `.` and `..`, and where a link leads."
+def place_of(folder: str | Path) -> Path:
+    "Where a folder lies that a user names: without `~`, `.` and `..`, and where a link leads."
     return Path(os.path.realpath(os.path.expanduser(folder)))
 
-def _is_leftover(path: Path) -> bool:
-    "Whether this is a broken-off training or saving, left inside of the folder that it was to fill."
-    ours = path.name.startswith(".ddad-") or path.name.startswith(".") and path.name.endswith(".unfinished")
-    return ours and path.is_dir()
-
-def check_place(
-    folder: str | Path,
-    replace: bool = True,  # a detector that lies there already may be replaced
-) -> Path:  # the folder, see `place_of`
+def check_place(folder: str | Path, replace: bool = True) -> Path:
     """Where a detector is to be saved, checked before anything is trained or scored for it.
 
-    Raises `FileExistsError` where a file or another folder lies there, `PermissionError` where it may not be written.
+    Raises `FileExistsError` where a file or another folder lies there, or a detector that one may not
+    `replace`, `PermissionError` where one may not write.
     """
     place = place_of(folder)
     nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
@@ -167,119 +151,106 @@ def check_place(
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder} cannot be written: choose a folder that you may write to.")
     if nearest != place: return place
-    theirs = [path for path in place.iterdir() if not _is_leftover(path)]
+    broken_off = (".ddad-", ".unfinished")  # what an earlier saving or training left
+    theirs = [path for path in place.iterdir() if not path.name.startswith(broken_off)]
     if theirs and not replace:
         raise FileExistsError(f"{folder} is there already: choose another name, or delete it.")
     if theirs and not (place / "model.json").is_file():
         raise FileExistsError(f"{folder} is there and is no saved detector: choose another folder.")
     return place
 
-def unfinished_place(
-    folder: str | Path,  # where the detector is to be saved
-) -> Path:
-    """Where a training is kept until its detector is saved: what was broken off before, else a new folder.
-
-    The new one lies beside a folder that is still to be made, and inside of one that is there.
-    """
+def unfinished_place(folder: str | Path) -> Path:
+    "Where a training is kept until its detector is saved: beside a folder that is to be made, else inside."
     place = place_of(folder)
-    beside, inside = Path(f"{place}.unfinished"), place / ".unfinished"
-    before = [path for path in (beside, place_of(f"{folder}.unfinished"), inside) if path.is_dir()]
-    return before[0] if before else inside if place.is_dir() else beside
+    return place / ".unfinished" if place.is_dir() else Path(f"{place}.unfinished")
 
-def write_detector(
-    folder: str | Path,
-    saved: Saved,
-) -> Path:  # the folder, see `place_of`
-    """Writes a detector to `folder`, whole or not at all; a detector that is there already is replaced.
+def write_detector(folder: str | Path, content: dict, networks: Networks) -> Path:
+    """Writes a detector to `folder`, whole or not at all; it replaces a detector that is there already.
 
-    Raises `FileExistsError` for a folder that holds anything else, `OSError` where it cannot be written.
+    `content`: params, score, calibration_scores, calibration_pixel, calibration_looks, about. Raises
+    `FileExistsError` for a folder that holds anything else, `OSError` where it cannot be written.
     """
     place = check_place(folder)
     place.parent.mkdir(parents=True, exist_ok=True)
     within = place if place.exists() else place.parent  # it may be a mount, or where a shell stands
+    modules = {"udm": len(networks.udm), "ndm": len(networks.ndm)}
+    content = {"format": FORMAT, "modules": modules, "refiners": list(networks.refiners)} | content
     with tempfile.TemporaryDirectory(dir=within, prefix=".ddad-") as part:
         new = Path(part) / "new"
-        _write_files(new, saved)
+        with written(new / "weights.safetensors") as path: save_file(_tensors(networks), path)
+        with written(new / "README.md") as path: path.write_text(model_card(content), encoding="utf-8")
+        write_json(new / "model.json", content)
         with uninterrupted():
             if within == place:
                 for name in _FILES: (new / name).replace(place / name)
             else: new.rename(place)
     return place
 
-def _write_files(folder: Path, saved: Saved) -> None:
-    nets = saved.networks
-    about = {"format": FORMAT, "params": saved.params, "score": saved.score,
-             "modules": {"udm": len(nets.udm), "ndm": len(nets.ndm)}, "refiners": list(nets.refiners),
-             "calibration_scores": saved.calibration_scores.tolist(), "calibration_pixel": saved.calibration_pixel,
-             "calibration_looks": saved.calibration_looks, "about": saved.about}
-    weights = {f"{name}.{key}": t for name, net in nets.named().items() for key, t in net.state_dict().items()}
-    with written(folder / "weights.safetensors") as part:
-        save_file({key: t.detach().cpu().contiguous() for key, t in weights.items()}, part)
-    write_json(folder / "model.json", about)
-    with written(folder / "README.md") as part: part.write_text(model_card(saved), encoding="utf-8")
+def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
+    return {f"{name}.{key}": tensor.detach().cpu().contiguous()
+            for name, net in networks.named().items() for key, tensor in net.state_dict().items()}
 
 # %% ../../nbs/detect/04_saving.ipynb #f87d67a3
 _REMEDY = "restore the file, or fit and save anew"
 
-class DamagedWeights(ValueError):
-    "A saved detector's weights do not fit what model.json says."
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    "Whatever goes wrong inside, since values of model.json may be of any kind, becomes a `ValueError` naming `path`."
+    "Whatever goes wrong inside becomes a `ValueError` naming `path`; values of model.json may be anything."
     try: yield
-    except DamagedWeights: raise
     except Exception as e:
         what = " ".join(repr(e).split())[:150]
         raise ValueError(f"{path} is no detector that can be read ({what}): {_REMEDY}.") from None
 
-def detector_files(
-    folder: str | Path,  # or a file in it
-) -> tuple[Path, Path]:  # model.json and weights.safetensors
-    "The two files of a saved detector; raises `FileNotFoundError` where one is missing."
+def detector_files(folder: str | Path) -> tuple[Path, Path]:
+    """model.json and weights.safetensors of a saved detector, of its folder or a file in it.
+
+    Raises `FileNotFoundError` where one is missing.
+    """
     folder = Path(folder)
     if folder.is_file(): folder = folder.parent
     paths = folder / "model.json", folder / "weights.safetensors"
-    for p in paths:
-        if p.is_file(): continue
-        raise FileNotFoundError(f"There is no {p}: give the folder that DDAD.save or ddad-fit wrote.")
+    for path in paths:
+        if path.is_file(): continue
+        raise FileNotFoundError(f"There is no {path}: give the folder that DDAD.save or ddad-fit wrote.")
     return paths
 
-def read_detector(
-    folder: str | Path,  # that `write_detector` wrote, or one of its files
-) -> Saved:
-    """A saved detector, its networks in eval mode.
+def read_detector(folder: str | Path) -> tuple[dict, Networks]:
+    """What model.json in a folder holds, and the networks in eval mode.
 
-    Raises `FileNotFoundError` for a folder without one, `ValueError` naming the file if it is damaged or of a later
-    format.
+    Raises `FileNotFoundError` for a folder without a detector, `ValueError` naming a damaged or later file.
     """
     path, weights = detector_files(folder)
-    about = read_json(path, _REMEDY)
+    content = read_json(path, _REMEDY)
     with readable(path):
-        if about["format"] > FORMAT:
-            raise ValueError(f"its format {about['format']} is later than this version knows ({FORMAT}): update ddad")
-        calibration = np.array(about["calibration_scores"], dtype=np.float32)
-        if calibration.ndim != 1 or not np.isfinite(calibration).all():
+        if content["format"] > FORMAT:
+            raise ValueError(f"its format {content['format']} is later than this version knows: update ddad")
+        held_out = np.array(content["calibration_scores"], dtype=np.float32)
+        if held_out.ndim != 1 or not np.isfinite(held_out).all():
             raise ValueError("its calibration scores are no numbers")
-        networks = _networks(about, weights)
-        return Saved(about["params"], networks, about["score"], calibration, about["calibration_pixel"], about["about"],
-                     about.get("calibration_looks", {}))
+        content["calibration_scores"] = held_out
+        networks = _networks(content)
+    _load_weights(networks, weights)
+    return content, networks
 
-def _networks(about: dict, weights: Path) -> Networks:
-    udm, ndm, refiners = about["modules"]["udm"], about["modules"]["ndm"], about["refiners"]
-    if udm + ndm + len(refiners) > 1000: raise ValueError(f"it has {udm + ndm + len(refiners)} networks")
-    with torch.device("meta"): shapes = Networks.of(about["params"], udm, ndm, refiners)
-    needed = sum(t.numel() * t.element_size() for net in shapes.named().values() for t in net.state_dict().values())
-    misfit = f"{weights} does not hold the weights that model.json beside it describes"
-    if needed > weights.stat().st_size: raise DamagedWeights(f"{misfit} (it is too small): {_REMEDY}.")
-    networks = Networks.of(about["params"], udm, ndm, refiners)
+def _networks(content: dict) -> Networks:
+    "The networks that model.json describes, without memory for their weights."
+    udm, ndm, refiners = content["modules"]["udm"], content["modules"]["ndm"], content["refiners"]
+    count = udm + ndm + len(refiners)
+    if count > 1000: raise ValueError(f"it has {count} networks")
+    with torch.device("meta"): return Networks.of(content["params"], udm, ndm, refiners)
+
+def _load_weights(networks: Networks, path: Path) -> None:
+    "Gives networks their weights; raises `ValueError` naming the file for others and for any not finite."
     try:
-        with safe_open(weights, "pt") as f:
-            for name, net in networks.named().items():
-                own = [k for k in f.keys() if k.startswith(f"{name}.")]
-                net.load_state_dict({k.removeprefix(f"{name}."): f.get_tensor(k) for k in own})
-    except Exception as e: raise DamagedWeights(f"{misfit} ({type(e).__name__}): {_REMEDY}.") from None
+        tensors = load_file(path)
+        for name, net in networks.named().items():
+            own = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+            own = {key.removeprefix(f"{name}."): tensor for key, tensor in own.items()}
+            net.load_state_dict(own, assign=True)
+            net.float().eval()
+    except Exception as e:
+        what = f"does not hold the weights that model.json beside it describes ({type(e).__name__})"
+        raise ValueError(f"{path} {what}: {_REMEDY}.") from None
     for name, net in networks.named().items():
-        bad = not_finite(net.eval())
-        if bad: raise DamagedWeights(f"{weights} holds weights that are not finite ({name}.{bad}): {_REMEDY}.")
-    return networks
+        bad = not_finite(net)
+        if bad: raise ValueError(f"{path} holds weights that are not finite ({name}.{bad}): {_REMEDY}.")

@@ -25,25 +25,22 @@ def images_needed(fpr: float) -> int:
     "How many held-out images a threshold at `fpr` needs at least: 1 / fpr - 1, rounded up."
     return math.ceil(1 / fpr - 1 - 1e-9)
 
-def conformal_threshold(
-    scores,  # (n,), of held-out known-normal images
-    fpr: float,  # the probability asked for, between 0 and 1
-) -> float:
+def conformal_threshold(scores, fpr: float) -> float:
     """The threshold above which a new normal image falls with a probability of at most `fpr`.
 
-    Raises `ValueError` where n is below 1 / fpr - 1, too few for such a rate.
+    `scores`: (n,), of held-out known-normal images. Raises `ValueError` where n is below 1 / fpr - 1.
     """
     scores = np.sort(np.asarray(scores, dtype=float).ravel())
     above = math.floor(check_fpr(fpr) * (len(scores) + 1) + 1e-9)
     if above < 1:
-        raise ValueError(f"{len(scores)} held-out images are too few for fpr {fpr}, which needs {images_needed(fpr)}: "
-                         "keep more images back (`holdout`), or raise fpr.")
+        raise ValueError(f"{len(scores)} held-out images are too few for fpr {fpr}, which needs "
+                         f"{images_needed(fpr)}: keep more images back (`holdout`), or raise fpr.")
     return float(scores[len(scores) - above])
 
 # %% ../../nbs/detect/00_threshold.ipynb #e1a05b7f
-def conformal_p_values(
-    held_out: np.ndarray,  # scores of held-out known-normal images, sorted, (n,)
-    scores: np.ndarray,  # (N,)
-) -> np.ndarray:  # (N,)
-    "For each score, the share of held-out scores, itself counted among them, that are at least as high."
+def conformal_p_values(held_out: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """For each score of (N,) the share of held-out ones, and of itself, that are at least as high: (N,).
+
+    `held_out`: (n,), sorted, of known-normal images.
+    """
     return (1 + len(held_out) - np.searchsorted(held_out, scores)) / (1 + len(held_out))

@@ -13,3 +13,4 @@ from .curves import precision_recall_curves, roc_curves, score_histograms, setti
 from .curves import training_curves
 from .maps import choose_examples, image_grid, image_rows, map_grid, map_range, outline, overlay
 from .diagram import method_diagram
+from .effects import forest

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
@@ -19,7 +20,6 @@ from torch import nn
 from ..core.extras import needed
 from ..core.images import to_float
 from ..core.machine import float32_exact, pick_device, pick_precision, run_jobs
-from ..core.storage import read_json
 from ..core.training import Schedule, fit, seeded
 from ..method.networks import AE
 from ..method.scores import image_scores
@@ -122,28 +122,18 @@ def unet() -> nn.Module:
     nets = needed("monai.networks.nets", "rivals")
     return nets.BasicUNet(2, 1, 1, features=(16, 32, 64, 128, 256, 16), norm="batch")
 
-# %% ../../nbs/rivals/00_interface.ipynb #08399d22
+# %% ../../nbs/rivals/00_interface.ipynb #0e3634d4
 def result_here(
     method: type[Baseline],
-    folder: str | Path = "../../figures/baselines",  # of results, a folder each; as seen from a chapter
+    table: str | Path = "../../figures/methods.csv",  # as seen from a chapter
 ) -> str:  # one line of Markdown
-    "The AUC of a method on each benchmark, from committed records: mean and standard deviation over seeds."
-    every = [read_json(path) for path in sorted(Path(folder).glob("*/record.json"))]
-    here = {}
-    for r in every:
-        if r["method"] == method.name and not r.get("draw"): here.setdefault(r["benchmark"], []).append(r)
-    cells = ", ".join(_auc_cell(method, benchmark, records) for benchmark, records in sorted(here.items()))
+    "The AUC of a method on each benchmark, the mean over its seeds, as the page of methods has it."
+    rows = pd.read_csv(table)
+    rows = rows[rows.method == method.name].sort_values("benchmark")
+    cells = [f"{row.benchmark} {row.AUC:.3f} ({row.seeds} seed{'s' * (row.seeds > 1)})"
+             for row in rows.itertuples()]
     mark = f" † {method.handicap}." if method.handicap else ""
-    return f"**Result here.** {'Test AUC: ' + cells if cells else 'No run is committed'}.{mark}"
-
-def _auc_cell(method: type[Baseline], benchmark: str, records: list[dict]) -> str:
-    "A benchmark's mean AUC, of the present version's records; of older ones, marked, where there are none."
-    current = [r for r in records if r.get("version", 1) == method.version]
-    values = [r["results"]["auc"] for r in current or records]
-    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    notes = [f"{len(values)} seed{'s' if len(values) > 1 else ''}"] if method.group != "trivial" else []
-    if not current: notes.append(f"before version {method.version}")
-    return f"{benchmark} {np.mean(values):.3f}{spread}" + (f" ({', '.join(notes)})" if notes else "")
+    return f"**Result here.** {'Test AUC: ' + ', '.join(cells) if cells else 'No run is committed'}.{mark}"
 
 # %% ../../nbs/rivals/00_interface.ipynb #e9b44ac1
 def card_picture(

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from ..core.extras import needed
 from .. import plots
+from ..core.extras import needed
 from .markup import LEGEND, confusion_table, rate_table, score_name
 from .others import one_class
 from .review import Decisions, View, round_step

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core.storage import tried_epochs
 from ..datasets.registry import PHANTOM
-from .config import Config, PRESETS
+from .config import PRESETS, Config
 from .notebooks import NotebookFailed, execute, notebook_path
 from .run import check_run, open_data
 

@@ -12,27 +12,28 @@ import inspect
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from ..core.record import environment, now
-from ..core.storage import markdown, read_csv, read_json, write_csv, write_json, write_table
 from ..core.machine import pick_device
-from ..datasets.registry import CARDS, PHANTOM, card
+from ..core.record import environment, now
+from ..core.storage import read_json, write_csv, write_json
+from ..datasets.opening import is_at_hand
+from ..datasets.registry import PHANTOM
 from ..method import metrics
 from ..method.networks import BACKBONES
-from .claims import difference
-from ..datasets.opening import is_at_hand
+from .claims import difference, pairs
 from .config import PRESETS, Config
-from .results import Result, Rival, over_seeds, read_rivals, read_runs, select
-from .run import known_columns, open_data
+from .results import Results, over_seeds, read_table, write_frame
+from .run import open_data
 
 # %% auto #0
-__all__ = ['SCORES', 'find_method', 'checked_scores', 'run_method', 'given_scores', 'others', 'compared', 'results_folder',
-           'benchmarks_at_hand', 'compare', 'main']
+__all__ = ['SCORES', 'find_method', 'checked_scores', 'run_method', 'others', 'compared', 'results_folder', 'benchmarks_at_hand',
+           'read_scores', 'compare', 'main']
 
 # %% ../../nbs/study/15_compare.ipynb #63f3d09b
 def find_method(
@@ -69,89 +70,78 @@ def checked_scores(
         raise ValueError(f"{bad} of {images} scores are not finite: look for NaN or infinity.")
     return s
 
-# %% ../../nbs/study/15_compare.ipynb #08a62ac9
+# %% ../../nbs/study/15_compare.ipynb #96bffd0a
 def run_method(
     method: type,
     benchmark: str,
     out: Path,  # the user's folder of this benchmark
     data_root: str | None = None,  # the Med-AD folder
     seed: int = 0,
-) -> Result:
+) -> pd.Series:  # a score an image, by its name
     "Fits and scores the user's class; what is there already, of the same source, seed and images, is kept."
     config = Config.of(benchmark, seed=seed)
     data = open_data(config, data_root, progress=False)
     made_of = {"source": _source(method), "seed": seed, "data_hash": data.hash}
-    if (out / "record.json").is_file():
-        there = read_json(out / "record.json", "delete that folder")
-        if made_of.items() <= there.items(): return Rival(out, there)
+    record, table = out / "record.json", out / "scores.csv"
+    if record.is_file() and made_of.items() <= read_json(record, "delete that folder").items():
+        return read_table(table).set_index("image").score
     unlabeled = data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, seed)
     start = time.perf_counter()
     fitted = method(seed=seed) if "seed" in inspect.signature(method).parameters else method()
     fitted.fit(data.normal, unlabeled)
     scores = checked_scores(fitted.score(data.test), len(data.test))
     seconds = round(time.perf_counter() - start, 1)
-    about = {"benchmark": benchmark, "method": method.__name__, **made_of, "seconds": seconds}
-    columns = {"image": data.test_names, "label": data.labels.tolist(), **known_columns(data), "score": scores.tolist()}
-    return _kept(out, columns, about | environment(pick_device("auto")))
+    record.unlink(missing_ok=True)
+    write_csv(table, {"image": data.test_names, "label": data.labels.tolist(), "score": scores.tolist()})
+    made = environment(pick_device("auto")) | {"seconds": seconds, "finished": now()}
+    write_json(record, {"benchmark": benchmark, "method": method.__name__, **made_of, **made})
+    return pd.Series(scores, data.test_names)
 
-def _kept(out: Path, columns: dict[str, list], about: dict) -> Rival:
-    "Writes scores and record, the record last."
-    (out / "record.json").unlink(missing_ok=True)
-    write_csv(out / "scores.csv", columns)
-    write_json(out / "record.json", about | {"finished": now()})
-    return Rival(out, about)
-
-def given_scores(
-    table: dict[str, list],  # the columns image and score of the user's table
-    name: str,  # of the user's method
-    known: Result,  # a result on the benchmark, which says what is what
-    out: Path,  # the user's folder of this benchmark
-) -> Result:
-    "Scores that the user has, in the order of the benchmark's test images."
-    of, images = dict(zip(map(str, table["image"]), table["score"])), known.scores["image"]
-    missing = [image for image in images if image not in of]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(images)} test images of {known.benchmark} have no score, such as "
-                         f"{missing[0]}: give one for each.")
-    scores = checked_scores([of[image] for image in images], len(images))
-    columns = {k: known.scores[k] for k in ("image", "label", "kind", "group") if k in known.scores}
-    return _kept(out, columns | {"score": scores.tolist()}, {"benchmark": known.benchmark, "method": name, "seed": 0})
-
-# %% ../../nbs/study/15_compare.ipynb #b559f8ff
+# %% ../../nbs/study/15_compare.ipynb #c4bdd217
 SCORES = {"rec": "A_rec", "intra": "A_intra", "inter": "A_inter", "r_dual": "R_dual"}
 
 def others(
+    results: Results,
     benchmark: str,
-    results: Path,  # folder of committed results
-) -> list[tuple[str, list[Result], str]]:  # name, a result a seed, column of scores.csv
+) -> Iterator[tuple[str, pd.DataFrame, str]]:  # name, a run a seed, score
     "DDAD's scores and the other methods that have results on a benchmark."
-    runs, found = read_runs(results / "runs"), []
     for backbone in BACKBONES:
-        usual = select(runs, benchmark=benchmark, backbone=backbone)
-        found += [(f"DDAD, {name} ({backbone})", [r for r in usual if r.columns(s)], s) for s, name in SCORES.items()]
-    rivals = [r for r in read_rivals(results / "baselines") if r.benchmark == benchmark and r.current and not r.draw]
-    found += [(m, [r for r in rivals if r.method == m], "score") for m in dict.fromkeys(r.method for r in rivals)]
-    return [entry for entry in found if entry[1]]
+        usual = results.select(benchmark, backbone=backbone)
+        for score, name in SCORES.items():
+            runs = results.has(usual, score)
+            if len(runs): yield f"DDAD, {name} ({backbone})", runs, score
+    for method in results.rivals.method.unique():
+        runs = results.select(benchmark, method)
+        if len(runs): yield method, runs, "score"
 
 def compared(
-    mine: Result,
-    results: Path,  # folder of committed results
-) -> list[dict]:  # the best first
-    "A row a method, the user's among them: AUC, AP, and the user's AUC minus the method's, with intervals."
-    rows = [_row(f"**{mine.record['method']}**", [mine], "score")]
-    for name, found, score in others(mine.benchmark, results):
-        d = difference([mine], "score", found, score)
-        told = f"{d['effect']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
-        rows.append(_row(name, found, score) | {"yours minus it [95 %]": told})
-    rows.sort(key=lambda r: -r.pop("auc"))
-    title = card(mine.benchmark).title
-    return [{"benchmark": title, "rank": i} | r for i, r in enumerate(rows, 1)]
+    scores: pd.Series,  # of the user's method, by image
+    method: str,  # what it is called
+    benchmark: str,
+    results: Results,  # the committed ones
+) -> pd.DataFrame:  # the best first
+    """A row a method, the user's among them: AUC, AP, and the user's AUC minus the method's, with intervals.
 
-def _row(name: str, found: Sequence[Result], score: str) -> dict:
-    auc, ap = (over_seeds(found, score, m) for m in (metrics.auc, metrics.average_precision))
-    def cell(e): return f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
-    return {"method": name, "seeds": len(found), "AUC [95 %]": cell(auc), "AP [95 %]": cell(ap), "auc": auc["mean"],
-            "yours minus it [95 %]": ""}
+    Raises `ValueError` where a test image has no score.
+    """
+    images = results.images(benchmark).index
+    missing = images.difference(scores.index)
+    if len(missing):
+        raise ValueError(f"{len(missing)} of {len(images)} test images of {benchmark} have no score, such as "
+                         f"{missing[0]}: give one for each.")
+    run = results.with_scores(method, benchmark, checked_scores(scores.reindex(images), len(images)))
+    mine = results.runs.loc[[run]]
+    rows = [{"method": method, "yours": True, "seeds": 1} | _measured(results, mine, "score")]
+    for name, runs, score in list(others(results, benchmark)):
+        gain = difference(results, pairs(mine, runs), "score", score)
+        rows.append({"method": name, "yours": False, "seeds": len(runs)} | _measured(results, runs, score)
+                    | {"yours minus it": gain["effect"], "low": gain["low"], "high": gain["high"]})
+    table = pd.DataFrame(rows).sort_values("AUC", ascending=False, kind="stable")
+    return table.assign(benchmark=benchmark, rank=range(1, len(table) + 1)).set_index(["benchmark", "rank"])
+
+def _measured(results: Results, runs: pd.DataFrame, score: str) -> dict:
+    auc, ap = (over_seeds(results, runs, score, m) for m in (metrics.auc, metrics.average_precision))
+    return {"AUC": auc["mean"], "AUC_low": auc["low"], "AUC_high": auc["high"], "AP": ap["mean"]}
 
 # %% ../../nbs/study/15_compare.ipynb #5eac977b
 def results_folder(
@@ -160,8 +150,8 @@ def results_folder(
     "The committed results: those given, else `figures` here or beside the package. Raises `ValueError` for none."
     beside = Path(find_spec("ddad").origin).parent.parent
     places = [Path(given)] if given else [Path("figures"), beside / "figures"]
-    found = next((p for p in places if (p / "runs").is_dir()), None)
-    if found: return found
+    place = next((p for p in places if (p / "runs.csv").is_file()), None)
+    if place: return place
     raise ValueError(f"There are no results in {places[0]}: give the folder figures/ of a clone of ddad as --results.")
 
 def benchmarks_at_hand(
@@ -170,56 +160,59 @@ def benchmarks_at_hand(
     "The benchmarks whose images are here; the phantom always is."
     return [name for name in PRESETS if is_at_hand(name, data_root if name != PHANTOM else None)]
 
-def _known(benchmark: str, results: Path) -> Result | None:
-    "Any result on a benchmark."
-    return next((found[0] for _, found, _ in others(benchmark, results)), None)
-
-def _read_scores(path: str) -> dict[str, list]:
-    table = read_csv(path, text=True)
+def read_scores(
+    path: str,
+) -> pd.Series:  # by image
+    "The columns image and score of a user's table. Raises `ValueError` where it is no such table."
+    table = read_table(path)
     for column in ("image", "score"):
         if column not in table: raise ValueError(f"{path} has no column {column!r}: it needs image and score.")
-    try: table["score"] = [float(s) for s in table["score"]]
+    if table.image.duplicated().any():
+        raise ValueError(f"{path} names an image twice: {table.image[table.image.duplicated()].iloc[0]}.")
+    try: return table.set_index("image").score.astype(float)
     except ValueError as e: raise ValueError(f"{path} has a score that is no number ({e}).") from None
-    return table
 
-def _of_table(a: argparse.Namespace, results: Path, out: Path) -> Iterable[tuple[str, Result | None]]:
-    "The user's results from a table of scores; None where the table is of another benchmark."
-    table, name = _read_scores(a.scores), a.name or Path(a.scores).stem
-    for benchmark in a.benchmark or CARDS:
-        known = _known(benchmark, results)
-        if known is None: continue
-        if not a.benchmark and not set(known.scores["image"]) <= set(table["image"]): continue
-        yield benchmark, given_scores(table, name, known, out / benchmark)
+def _of_table(a: argparse.Namespace, results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
+    "Benchmark, name and scores from a table; of the benchmarks named, else of those all of whose images it has."
+    scores, name = read_scores(a.scores), a.name or Path(a.scores).stem
+    for benchmark in a.benchmark or results.runs.benchmark.unique():
+        if not (results.runs.benchmark == benchmark).any():
+            raise ValueError(f"There are no results on {benchmark}: choose among "
+                             f"{', '.join(results.runs.benchmark.unique())}.")
+        if a.benchmark or results.images(benchmark).index.isin(scores.index).all(): yield benchmark, name, scores
 
-def _of_class(a: argparse.Namespace, out: Path) -> Iterable[tuple[str, Result | None]]:
-    "The user's results from a class; None where it failed, which is told."
+def _of_class(a: argparse.Namespace, out: Path) -> Iterator[tuple[str, str, pd.Series | None]]:
+    "Benchmark, name and scores from a class; None where it failed, which is told."
     method = find_method(a.method)
     for benchmark in a.benchmark or benchmarks_at_hand(a.data):
         data_root = None if benchmark == PHANTOM else a.data
-        try: yield benchmark, run_method(method, benchmark, out / benchmark, data_root, a.seed)
+        try: yield benchmark, method.__name__, run_method(method, benchmark, out / benchmark, data_root, a.seed)
         except FileNotFoundError: raise
         except Exception as e:  # noqa: BLE001, it is the user's code
             if not isinstance(e, ValueError): traceback.print_exc()
             print(f"{benchmark}: {method.__name__} failed: {e}", file=sys.stderr, flush=True)
-            yield benchmark, None
+            yield benchmark, method.__name__, None
 
 def compare(
     a: argparse.Namespace,  # of the command line
 ) -> int:  # exit status
     "Runs, compares, writes. Raises `ValueError` and `OSError` with one sentence."
-    results, out, rows, failed = results_folder(a.results), Path(a.out), [], 0
-    for benchmark, mine in _of_table(a, results, out) if a.scores else _of_class(a, out):
-        if mine is None:
+    folder, out, tables, failed = results_folder(a.results), Path(a.out), [], 0
+    for benchmark, name, scores in _of_table(a, Results(folder)) if a.scores else _of_class(a, out):
+        if scores is None:
             failed += 1
             continue
-        new = compared(mine, results)
-        own = next(r for r in new if r["method"].startswith("**"))
-        print(f"{benchmark}: AUC {own['AUC [95 %]']}, rank {own['rank']} of {len(new)}", flush=True)
-        rows += new
-    if rows:
-        note = "Intervals over groups of test images; the last column's over seeds too, where there are several."
-        write_table(out / "compare", rows, note)
-        print(f"The tables: {out / 'compare.md'}")
+        if not (folder / "results" / f"{benchmark}.csv").is_file():
+            print(f"{benchmark}: there are no results in {folder} to compare with.", file=sys.stderr, flush=True)
+            continue
+        table = compared(scores, name, benchmark, Results(folder))
+        own = table[table.yours].iloc[0]
+        rank = f"rank {table.index.get_level_values('rank')[table.yours.argmax()]} of {len(table)}"
+        print(f"{benchmark}: AUC {own.AUC:.3f} [{own.AUC_low:.3f}, {own.AUC_high:.3f}], {rank}", flush=True)
+        tables.append(table)
+    if tables:
+        write_frame(out / "compare.csv", pd.concat(tables))
+        print(f"Every method, with the differences and their 95 % intervals: {out / 'compare.csv'}")
     elif not failed: raise ValueError("No benchmark was compared: name one with --benchmark, and see --help.")
     return int(failed > 0)
 

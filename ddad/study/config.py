@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import product
 
 from ..core.machine import Machine, pick_device, pick_precision
+from ..datasets.registry import CARDS, PHANTOM, base_of, card
 from ..method.data import DRAWS, unlabeled_counts
+from ..method.networks import BACKBONES
 from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
-from ..datasets.registry import CARDS, PHANTOM, base_of
 
 # %% auto #0
-__all__ = ['PRESETS', 'Config', 'stage_settings']
+__all__ = ['PRESETS', 'SMALLER_POOL', 'Config', 'stage_settings', 'expand', 'sweep_size', 'rival_name']
 
 # %% ../../nbs/study/00_config.ipynb #48060b3f
-PRESETS = {name: {"n_unlabeled": card.n_unlabeled} for name, card in CARDS.items() if card.counts}
+PRESETS = {name: {"n_unlabeled": c.n_unlabeled} for name, c in CARDS.items() if c.counts}
 PRESETS[PHANTOM] = {"n_unlabeled": CARDS[PHANTOM].n_unlabeled, "epochs": 60, "refine_epochs": 15}
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
@@ -128,3 +131,48 @@ def stage_settings(
     settings = {name: getattr(config, name) for name in names}
     return settings if "udm" in modules else settings | {"n_unlabeled": 0}
 
+
+# %% ../../nbs/study/00_config.ipynb #04824c27
+def expand(
+    grid: dict[str, dict],  # experiment -> setting -> value or list of values
+    experiments: Iterable[str],
+    benchmark: str,
+    settings: dict | None = None,  # they go before both the grid and the preset
+) -> dict[str, Config]:
+    "The runs of `experiments`, by name. Raises `ValueError` for an experiment that the grid lacks and a wrong setting."
+    runs = {}
+    for experiment in experiments:
+        if experiment not in grid:
+            raise ValueError(f"There is no experiment {experiment!r}: choose among {', '.join(grid)} or all.")
+        axes = {k: v if isinstance(v, list) else [v] for k, v in (grid[experiment] or {}).items()}
+        for values in product(*axes.values()):
+            config = Config.of(benchmark, **_sized(dict(zip(axes, values)) | (settings or {}), benchmark))
+            runs[config.name] = _merge(runs.get(config.name, config), config)
+    return runs
+
+SMALLER_POOL = "smaller pool"  # as a value of n_unlabeled
+
+def sweep_size(
+    benchmark: str,
+) -> int:
+    "The size of D_u that every anomaly rate can have: that of the smaller pool; the usual one where pools are unknown."
+    counts = card(benchmark).counts
+    return min(counts[1:3]) if counts else Config.of(benchmark).n_unlabeled
+
+def _sized(values: dict, benchmark: str) -> dict:
+    asked = values.get("n_unlabeled") == SMALLER_POOL
+    return values | {"n_unlabeled": sweep_size(benchmark)} if asked else values
+
+def _merge(a: Config, b: Config) -> Config:
+    return Config.of(**{**vars(a), "refined": ",".join(dict.fromkeys(a.refiners + b.refiners))})
+
+def rival_name(
+    benchmark: str,
+    method: str,
+    seed: int,
+    draw: dict,  # how its D_u differs from the benchmark's usual one
+) -> str:
+    "The name of another method's run; a method that is called like a backbone has one of its own."
+    plain = Config.of(benchmark, seed=seed, **draw).name.split("_")
+    word = re.sub("[^A-Za-z0-9]+", "-", method)
+    return "_".join([plain[0], f"single-{word}" if word in BACKBONES else word, *plain[2:]])

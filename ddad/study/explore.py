@@ -22,10 +22,11 @@ from .choices import Comparison, FilterBar, Keep
 from .compare import benchmarks_at_hand
 from .gallery import Detail, Gallery
 from .markup import score_name, style
+from .opened import Run, list_runs, read_run
 from .others import Other, by_label, difference_sentence, list_others
 from .pictures import Pictures
-from .results import Run, select
-from .review import Decisions, Filter, View, list_runs, read_run
+from .results import Results
+from .review import Decisions, Filter, View
 from .sharing import State, selection_csv
 
 # %% auto #0
@@ -49,12 +50,13 @@ def first_run(
     """
     own = own_runs(root)
     if own: return max(own, key=lambda run: run.record.get("finished", "")).folder
-    runs = _finished(root / _PLACES[2])
-    there = {run.config["benchmark"] for run in runs} & set(benchmarks_at_hand(data_root))
+    if not (root / "figures/runs.csv").is_file(): return None
+    results = Results(root / "figures")
+    there = set(results.runs.benchmark) & set(benchmarks_at_hand(data_root))
     for benchmark in (*_FIRST, *sorted(there - {*_FIRST, PHANTOM}), PHANTOM):
-        usual = select(runs, benchmark=benchmark, backbone=None) if benchmark in there else []
-        if usual: return usual[0].folder
-    return runs[0].folder if runs else None
+        runs = results.select(benchmark, backbone=None)
+        if benchmark in there and len(runs): return root / _PLACES[2] / runs.index[0]
+    return None
 
 def own_runs(
     root: Path,  # the repository
@@ -199,7 +201,7 @@ class Explorer(Part):
 
     def _show_numbers(self) -> None:
         self.decisions, self.other, names = self.run_decisions, None, list(self.run_decisions.scores)
-        benchmark, places = self.pictures.config.benchmark, [self.root / p for p in (*_PLACES, "figures/baselines")]
+        benchmark, places = self.pictures.config.benchmark, [self.root / p for p in _PLACES]
         beside = list_others([self.pictures.run.folder.parent, *places], benchmark)
         self._results, self._read = by_label(beside, benchmark), {}
         with self.quietly():

@@ -12,8 +12,17 @@ import torch
 
 from ..core.extras import needed
 from .charts import COLORS, DARK, Part, field, heading, row
-from .markup import (
-    about_image, group_size, pair, panels, result_list, score_name, score_table, sprite, tile_name)
+from ddad.study.markup import (
+    about_image,
+    group_size,
+    pair,
+    panels,
+    result_list,
+    score_name,
+    score_table,
+    sprite,
+    tile_name,
+)
 from .others import Other, every_score
 from .pictures import Pictures
 from .review import ORDERS, View

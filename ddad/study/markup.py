@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 import contourpy
 import numpy as np
 import torch
-from PIL import Image
 from matplotlib.colors import to_hex
+from PIL import Image
 
 from .. import plots
 from ..method import scores as named

@@ -5,14 +5,12 @@
 # %% ../../nbs/study/02_notebooks.ipynb #25fd1800
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -21,16 +19,15 @@ from filelock import FileLock, Timeout
 
 from ..core.extras import needed
 from ..core.storage import alone, written
-from .freshness import stamp
 
 # %% auto #0
-__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'gpu_count', 'main_notebook']
+__all__ = ['MALLOC', 'clean_notebook', 'NotebookFailed', 'execute', 'notebook_path', 'claim_gpu', 'gpu_count']
 
 # %% ../../nbs/study/02_notebooks.ipynb #80a1c494
 def clean_notebook(path: Path) -> None:
     "Takes progress bars, timings and this machine's folders out of an executed notebook."
     nb = json.loads(path.read_text(encoding="utf-8"))
-    nb["metadata"] = {k: v for k, v in nb["metadata"].items() if k in ("kernelspec", "ddad")}
+    nb["metadata"] = {k: v for k, v in nb["metadata"].items() if k == "kernelspec"}
     for cell in nb["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
         if cell["cell_type"] == "code":
@@ -39,7 +36,6 @@ def clean_notebook(path: Path) -> None:
     folders = re.compile(re.escape(here) + "/?|" + re.escape(home))
     text = folders.sub(lambda m: "~" if m[0] == home else "", json.dumps(nb, indent=1, ensure_ascii=False))
     with written(path) as part: part.write_text(text + "\n", encoding="utf-8")
-
 
 # %% ../../nbs/study/02_notebooks.ipynb #bbb9f751
 # glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
@@ -53,7 +49,6 @@ def execute(
     page: str | Path,  # where the executed copy goes
     parameters: dict,  # values by name, for the cell tagged `parameters`
     progress: bool = True,  # hand on what the notebook writes to stderr
-    results: Sequence[str] = (),  # the files that a page of results is made from; then it says what they were
 ) -> Path:  # the page
     """Runs `notebook` through papermill with `parameters` and cleans the executed copy.
 
@@ -73,17 +68,10 @@ def execute(
     for name, value in MALLOC.items(): os.environ.setdefault(name, value)
     unfinished = page.with_name(f"{page.stem}.unfinished.ipynb")
     with alone(page):
-        made_from = stamp(notebook, results) if results else {}
         failed = _run_cells(notebook, unfinished, parameters, progress)
-        if made_from and not failed: _keep_stamp(unfinished, made_from)
         if unfinished.is_file(): unfinished.replace(page)
     if failed: raise NotebookFailed(f"{failed}\nThe executed notebook is kept for reading: {page}")
     return page
-
-def _keep_stamp(page: Path, made_from: dict[str, str]) -> None:
-    nb = json.loads(page.read_text(encoding="utf-8"))
-    nb["metadata"]["ddad"] = made_from
-    page.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 def _run_cells(notebook: str | Path, unfinished: Path, parameters: dict, progress: bool) -> str:
     "Executes the notebook; what failed, in one sentence, or nothing."
@@ -109,7 +97,6 @@ def _kernel_settings(folder: str):
         settings.KernelManager.transport = "ipc"
         settings.KernelManager.connection_file = f"{folder}/kernel.json"
     return settings
-
 
 # %% ../../nbs/study/02_notebooks.ipynb #a2f4d871
 def notebook_path(
@@ -145,28 +132,3 @@ def gpu_count() -> int:
     if "DDAD_GPUS" in os.environ: return int(os.environ["DDAD_GPUS"])
     import torch
     return torch.cuda.device_count()
-
-def _parameters(text: str) -> dict:
-    "What the command line says of parameters; raises `ValueError` where it is no JSON object."
-    remedy = """give a JSON object such as '{"seed": 1}'"""
-    try: found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"The parameters {text!r:.60} are no JSON: {remedy}.") from None
-    if not isinstance(found, dict): raise ValueError(f"The parameters {text!r:.60} have no names: {remedy}.")
-    return found
-
-def main_notebook(argv: Sequence[str] | None = None) -> None:
-    "Entry point of `ddad-notebook`."
-    p = argparse.ArgumentParser(prog="ddad-notebook", description="Execute a parameterized notebook through papermill.")
-    p.add_argument("notebook", help="the notebook, such as nbs/paper/run.ipynb")
-    p.add_argument("page", help="where the executed notebook goes")
-    p.add_argument("parameters", nargs="?", default="{}", help="parameters of the notebook as a JSON object")
-    p.add_argument("results", nargs="*", help="files that the page is made from; it then says what they were")
-    a = p.parse_args(argv)
-    try:
-        parameters = _parameters(a.parameters)
-        gpu = claim_gpu()  # held until this process ends
-        execute(a.notebook, a.page, parameters, results=a.results)
-    except KeyboardInterrupt: sys.exit("ddad-notebook: Broken off; the same command goes on.")
-    except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-notebook: {e}")
-

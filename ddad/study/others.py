@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.storage import read_csv, read_json
-from .results import independent
+from .opened import list_results, read_columns, read_record
 from .review import Decisions, score_columns
 
 # %% auto #0
@@ -34,7 +33,7 @@ class Other:
         name: str = "",  # what it is called; empty: as its folder
     ) -> Other:
         "Raises `ValueError` in one sentence where it has no readable scores, or not of all of the run's images."
-        columns, name = read_csv(folder / "scores.csv"), name or folder.name
+        columns, name = read_columns(folder), name or folder.name
         place = {image: n for n, image in enumerate(columns.get("image", ()))}
         missing = sum(n not in place for n in d.names)
         if missing: raise ValueError(f"{name} has no scores of {missing} of the {len(d.names)} images of this run.")
@@ -62,8 +61,7 @@ def list_others(
     benchmark: str,
 ) -> list[Path]:
     "The folders of all results on a benchmark, runs and other methods, each once."
-    found = [p.parent.resolve() for place in places for p in sorted(place.glob("*/record.json"))]
-    return [folder for folder in dict.fromkeys(found) if _benchmark(folder) == benchmark]
+    return [folder for folder in list_results(*places) if _benchmark(folder) == benchmark]
 
 def by_label(
     folders: Iterable[Path],
@@ -77,10 +75,10 @@ def by_label(
     return found
 
 def _benchmark(folder: Path) -> str | None:
-    "Of a result; None where its record cannot be read or its scores are missing."
-    try: record = read_json(folder / "record.json")
+    "Of a result; None where its record cannot be read."
+    try: record = read_record(folder)
     except ValueError: return None
-    if not isinstance(record, dict) or not (folder / "scores.csv").is_file(): return None
+    if not isinstance(record, dict): return None
     config = record.get("config", record)
     return config.get("benchmark") if isinstance(config, dict) else None
 
@@ -98,7 +96,11 @@ def difference_sentence(
     a, b = d.auc(score), d.auc(against)
     verdict = "" if found["low"] <= 0 <= found["high"] else " (the interval excludes 0)"
     return (f"{named[1]} has AUC {b:.3f}, {named[0]} {a:.3f}: {found['difference']:+.3f} "
-            f"[{found['low']:+.3f}, {found['high']:+.3f}], 95 % over {independent(d.labels, d.groups)}{verdict}.")
+            f"[{found['low']:+.3f}, {found['high']:+.3f}], 95 % over {_independent(d)}{verdict}.")
+
+def _independent(d: Decisions) -> str:
+    "Over what an interval is drawn."
+    return f"{len(d.labels)} images" if d.groups is None else f"{len(set(d.groups.tolist()))} groups"
 
 def one_class(d: Decisions) -> str:
     "Why there is no ROC curve of these images."

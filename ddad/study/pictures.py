@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.images import to_float
-from ..core.checkpoints import load_weights
 from .. import plots
+from ..core.checkpoints import load_weights
+from ..core.images import to_float
+from ..datasets.opening import load_benchmark
+from ..datasets.registry import PHANTOM
 from ..method.data import Benchmark
 from ..method.ensemble import reconstruct
 from ..method.networks import ASRNet
 from ..method.recipe import MODULES
 from ..method.refine import INPUTS, refine_maps
 from ..method.scores import predict_maps
-from ..datasets.opening import load_benchmark
-from ..datasets.registry import PHANTOM
 from .config import Config
-from .results import Run
-from .run import weights_folder
+from .opened import Run
+from .run import weights_places
 
 # %% auto #0
 __all__ = ['Pictures']
@@ -135,5 +135,5 @@ class Pictures:
 def _weights(config: Config, what: str, folder: Path) -> Path:
     "Where the weights lie, or would lie."
     stores = [None, *(up / "runs" for up in folder.resolve().parents)]
-    places = [weights_folder(config, what, folder, store) for store in stores]
+    places = [weights_places(config, folder, store)[what] for store in stores]
     return next((p for p in places if p.is_dir()), places[0])

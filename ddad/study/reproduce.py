@@ -7,69 +7,72 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..core.extras import needed
-from ..core.storage import markdown, read_json, tried_epochs
+from ..core.storage import read_json, tried_epochs
 from ..datasets.registry import PHANTOM
-from .graph import Plan, Request, main_tables, make_plan
+from .graph import PAGES, Plan, Request, make_plan
 from .notebooks import gpu_count
+from .pages import findings
 from .report import report
+from .results import add
 from .run import open_data
 
 # %% auto #0
-__all__ = ['KINDS', 'SEEN', 'Step', 'read_events', 'duration', 'plan_table', 'Progress', 'Broken', 'snakemake_command',
-           'gpu_places', 'planned_steps', 'run_steps', 'what_one_sees', 'compare', 'reproduce', 'main']
+__all__ = ['SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 'run_graph', 'what_one_sees', 'reproduce', 'main']
 
-# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b14
-KINDS = {"check": "look for leaks", "train": "train networks", "refine": "train an ASR-Net", "score": "score a run",
-         "epochs": "look at earlier epochs", "rival": "another method", "page": "draw a page", "index": "draw index"}
+# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
+def _arguments() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="ddad-reproduce", description="Compute tables and figures from raw images, and compare them with ours.",
+        epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same command.")
+    p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
+    p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
+    p.add_argument("--epochs", help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
+                                    "experiment's, or the variable DDAD_EPOCHS)")
+    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+    p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
+    p.add_argument("--pages", help=f"with commas between: {', '.join(PAGES)}, or all (default: all; none for quick)")
+    p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
+    p.add_argument("--jobs-per-gpu", type=int, help="jobs side by side on each GPU (default: 1)")
+    p.add_argument("--into", default="reproduced", help="folder of the results (default: reproduced); into figures "
+                                                        "only what is missing there is computed")
+    p.add_argument("--store", help="folder of the weights (default: runs)")
+    p.add_argument("--add", nargs="+", metavar="DIR", help="only add these finished runs to the tables of --into")
+    p.add_argument("--report", action="store_true", help="only compare what is there with ours")
+    p.add_argument("--plan", action="store_true", help="only tell what would run, and about how long")
+    p.add_argument("--strict", action="store_true", help="exit status 1 where a score differs from ours")
+    p.add_argument("snakemake", nargs="*", help=argparse.SUPPRESS)
+    return p
 
-@dataclass(frozen=True)
-class Step:
-    "One job of the graph."
-    rule: str
-    name: str  # what its wildcard stands for, or the page's name
-    notebook: str  # where its executed notebook goes; empty: it has none
-    seconds: float = 0.0  # about how long it takes
+def changed_config(
+    a: argparse.Namespace,  # of the command line
+) -> dict:
+    "What the command line changes of config.yaml. Raises `ValueError` for epochs that are neither a number nor paper."
+    experiments, settings, epochs, pages = a.experiments, a.settings, str(a.epochs or tried_epochs() or ""), a.pages
+    if epochs == "paper": experiments = experiments or "paper"
+    elif epochs and not epochs.isdecimal(): raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
+    elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
+    if pages is None and a.experiments is None and a.benchmark != "": pages = ""
+    asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods, "pages": pages,
+             "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu, "figures": a.into}
+    return {name: value for name, value in asked.items() if value is not None}
 
-    @property
-    def kind(self) -> str: return KINDS.get(self.rule.split("_")[0], self.rule)
+def _request(config: dict) -> Request:
+    "The request, checked. Raises what `Request.check` raises, and `FileNotFoundError` away from the repository's root."
+    yaml, path = needed("yaml", "paper"), Path("nbs/paper/config.yaml")
+    if not path.is_file(): raise FileNotFoundError(f"There is no {path}: run this from the repository's root.")
+    usual = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = yaml.safe_load(config.get("settings", "{}"))
+    if not isinstance(settings, dict): raise ValueError("The settings have no names: write them as {epochs: 2}.")
+    return Request.of(usual | config | {"settings": settings}).check(config.get("data"))
 
-    def __str__(self) -> str: return f"{self.kind} {self.name}".strip()
-
-_START = re.compile(r"^(?:local)?rule (\w+):$")
-_DETAIL = re.compile(r"^    (log|jobid|wildcards): (.+)$")
-_END = re.compile(r"Finished jobid: (\d+)\b")
-
-def read_events(
-    lines: Iterable[str],  # of snakemake's log
-) -> Iterator[tuple[str, int, Step | None]]:  # ("starts", number, step) or ("ends", number, None)
-    "The jobs that snakemake announces, and those that it has finished."
-    rule, details = "", {}
-    for line in lines:
-        if found := _START.match(line): rule, details = found[1], {}
-        elif found := _DETAIL.match(line): details[found[1]] = found[2]
-        elif found := _END.search(line): yield "ends", int(found[1]), None
-        if rule and line.startswith("    resources: "):  # the last detail of a block
-            if rule not in ("all", "runs", "rivals"): yield "starts", int(details["jobid"]), _step(rule, details)
-            rule = ""
-
-def _step(rule: str, details: dict[str, str]) -> Step:
-    name = details.get("wildcards", "").partition("=")[2]
-    if rule.startswith("page_"): name = rule.removeprefix("page_")
-    return Step(rule, name, details.get("log", ""))
-
-# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b17
 def duration(
     seconds: float,
 ) -> str:
@@ -78,110 +81,31 @@ def duration(
     if seconds < 90 * 60: return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
 
-def plan_table(
-    steps: Sequence[Step],
-) -> str:
-    "What would run: each kind of step, how many, about how long."
-    rows = []
-    for kind in dict.fromkeys(step.kind for step in steps):
-        same = [step.seconds for step in steps if step.kind == kind]
-        rows.append({"step": kind, "how many": len(same), "about": duration(sum(same))})
-    total = duration(sum(step.seconds for step in steps))
-    return markdown([*rows, {"step": "in all", "how many": len(steps), "about": total}])
-
-class Progress:
-    "Which steps are done, which are running, and about how long the rest takes."
-    def __init__(self, steps: Sequence[Step]):
-        self.expected = {(s.rule, s.name): s.seconds for s in steps}
-        self.total, self.start = sum(self.expected.values()), time.monotonic()
-        self.running: dict[int, tuple[Step, float]] = {}  # by job, and since when
-        self.finished: list[Step] = []
-
-    def starts(self, job: int, step: Step) -> None: self.running[job] = step, time.monotonic()
-
-    def ends(self, job: int) -> tuple[Step, float] | None:
-        "The step and the seconds that it took; None for a job that is no step."
-        if job not in self.running: return None
-        step, since = self.running.pop(job)
-        self.finished.append(step)
-        return step, time.monotonic() - since
-
-    def _expected(self, step: Step) -> float: return self.expected.get((step.rule, step.name), 0.0)
-
-    @property
-    def done(self) -> float:
-        "Of the seconds expected in all, those behind us."
-        now, started = time.monotonic(), self.running.values()
-        parts = [min(now - since, 0.95 * self._expected(step)) for step, since in started]
-        return sum(map(self._expected, self.finished)) + sum(parts)
-
-    @property
-    def left(self) -> float:
-        "Seconds, at this machine's speed once a minute and a tenth of the work tell it."
-        spent, done = time.monotonic() - self.start, self.done
-        known = spent > 60 and done > self.total / 10
-        speed = done / spent if known else min(os.cpu_count() or 1, 2)
-        return (self.total - done) / speed
-
-# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1a
+# %% ../../nbs/study/06_reproduce.ipynb #58bf2534
 class Broken(RuntimeError):
-    "Steps failed; the message is the one sentence, and where to look."
+    "Steps failed; snakemake has shown what they said."
 
 def snakemake_command(
     config: dict,  # what differs from config.yaml
     more: Sequence[str] = (),  # further words for snakemake
 ) -> list[str]:
     "The words of snakemake's command line."
+    places = max(1, gpu_count() * config.get("jobs_per_gpu", 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     values = [f"{name}={value}" for name, value in config.items()]
-    places = ["--resources", f"gpu={gpu_places(config['jobs_per_gpu'])}"] if config.get("jobs_per_gpu") else []
     return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile", "--profile", "nbs/paper/profiles/local",
-            *places, *more, "--config", *values]
+            "--cores", str(cores), "--resources", f"gpu={places}", *more, "--config", *values]
 
-def gpu_places(jobs_per_gpu: int) -> int:
-    "How many jobs the GPUs of this machine take at a time; one where there is none."
-    return max(1, gpu_count() * jobs_per_gpu)
-
-def planned_steps(
-    plan: Plan,
+def run_graph(
     command: Sequence[str],  # of `snakemake_command`
-) -> list[Step]:
-    "What a dry run lists, with about how long each step takes. Raises `Broken` where there is no plan."
-    words = [*command[:3], "--dry-run", *command[3:]]
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode: raise Broken(_sentence((done.stdout + done.stderr).splitlines()))
-    steps = [step for what, _, step in read_events(done.stdout.splitlines()) if what == "starts"]
-    return [replace(step, seconds=plan.seconds(step.rule, step.name)) for step in steps]
-
-def run_steps(
-    steps: Sequence[Step],
-    command: Sequence[str],  # of `snakemake_command`
-    log: Path,
 ) -> None:
-    "Lets snakemake run, and tells what happens. Raises `Broken` where a step fails."
-    log.parent.mkdir(parents=True, exist_ok=True)
-    show = _Bar(steps) if sys.stdout.isatty() else _Lines(steps)
-    environment = os.environ | {"TQDM_MININTERVAL": "10"}  # the steps' own bars go to the log
-    with log.open("w", encoding="utf-8") as f, log.open(encoding="utf-8", errors="replace") as said:
-        process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-        try:
-            for what, job, step in read_events(_follow(process, said, show.refresh)):
-                if what == "starts": show.progress.starts(job, step)
-                elif found := show.progress.ends(job): show.ended(*found)
-        except BaseException:
-            _stop(process)
-            raise
-        finally: show.close()
-    if process.returncode: raise Broken(_failure(log))
-
-def _follow(process: subprocess.Popen, said, tick: Callable[[], None]) -> Iterator[str]:
-    "The lines of a log as the process writes them; `tick` is called while there is nothing new."
-    rest, over = "", False
-    while not over:
-        over = process.poll() is not None
-        *lines, rest = (rest + said.read()).split("\n")
-        yield from lines
-        tick()
-        if not over: time.sleep(0.2)
+    "Lets snakemake run. Raises `Broken` where a step fails; ends all jobs where this process is asked to stop."
+    process = subprocess.Popen(command, start_new_session=True)
+    try: process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    if process.returncode: raise Broken("A step failed, and what it said stands above: the same command goes on.")
 
 _WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # and how many seconds each is given
 
@@ -197,122 +121,39 @@ def _stop(process: subprocess.Popen) -> None:
                 time.sleep(0.1)
         except (ProcessLookupError, PermissionError): return  # none is left; of zombies macOS says that it may not
 
-# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1b
-class _Lines:
-    "One line a step, for files and pipes."
-    def __init__(self, steps): self.progress, self.total = Progress(steps), len(steps)
-
-    def ended(self, step, seconds):
-        done = len(self.progress.finished)
-        left = f"about {duration(self.progress.left)} left" if done < self.total else "the last one"
-        print(f"{done:>{len(str(self.total))}}/{self.total}  {step}: {duration(seconds)}, {left}", flush=True)
-
-    def refresh(self): pass
-
-    def close(self): pass
-
-class _Bar:
-    "One bar that moves, for a terminal."
-    def __init__(self, steps):
-        self.progress = Progress(steps)
-        self.bar = tqdm(total=round(self.progress.total), bar_format="{percentage:3.0f}% {bar:30} {desc}", leave=False)
-
-    def ended(self, step, seconds): pass
-
-    def refresh(self):
-        names = ", ".join(str(step) for step, _ in self.progress.running.values())
-        self.bar.n = min(round(self.progress.done), self.bar.total)
-        self.bar.set_description_str(f"about {duration(self.progress.left)} left; {names}"[:90])
-
-    def close(self): self.bar.close()
-
-_SENTENCE = re.compile(r"(ddad-[a-z]+: .+)")
-_KEPT = re.compile(r"The executed notebook is kept for reading: .+")
-
-def _sentence(lines: Sequence[str]) -> str:
-    "The reason why snakemake itself stopped."
-    said = [line.strip() for line in lines if re.match(r"\w*(Error|Exception)\b", line.strip())]
-    return said[0] if said else (lines or ["snakemake stopped without a word."])[-1].strip()
-
-def _failure(log: Path) -> str:
-    "One sentence on what failed and, if there is one, the line on where its executed notebook lies."
-    lines = re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace"))
-    sentences = list(dict.fromkeys(found[1] for found in map(_SENTENCE.search, lines) if found))
-    kept = [found[0] for found in map(_KEPT.search, lines) if found]
-    others = f" ({len(sentences) - 1} more failed: see {log})" if len(sentences) > 1 else ""
-    if not sentences: return f"A step failed: {_sentence(lines)}\nWhat it said: {log}"
-    where = kept[0] if kept else f"What it said: {log}"
-    return f"{sentences[0].partition(': ')[2]}{others}\n{where}"
-
-# %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
-def _arguments() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="ddad-reproduce", description="Compute tables and figures from raw images, and compare them with ours.",
-        epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same command.")
-    p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
-    p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
-    p.add_argument("--epochs",
-                   help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
-                        "experiment's, or the variable DDAD_EPOCHS)")
-    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
-    p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
-    p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
-    p.add_argument("--jobs-per-gpu", type=int, help="jobs side by side on each GPU (default: 1)")
-    p.add_argument("--keep", action="store_true", help="compute only what has no results yet")
-    p.add_argument("--into", default="reproduced", help="folder of the results (default: reproduced)")
-    p.add_argument("--store", help="folder of the weights (default: runs)")
-    p.add_argument("--plan", action="store_true", help="only tell what would run, and about how long")
-    p.add_argument("--strict", action="store_true", help="exit status 1 where a score differs from ours")
-    p.add_argument("snakemake", nargs="*", help=argparse.SUPPRESS)
-    return p
-
-def _config(a: argparse.Namespace) -> dict:
-    "What the command line changes of config.yaml. Raises `ValueError` for epochs that are neither a number nor paper."
-    experiments, settings, epochs = a.experiments, a.settings, str(a.epochs or tried_epochs() or "")
-    if epochs == "paper": experiments = experiments or "paper"
-    elif epochs and not epochs.isdecimal(): raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
-    elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
-    asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods,
-             "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
-             "keep": a.keep or None, "figures": a.into}
-    changed = {name: value for name, value in asked.items() if value is not None}
-    return changed if a.into == "figures" else changed | {"pages": "asked"}
-
-def _request(config: dict) -> Request:
-    "The request, checked. Raises what `Request.check` raises, and `FileNotFoundError` away from the repository's root."
-    yaml, path = needed("yaml", "paper"), Path("nbs/paper/config.yaml")
-    if not path.is_file(): raise FileNotFoundError(f"There is no {path}: run this from the repository's root.")
-    usual = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings = yaml.safe_load(config.get("settings", "{}"))
-    if not isinstance(settings, dict): raise ValueError("The settings have no names: write them as {epochs: 2}.")
-    return Request.of(usual | config | {"settings": settings}).check(config.get("data"))
-
+# %% ../../nbs/study/06_reproduce.ipynb #d05f484a
 SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error A_rec. "
         "A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, finds them "
         "better still.")
 
 def what_one_sees(
-    results: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
+    rows: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
 ) -> str:
     "The sentence under the main job's table, or that it does not hold for these results."
-    auc = {row["score"]: row["auc"] for row in results}
+    auc = {row["score"]: row["auc"] for row in rows}
     thumbnail = next((value for name, value in auc.items() if "thumbnail" in name), float("nan"))
     holds = auc["inter"] > auc["rec"] + 0.1 and thumbnail > auc["inter"]
     return SEEN if holds else f"We saw something else, and it does not hold here: {SEEN}"
 
-def _explain(plan: Plan) -> None:
-    "Prints the sentence of the main job where that was computed."
-    for name, config in plan.runs.items():
-        record = plan.request.figures / "runs" / name / "record.json"
-        quick = config.benchmark == "Kermany" and config.backbone == "AE-U" and config.anomaly_rate == 0.6
-        if quick and record.is_file():
-            about = read_json(record)
-            if "simple" in about: print(f"\n{what_one_sees(about['results'] + about['simple'])}")
+def _show(plan: Plan, figures: Path) -> None:
+    "Prints the table of a run that was all that was asked for, and what one sees there."
+    if len(plan.runs) != 1: return
+    (name, config), = plan.runs.items()
+    folder = figures / "runs" / name
+    print(f"\n{(folder / 'results.md').read_text(encoding='utf-8')}")
+    record = read_json(folder / "record.json")
+    if (config.benchmark, config.backbone, config.anomaly_rate) == ("Kermany", "AE-U", 0.6):
+        print(f"{what_one_sees(record['results'] + record['simple'])}\n")
 
-def compare(request: Request, strict: bool) -> int:
-    "Prints the reproduction report where a run is there to be compared; its exit status."
-    if not any((request.figures / "runs").glob("*/record.json")): return 0
-    return report(reproduced=str(request.figures), committed=str(request.committed), strict=strict)
+def _show_findings(figures: Path, pages: Sequence[str]) -> bool:
+    "Prints which findings of the pages are true of the results; whether none is untrue."
+    table = findings(figures)
+    table = table[table.page.isin(pages)]
+    measured = table.dropna(subset="holds")
+    wrong = measured[measured.holds == False]  # noqa: E712, a column with missing values
+    print(f"\nOf {len(table)} findings {len(measured)} were measured, {len(measured) - len(wrong)} hold.")
+    for row in wrong.itertuples(): print(f"Not true of these results ({row.page}): {row.finding}\n  {row.evidence}")
+    return not len(wrong)
 
 def reproduce(
     config: dict,  # what differs from config.yaml
@@ -320,25 +161,26 @@ def reproduce(
     only_plan: bool = False,
     strict: bool = False,
 ) -> int:  # exit status
-    "Checks, plans, runs, and shows what came out. Raises `ValueError`, `OSError` and `Broken` with one sentence."
+    """Checks, plans, runs, and shows what came out.
+
+    The status is 1 where a finding is not true of the committed results, and where `strict` and a score differs.
+    Raises `ValueError`, `OSError` and `Broken` with one sentence.
+    """
     request = _request(config)
-    command = snakemake_command(config, more)
-    plan = make_plan(request)
-    if not only_plan: _check_benchmarks(plan, config.get("data"))
-    steps = planned_steps(plan, command)
+    plan, renews = make_plan(request), request.figures == request.committed
+    redrawn = ["--forcerun", "page"] if request.pages and not plan.runs and not plan.rivals else []
+    command = snakemake_command(config, [*redrawn, *more])
+    todo = f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs"
+    print(f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained.", flush=True)
     if only_plan:
-        print(plan_table(steps) if steps else "Nothing to be done: everything is there.")
+        run_graph([*command[:3], "--dry-run", *command[3:]])
         return 0
-    renews = request.figures == request.committed
-    log = (request.store if renews else request.figures) / "graph.log"
-    seconds = sum(step.seconds for step in steps)
-    print(f"{len(steps)} steps, about {duration(seconds)} on one core; what they say goes to {log}."
-          if steps else "Nothing to be done: everything is there.", flush=True)
-    if steps: run_steps(steps, command, log)
-    for table in main_tables(plan): print(f"\n{table.read_text(encoding='utf-8')}", end="")
-    _explain(plan)
-    print(f"\nTables and figures: {request.figures / 'index.html'}; weights: {request.store}", flush=True)
-    return 0 if renews else compare(request, strict)
+    _check_benchmarks(plan, config.get("data"))
+    run_graph(command)
+    _show(plan, request.figures)
+    true = _show_findings(request.figures, request.pages) if request.pages else True
+    if renews: return int(not true)
+    return int(not report(request.figures, request.committed, list(plan.runs)) and strict) if plan.runs else 0
 
 def _check_benchmarks(plan: Plan, data: str | None) -> None:
     "Whether the images are there; the phantom makes its own."
@@ -352,7 +194,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     a = _arguments().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(signal, "SIGHUP"): signal.signal(signal.SIGHUP, _interrupt)
-    try: status = reproduce(_config(a), a.snakemake, a.plan, a.strict)
+    try:
+        if a.add:
+            for name in add(a.add, a.into): print(f"Added {name}.")
+            status = 0
+        elif a.report: status = int(not report(a.into) and a.strict)
+        else: status = reproduce(changed_config(a), a.snakemake, a.plan, a.strict)
     except KeyboardInterrupt: status = "Broken off: the same command goes on where it stopped."
     except (ValueError, OSError, ImportError, Broken) as e: status = str(e)
     sys.stdout.flush()

@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from ..core.storage import read_csv, read_json
 from ..datasets.check import read_groups
 from ..datasets.registry import shipped_labels
 from ..method import metrics
-from .results import Run, groups_of, kinds_of
+from .opened import Run
 
 # %% auto #0
-__all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'copies_of', 'score_columns', 'Decisions', 'rates', 'Filter', 'View',
-           'read_run', 'list_runs']
+__all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'copies_of', 'score_columns', 'Decisions', 'rates', 'Filter', 'View']
 
 # %% ../../nbs/study/09_review.ipynb #34ac066c
 CLASSES = ("normal", "abnormal")
@@ -83,13 +81,12 @@ class Decisions:
         run: Run,  # a finished one
     ) -> Decisions:
         "Of a run. Raises `ValueError` in one sentence where its `scores.csv` is missing, damaged or incomplete."
-        path, benchmark = run.folder / "scores.csv", run.config["benchmark"]
+        path = run.folder / "scores.csv"
         try:
-            columns = read_csv(path)
-            kinds, groups = (of(benchmark, columns) for of in (kinds_of, groups_of))
-            copies = copies_of(benchmark, columns["image"], path)
+            columns = run.scores
+            copies = copies_of(run.benchmark, columns["image"], path)
             decisions = cls._checked(columns, run.record.get("images", {}))
-            return replace(decisions, kinds=kinds, groups=groups, copies=copies)
+            return replace(decisions, kinds=run.known("kind"), groups=run.known("group"), copies=copies)
         except (OSError, ValueError, KeyError, StopIteration) as e:
             reason = f"{type(e).__name__}: {e}"
             raise ValueError(f"{path} cannot be used ({reason}): restore it, or compute the run again.") from None
@@ -282,24 +279,3 @@ class View:
         "These images in an order."
         order = self.decisions.order(how, self.score, self.threshold, brushed, self.against)
         return order[self.chosen[order]]
-
-# %% ../../nbs/study/09_review.ipynb #75e11eee
-def read_run(
-    folder: str | Path,  # of figures/runs, say
-) -> Run:
-    "The finished run in a folder. Raises `ValueError` in one sentence where there is none."
-    path = Path(folder) / "record.json"
-    if not path.is_file():
-        remedy = "name a folder of figures/runs, or compute it with ddad-run"
-        raise ValueError(f"{folder} holds no finished run (no record.json): {remedy}.")
-    record = read_json(path, "restore it, or compute the run again")
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{path} has no configuration: restore it, or compute the run again.")
-    return Run(Path(folder), record)
-
-def list_runs(
-    *places: str | Path,  # folders of runs
-) -> list[Path]:
-    "The folders of all finished runs in these places, each once."
-    found = [p.parent.resolve() for place in places for p in sorted(Path(place).glob("*/record.json"))]
-    return [folder for folder in dict.fromkeys(found) if (folder / "scores.csv").exists()]

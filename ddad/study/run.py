@@ -6,25 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from ..core.record import Stages, about_training, commit, environment, now
-from ..core.storage import alone, read_json, write_json
 from ..core.checkpoints import about_checkpoint
 from ..core.machine import pick_device, pick_precision
-from ..method.data import Benchmark
-from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
+from ..core.record import Stages, about_training, commit, environment, now
+from ..core.storage import read_json, write_json
 from ..datasets.opening import load_benchmark
 from ..datasets.registry import card
+from ..method.data import Benchmark
+from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from .config import Config
 
 # %% auto #0
-__all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_folder', 'train_run', 'refine_run',
-           'training_record', 'write_record']
+__all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_places', 'shared_place', 'train_run',
+           'refine_run', 'training_record', 'write_record']
 
 # %% ../../nbs/study/01_run.ipynb #936ed021
 def open_data(
@@ -62,22 +61,13 @@ def known_columns(
 # %% ../../nbs/study/01_run.ipynb #36a39cb6
 _FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
 
-_held, _until_the_end = set(), ExitStack()  # the runs that this process writes, and their locks
-
 def open_run(
     folder: str | Path,
     config: Config,
     data_hash: str,  # `hash` of the benchmark
 ) -> Path:
-    """The run's folder, made or taken up again, and this process's alone until it ends: another one waits for it.
-
-    Raises `ValueError` where the folder holds a run of other settings or other data.
-    """
+    "The run's folder, made or taken up again. Raises `ValueError` where it holds a run of other settings or data."
     folder = Path(folder)
-    held = folder.resolve() / "run"
-    if held not in _held:
-        _until_the_end.enter_context(alone(held))
-        _held.add(held)
     check_run(folder, config, data_hash)
     write_json(folder / "config.json", {**asdict(config), "data_hash": data_hash})
     return folder
@@ -98,8 +88,7 @@ def check_run(folder: Path, config: Config, data_hash: str) -> None:
             raise ValueError(f"{folder} holds another run ({name} {there!r:.99} there, {asked!r:.99} asked): "
                              "choose another output folder or delete that one.")
 
-
-# %% ../../nbs/study/01_run.ipynb #47344317
+# %% ../../nbs/study/01_run.ipynb #b39717b3
 def module_images(
     config: Config,
     data: Benchmark,
@@ -110,57 +99,59 @@ def module_images(
     drawn = data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)
     return torch.cat([data.normal, drawn])
 
-def weights_folder(
+def weights_places(
+    config: Config,
+    folder: str | Path,  # the run's
+    store: str | Path | None = None,  # a folder of weights that runs share; None: they lie in the run's folder
+) -> dict[str, Path]:
+    "The folder of the networks of each module and of each ASR-Net."
+    whats = (*MODULES, *config.refiners)
+    if store is None: return dict.fromkeys(whats, Path(folder) / "weights")
+    return {what: Path(store) / shared_place(config, what) for what in whats}
+
+def shared_place(
     config: Config,
     what: str,  # a module or a refined score
-    folder: str | Path,  # the run's
-    store: str | Path | None = None,  # a folder of weights that runs share
 ) -> Path:
-    "Where the networks of a module or an ASR-Net lie: in the run's folder, or under their own name in the store."
-    if store is None: return Path(folder) / "weights"
-    if what in MODULES: return Path(store) / "modules" / config.module_name(what)
-    return Path(store) / "refiners" / config.refiner_name(what)
+    "Where the networks lie in a folder of weights that runs share: under a name of what they depend on."
+    if what in MODULES: return Path("modules", config.module_name(what))
+    return Path("refiners", config.refiner_name(what))
 
 def train_run(
     config: Config,
     data: Benchmark,
-    folder: str | Path,  # the run's
-    store: str | Path | None = None,  # a folder of weights that runs share
+    places: dict[str, Path],  # of `weights_places`
     modules: Sequence[str] = MODULES,
     progress: bool = True,  # show a progress bar
 ) -> tuple[dict[str, list], dict[str, list[float]]]:  # networks by module, and losses by network
-    "`ddad.method.recipe.train_modules` for a run."
+    "`ddad.method.recipe.train_modules` for a run; networks that are there are read."
     images = {m: module_images(config, data, m) for m in modules}
-    places = {m: weights_folder(config, m, folder, store) for m in modules}
-    return train_modules(config, images, places, seed=config.seed, machine=config.machine(progress),
-                         about=about_training)
+    return train_modules(config, images, {m: places[m] for m in modules}, seed=config.seed,
+                         machine=config.machine(progress), about=about_training)
 
 def refine_run(
     config: Config,
     data: Benchmark,
     modules: dict[str, list],  # the trained networks
-    folder: str | Path,  # the run's
-    store: str | Path | None = None,  # a folder of weights that runs share
+    places: dict[str, Path],  # of `weights_places`
     scores: Sequence[str] | None = None,  # None: all refined scores of the run
     watch: Callable = lambda score, epoch, net: None,  # called after each epoch
     progress: bool = True,  # show a progress bar
 ) -> tuple[dict, dict[str, list[float]]]:  # ASR-Nets and losses, by score
-    "`ddad.method.recipe.train_refiners` for a run."
+    "`ddad.method.recipe.train_refiners` for a run; networks that are there are read."
     scores = config.refiners if scores is None else tuple(scores)
     images = {m: module_images(config, data, m) for m in modules}
-    places = {s: weights_folder(config, s, folder, store) for s in scores}
-    return train_refiners(config, images, modules, places, scores=scores, seed=config.seed,
+    return train_refiners(config, images, modules, {s: places[s] for s in scores}, scores=scores, seed=config.seed,
                           machine=config.machine(progress), about=about_training, watch=watch)
 
 def training_record(
     config: Config,
-    folder: str | Path,  # the run's
-    store: str | Path | None = None,  # a folder of weights that runs share
+    places: dict[str, Path],  # of `weights_places`
 ) -> dict[str, dict]:  # by network
     "Of each trained network, what its file says: seconds, commit, processor, peak memory in MB, when it was finished."
-    places = {f"{m}_{i}": weights_folder(config, m, folder, store) for m in MODULES for i in range(1, config.k + 1)}
-    places |= {s: weights_folder(config, s, folder, store) for s in config.refiners}
-    headers = {name: about_checkpoint(place / f"{name}.safetensors") for name, place in places.items()}
+    files = {f"{m}_{i}": places[m] for m in MODULES for i in range(1, config.k + 1)}
+    files |= {s: places[s] for s in config.refiners}
+    headers = {name: about_checkpoint(place / f"{name}.safetensors") for name, place in files.items()}
     return {name: {k: v for k, v in header.items() if k != "losses"} for name, header in headers.items()}
 
 # %% ../../nbs/study/01_run.ipynb #c87d2f67

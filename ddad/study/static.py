@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from matplotlib.colors import to_hex
 
+from .. import plots
 from ..core.page import LIMIT, json_text, pictures, render, write_html
 from ..datasets.registry import PHANTOM, card
-from .. import plots
+from ..method import metrics
 from ..method.recipe import MODULES
 from ..method.scores import score_name
+from .opened import Run, read_run
 from .pictures import Pictures
-from .results import Run
-from .review import ORDERS, OUTCOMES, Decisions, read_run, round_step
+from .review import ORDERS, OUTCOMES, Decisions, round_step
 
 # %% auto #0
 __all__ = ['score_data', 'Shown', 'collect', 'run_page', 'main']
@@ -33,14 +34,13 @@ def score_data(
     decisions: Decisions,
 ) -> list[dict]:
     "Each score: its values, the thresholds to choose from, two of them to begin with, the interval of its AUC."
-    known = {row["score"]: row for row in run.record.get("results", []) if "auc_low" in row}
     def one(key, values):
         grid, step = decisions.grid(key), round_step(values, 1000)
         at = {name: int(np.argmin(np.abs(grid - t))) for name, t in
               (("alarms", decisions.at_false_alarms(key)), ("youden", decisions.youden(key)))}
-        interval = [known[key]["auc_low"], known[key]["auc_high"]] if key in known else None
+        interval = metrics.bootstrap_interval(metrics.auc, values, decisions.labels, decisions.groups)
         return {"key": key, "name": score_name(key), "values": values, "step": step, "start": round(grid[0] / step),
-                "count": len(grid), "interval": interval, **at}
+                "count": len(grid), "interval": list(interval), **at}
     return [one(key, values) for key, values in decisions.scores.items()]
 
 # %% ../../nbs/study/19_static.ipynb #a6a7fcbf

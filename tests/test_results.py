@@ -1,0 +1,106 @@
+"The two tables of results: what is added, what is refused, and that the committed ones are whole."
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invented import make_rival, make_run, tables
+
+from ddad.datasets.registry import CARDS
+from ddad.method import metrics
+from ddad.study.config import Config
+from ddad.study.opened import list_results, read_run
+from ddad.study.results import LONG, SETTINGS, Results, add, current, over_seeds, read_table, write_frame
+
+FIGURES = Path(__file__).parents[1] / "figures"
+
+
+def test_a_run_is_named_by_its_configuration_and_two_machines_merge(tmp_path):
+    first = make_run(tmp_path / "here", seed=0)
+    second = make_run(tmp_path / "there", seed=1, anomaly_rate=0.4, losses={"udm_1": 0.2})
+    second.rename(second.with_name("whatever"))
+    assert add([first], tmp_path / "figures") == ["NIH_AE-U_seed0"]
+    assert add([second.with_name("whatever"), make_rival(tmp_path, "nnPU")], tmp_path / "figures") == ["NIH_AE-U_seed1_ar0.4", "NIH_nnPU_seed0"]
+    results = Results(tmp_path / "figures")
+    assert list(results.select("NIH", backbone="AE-U").seed) == [0], "the other rate is not usual"
+    assert list(results.select("NIH", backbone="AE-U", anomaly_rate=None).seed) == [0, 1] and list(results.select("NIH", "nnPU").seed) == [0]
+    row = results.runs.loc["NIH_AE-U_seed0"]
+    assert (row.method, row.k, row.training_seconds, row.peak_memory_mb, row.data_hash) == ("DDAD", 3, 50.0, 10.0, "a1")
+    assert list(results.long("losses").run) == ["NIH_AE-U_seed1_ar0.4"] and len(results.long("networks")) == 2
+    assert list(results.images("NIH"))[:3] == ["label", "kind", "group"] and len(results.scores("NIH_AE-U_seed0", "rec_single")) == 3
+
+
+@pytest.mark.parametrize("change, says", [
+    ({}, "have already"), ({"seed": 1, "changed": {"data_hash": "b2"}}, "other images of NIH"), ({"seed": 1, "changed": {"numerics": 0}}, "older version")])
+def test_what_does_not_belong_is_refused_and_nothing_is_added(tmp_path, change, says):
+    tables(tmp_path, make_run(tmp_path / "a"))
+    before = (tmp_path / "figures/runs.csv").read_bytes()
+    with pytest.raises(ValueError, match=says): add([make_run(tmp_path / "b", seed=5), make_run(tmp_path / "c", **change)], tmp_path / "figures")
+    assert (tmp_path / "figures/runs.csv").read_bytes() == before
+
+
+def test_other_test_images_are_refused_and_a_replaced_run_leaves_no_column(tmp_path):
+    run = make_run(tmp_path / "a")
+    results = tables(tmp_path, run)
+    before = results.value("NIH_AE-U_seed0", "inter")
+    text = (run / "scores.csv").read_text()
+    (run / "scores.csv").write_text(text.replace("0.png,0", "zero.png,0", 1))
+    with pytest.raises(ValueError, match="other test images"): add([run], tmp_path / "figures", replace=True)
+    (run / "scores.csv").write_text(text)
+    add([make_run(tmp_path / "a", gain=-1.0)], tmp_path / "figures", replace=True)
+    again = Results(tmp_path / "figures")
+    assert list(again.images("NIH")) == list(results.images("NIH")) and again.value("NIH_AE-U_seed0", "inter") < before
+
+
+def test_a_damaged_record_is_one_sentence(tmp_path):
+    run = make_run(tmp_path / "a")
+    (run / "record.json").write_text('{"config": {"k": "three"}}')
+    with pytest.raises(ValueError, match="record.json is no record of a run .*: restore it, or delete that folder"): add([run], tmp_path / "figures")
+
+
+def test_a_table_keeps_scores_apart_and_text_as_it_is(tmp_path):
+    near = np.float64(0.1) + np.array([0, 1e-13, 2e-13])
+    write_frame(tmp_path / "t.csv", pd.DataFrame({"kind": ["NA", "", "b"], "near": near, "short": np.float32([0.1, 0.2, 0.3]).astype(float)}), index=False)
+    table = read_table(tmp_path / "t.csv")
+    assert table.near.nunique() == 3 and list(np.float32(table.short)) == list(np.float32([0.1, 0.2, 0.3])) and table.kind[0] == "NA" and pd.isna(table.kind[1])
+
+
+def test_over_seeds_is_the_mean_of_what_each_seed_has(tmp_path):
+    results = tables(tmp_path, *(make_run(tmp_path / "a", seed) for seed in range(3)))
+    runs = results.select("NIH", backbone="AE-U")
+    summary = over_seeds(results, runs, "inter")
+    aucs = [metrics.auc(results.scores(run, "inter")[0], results.truth("NIH")[0]) for run in runs.index]
+    assert summary["mean"] == pytest.approx(np.mean(aucs)) and summary["std"] == pytest.approx(np.std(aucs, ddof=1)) and summary["n"] == 3
+    assert over_seeds(results, runs, "r_dual") is None
+
+
+def test_a_run_is_looked_at_in_its_folder_or_in_the_tables(tmp_path):
+    run = make_run(tmp_path / "runs")
+    tables(tmp_path, run, make_rival(tmp_path / "other", "nnPU"))
+    own, kept = read_run(run), read_run(tmp_path / "figures/runs/NIH_AE-U_seed0")
+    assert own.scores["image"] == kept.scores["image"] and np.allclose(own.scores["inter"], kept.scores["inter"]) and list(kept.known("kind")) == list(own.known("kind"))
+    assert Config.recorded(kept.config) == Config.recorded(own.config)
+    assert [p.name for p in list_results(tmp_path / "figures/runs")] == ["NIH_AE-U_seed0", "NIH_nnPU_seed0"]
+    with pytest.raises(ValueError, match="no configuration of DDAD"): read_run(tmp_path / "figures/runs/NIH_nnPU_seed0")
+    with pytest.raises(ValueError, match="holds no finished run"): read_run(tmp_path / "figures/runs/nobody")
+
+
+def test_the_committed_tables_are_whole():
+    results = Results(FIGURES)
+    assert len(results.runs) > 200 and results.runs.index.is_unique and set(SETTINGS) <= set(results.runs) and current(results.runs).all()
+    assert (results.runs.commit.str.len() == 40).all(), "a committed run comes from committed code"
+    assert {path.stem for path in FIGURES.glob("results/*.csv")} == set(results.runs.benchmark)
+    for benchmark, runs in results.runs.groupby("benchmark"):
+        table = results.images(benchmark)
+        assert table.index.is_unique and runs.data_hash.nunique() == 1 and {c.rpartition(":")[0] for c in table.columns[3:]} == set(runs.index)
+        counts = CARDS[benchmark].counts
+        if counts: assert (table.label == 0).sum() == counts[3] and (table.label == 1).sum() == counts[4]
+        assert np.isfinite(table.iloc[:, 3:].to_numpy(dtype=float)).all()
+    for name in LONG: assert set(results.long(name).run) <= set(results.runs.index)
+
+
+def test_every_run_has_the_scores_of_its_configuration():
+    results = Results(FIGURES)
+    for name, run in results.runs[results.runs.method == "DDAD"].iterrows():
+        refined = () if pd.isna(run.refined) else run.refined.split(",")
+        assert set(results.scores_of(name)) - {"inter_top"} == {*(f"rec_{i + 1}" for i in range(int(run.k))), "rec", "intra", "inter", *refined} - {"none"}, name
