@@ -215,7 +215,7 @@ def test_every_method_with_a_name_is_in_the_table_under_it():
 
 
 def test_only_a_network_of_monai_needs_monai(discs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "monai", None)  # as if it were not installed
+    for module in {"monai", *(m for m in sys.modules if m.startswith("monai."))}: monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     for name in ("AE, SSIM", "FPI", "CutPaste"):
         with pytest.raises(ImportError, match=r"^monai is not installed: run pip install '\.\[rivals\]' in a clone of ddad\.$"): fitted(name, discs)
     assert fitted("PCA", discs).score(discs.test).shape == (24,)
