@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
+from ddad.core.machine import Machine, pick_device
 from ddad.core.record import commit, environment
 from ddad.core.storage import markdown
-from ddad.core.machine import Machine, pick_device
 from ddad.method.recipe import Recipe, train_modules
 
 IMAGES = 1000

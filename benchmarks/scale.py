@@ -20,17 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from PIL import Image
 from matplotlib.ticker import FixedLocator, NullLocator
+from PIL import Image
 
+from ddad import load_benchmark, plots
+from ddad.core.machine import pick_precision
 from ddad.core.record import Stages, _processor, _resident, commit
 from ddad.core.storage import write_json, written
-from ddad.core.machine import pick_precision
 from ddad.core.training import Schedule, fit, image_batches, seeded
-from ddad import plots
-from ddad.method import networks, refine
 from ddad.datasets.layout import as_repartition
-from ddad import load_benchmark
+from ddad.method import networks, refine
 from ddad.method.ensemble import _reconstruction_loss
 from ddad.study.notebooks import MALLOC
 
@@ -93,7 +92,7 @@ COLORS = dict(zip(STAGES, ("#7f7f7f", "#c5a880", plots.MODULE_COLORS["udm"], plo
 def draw(sizes):
     fig, axes = plots.panels(1, 2, plots.PAGE, 2.6)
     n = np.array([s["images"] for s in sizes])
-    for name, label in STAGES.items():
+    for name in STAGES:
         seconds, mb = (np.array([s["stages"][name][what] for s in sizes]) / unit for what, unit in (("seconds", 1), ("bytes", 1e6)))
         for ax, values in zip(axes, (seconds, mb)): ax.plot(n, values, "o-", color=COLORS[name])
     for stage, gray in (("score", "0.6"), ("refine", "0.2")): axes[1].plot(n, (BOUND[stage] * PIXELS * n + CONSTANT) / 1e6, ":", color=gray)

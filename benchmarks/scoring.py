@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from ddad.core.checkpoints import load_weights
 from ddad.core.images import to_float
 from ddad.core.record import commit, environment
 from ddad.core.storage import write_json
-from ddad.core.checkpoints import load_weights
 from ddad.datasets.registry import PHANTOM
+from ddad.detect.estimator import DDAD, _assemble
 from ddad.method import metrics, networks, scores
 from ddad.method.recipe import MODULES
 from ddad.study.config import Config
-from ddad.study.run import open_data, weights_folder
-from ddad.detect.estimator import DDAD, _assemble
+from ddad.study.run import open_data, weights_places
 
 HERE = Path(__file__).parent
 SCORES = {"inter": "A_inter: six networks", "r_dual": "R_dual: six networks and ASR-Net"}
@@ -32,7 +32,7 @@ SCORES = {"inter": "A_inter: six networks", "r_dual": "R_dual: six networks and 
 
 def trained(config, store):
     "UDM, NDM and the ASR-Net of R_dual from the graph's store."
-    files = lambda what, names: [weights_folder(config, what, "", store) / f"{n}.safetensors" for n in names]
+    files = lambda what, names: [weights_places(config, "", store)[what] / f"{n}.safetensors" for n in names]
     members = {m: files(m, [f"{m}_{i}" for i in range(1, config.k + 1)]) for m in MODULES}
     asr = files("r_dual", ["r_dual"])[0]
     if missing := [p for p in (*members["udm"], *members["ndm"], asr) if not p.is_file()]:
@@ -76,7 +76,7 @@ def main():
     record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images), "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
     for score in SCORES:
         refiners = {"r_dual": asr} if score == "r_dual" else {}
-        ways = {"one by one, float32": lambda x: one_by_one(x, udm, ndm, asr, score)}
+        ways = {"one by one, float32": lambda x, score=score: one_by_one(x, udm, ndm, asr, score)}
         for precision in ("float32", "bfloat16"):
             detector = _assemble(DDAD(device="cpu", score_precision=precision), udm, ndm, refiners, score)
             ways[f"the detector, {precision}"] = lambda x, d=detector: d.anomaly_score(x)

@@ -20,21 +20,20 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddad import load_benchmark
 from ddad.core.images import read_image, to_float
+from ddad.core.machine import Machine, pick_precision
 from ddad.core.record import Stages, commit, environment
 from ddad.core.storage import write_json
-from ddad.core.machine import pick_precision
 from ddad.core.training import generator
+from ddad.datasets.layout import read_repartition
+from ddad.datasets.opening import benchmark_root
 from ddad.datasets.registry import PHANTOM
 from ddad.method import networks, refine, scores
-from ddad.datasets.layout import read_repartition
-from ddad import load_benchmark
 from ddad.method.data import unlabeled_counts
-from ddad.core.machine import Machine
 from ddad.method.recipe import train_modules, train_refiners
 from ddad.study.config import Config
 from ddad.study.notebooks import MALLOC
-from ddad.study.run import check_data
 
 HERE = Path(__file__).parent
 WAYS = ("plain", "float32", "auto")
@@ -158,7 +157,7 @@ def main():
     p.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
     a = p.parse_args()
     config = Config.of(a.benchmark, epochs=a.epochs, refine_epochs=a.refine_epochs, precision="auto" if a.worker in (None, "plain") else a.worker, device="cpu")
-    root = check_data(config, a.data)
+    root = benchmark_root(config.benchmark, a.data)
     if a.worker: return worker(a.worker, root, config)
     results = {}
     for _ in range(a.rounds):

@@ -7,6 +7,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # api.py, and the ddad of this checkout
 
 import api  # noqa: E402
+
 import ddad  # noqa: E402
 
 project, author, version = "DDAD", "the ddad authors", ddad.__version__

@@ -66,7 +66,7 @@ def stage(
     summaries = {}
     for place, path in pages.items():
         book = json.loads(path.read_text(encoding="utf-8"))
-        book = prepare(book, place, lambda text: links.rewrite(text, path, place))
+        book = prepare(book, place, lambda text, path=path, place=place: links.rewrite(text, path, place))
         summaries[place] = summary(book)
         write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
     parts = [*PARTS, *sorted({place.split("/")[0] for place in pages} - set(PARTS))]
@@ -184,7 +184,7 @@ class Links:
     def __init__(self, repo: Path, out: Path, pages: dict[str, Path], repository: str):
         self.repo, self.out, self.repository = repo, out, repository.rstrip("/")
         self.place = {path: place for place, path in pages.items()}
-        for path, place in [*self.place.items()]:
+        for place in [*self.place.values()]:
             # the source of an executed page
             if place.startswith("paper/"): self.place[repo / "nbs" / f"{place}.ipynb"] = place
 

@@ -14,6 +14,7 @@ from ddad.datasets.layout import list_names
 from ddad.datasets.opening import benchmark_root
 from ddad.datasets.registry import CARDS, card, known_labels, shipped_labels, shipped_repartition
 from ddad.datasets.repartition import lists_of
+from ddad.method import metrics
 from ddad.method.data import SPLITS, draw_unlabeled
 from ddad.study import results
 from ddad.study.config import PRESETS, Config
@@ -29,7 +30,7 @@ def test_the_cards_agree_with_the_shipped_repartitions_and_the_presets():
         assert tuple(len(names) for names in lists.values()) == c.counts and len({n for names in lists.values() for n in names}) == sum(c.counts)
         config = Config.of(name)
         assert config.n_unlabeled == c.n_unlabeled and int(c.n_unlabeled * 0.6) <= c.counts[2] and c.n_unlabeled - int(c.n_unlabeled * 0.6) <= c.counts[1]
-    assert set(PRESETS) <= set(CARDS) and results.BENCHMARKS == tuple(CARDS)
+    assert set(PRESETS) <= set(CARDS)
     assert not card("LGG").panels and not card("ODIR").panels and card("NIH").panels and card("my own").title == "my own"
 
 
@@ -122,15 +123,13 @@ def test_another_repartition_needs_the_images_of_the_first_alone(tmp_path, monke
 
 
 def test_committed_scores_find_their_groups_and_kinds():
-    run = next(r for r in results.read_runs("figures/runs") if r.name == "LGG_AE-U_seed0")
-    assert len(set(run.groups)) == 30 and set(run.kinds) == {"lower-grade glioma", "no FLAIR lesion on this slice"}
-    assert results.independent(run.labels, run.groups) == "30 groups" and results.groups_of("Mine", run.scores) is None
-    labelled_discs = run.scores | {"group": ["1"] * len(run.labels)}
-    assert set(results.groups_of("Mine", labelled_discs)) == {"1"}
-    low, high = (results.over_seeds([run], "inter")[k] for k in ("low", "high"))
-    from ddad.method import metrics
-    assert (low, high) == pytest.approx(metrics.bootstrap_interval(metrics.auc, run.scores["inter"], run.labels, run.groups))
-    assert np.ptp([low, high]) > np.ptp(metrics.bootstrap_interval(metrics.auc, run.scores["inter"], run.labels))
+    committed = results.Results("figures")
+    labels, kinds, groups = committed.truth("LGG")
+    assert len(set(groups)) == 30 and set(kinds) == {"lower-grade glioma", "no FLAIR lesion on this slice"}
+    scores = committed.scores("LGG_AE-U_seed0", "inter")[0]
+    summary = results.over_seeds(committed, committed.runs.loc[["LGG_AE-U_seed0"]], "inter")
+    by_group, by_image = (metrics.bootstrap_interval(metrics.auc, scores, labels, g) for g in (groups, None))
+    assert (summary["low"], summary["high"]) == pytest.approx(by_group) and np.ptp(by_group) > np.ptp(by_image)
 
 
 def test_a_command_checks_another_repartition_by_name(tmp_path, monkeypatch, capsys):

@@ -37,7 +37,8 @@ def forest(
 ) -> Figure:
     "Every effect with its interval (none where `low` is missing); effects beyond 0.45 at the edge."
     lines = _lines(effects)
-    fig, axes = panels(1, len(titles), 3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines), sharey=True, sharex=True,
+    fig, axes = panels(1, len(titles), 3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines), sharey=True,
+                       sharex=True,
                        squeeze=False)
     for ax, (benchmark, title) in zip(axes[0], titles.items()):
         for row in effects[effects.benchmark == benchmark].itertuples():
