@@ -18,8 +18,8 @@ sys.path.insert(0, str(REPO / "book"))
 import stage  # noqa: E402
 from test_explore import chromium  # noqa: E402
 
-OPENED = ("index.html", "method/04_scores.html", "guides/start.html", "paper/baselines.html", "api/detect.html", "study/14_explore.html")
-WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html"}, {"guides/start.html", "paper/baselines.html"}
+OPENED = ("index.html", "method/04_scores.html", "guides/start.html", "paper/methods.html", "api/detect.html", "study/14_explore.html")
+WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html"}, {"guides/start.html", "paper/methods.html"}
 
 
 # ---- the sources
@@ -128,6 +128,7 @@ def site(tmp_path_factory):
 def pages(site): return {path: Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
 
 
+@pytest.mark.slow
 def test_every_notebook_has_its_page(site):
     for path in REPO.glob("nbs/**/*.ipynb"):
         part = path.relative_to(REPO / "nbs").parent.name or "core"
@@ -135,6 +136,7 @@ def test_every_notebook_has_its_page(site):
     for path in REPO.glob("figures/*.ipynb"): assert (site / "paper" / f"{path.stem}.html").is_file(), path
 
 
+@pytest.mark.slow
 def test_every_page_has_one_title(pages):
     assert len(pages) > 90
     for path, page in pages.items():
@@ -157,6 +159,7 @@ def broken(site, pages):
     return found
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere(site, pages):
     assert sum(len(page.links) for page in pages.values()) > 3000
     assert broken(site.resolve(), {path.resolve(): page for path, page in pages.items()}) == []
@@ -169,6 +172,7 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken(tmp_path, pages) == ["a.html: b.html#y", "a.html: ../d", "a.html: c.png"]
 
 
+@pytest.mark.slow
 def test_no_page_asks_the_web_for_anything(site, pages):
     outside = re.compile(r"^(https?:)?//")
     assert [(path, load) for path, page in pages.items() for load in page.loads if outside.match(load)] == []
@@ -177,12 +181,14 @@ def test_no_page_asks_the_web_for_anything(site, pages):
         assert asked == [], path
 
 
+@pytest.mark.slow
 def test_nothing_of_nbdev_and_no_hidden_code_is_shown(pages):
     for path in pages:
         text = re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8"))
         assert not re.search(r"^#\|\s*(export|hide|default_exp|slow)", text, re.MULTILINE), path
 
 
+@pytest.mark.slow
 def test_the_reference_tells_what_a_function_takes(site):
     text = re.sub(r"<[^>]+>", "", (site / "api/method.html").read_text(encoding="utf-8"))
     assert "images (N, 1, H, W) in [-1, 1]" in text and "rec, intra and inter, each (N, 1, H, W)" in text
@@ -222,6 +228,7 @@ PICTURES = """async () => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("name", OPENED)
 def test_a_page_opens(browser, name, width):
@@ -236,6 +243,7 @@ def test_a_page_opens(browser, name, width):
     assert browser.evaluate(SIDEWAYS) and browser.wrong == []
 
 
+@pytest.mark.slow
 def test_a_picture_opens_on_a_click(browser):
     browser.set_viewport_size({"width": 1280, "height": 900})
     browser.goto(browser.address + "guides/start.html")
@@ -250,6 +258,7 @@ def test_a_picture_opens_on_a_click(browser):
     browser.wait_for_selector("dialog.large[open]", state="detached")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(browser, scheme):
     browser.emulate_media(color_scheme=scheme)
@@ -258,6 +267,7 @@ def test_light_and_dark(browser, scheme):
     assert (ground > ink) == (scheme == "light") and browser.evaluate("document.documentElement.dataset.theme") == scheme
 
 
+@pytest.mark.slow
 def test_search(browser):
     browser.goto(browser.address + "search.html?q=anomaly+rate")
     browser.wait_for_function("document.querySelectorAll('#search-results li a').length > 3 && !document.body.innerText.includes('Searching')")

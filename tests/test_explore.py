@@ -780,6 +780,7 @@ def lab(folder):
     with serving(command, folder, env) as port: yield f"http://127.0.0.1:{port}/lab/tree/look.ipynb?reset"
 
 
+@pytest.mark.slow  # a minute
 def test_in_jupyterlab_a_state_opens_and_all_parts_answer(run, root, csv, tmp_path, browsers):
     state = "run=whole;score=inter;order=disagree+most;second=twin;label=abnormal"
     source = f"from ddad import Explorer\nExplorer({str(run)!r}, {str(tmp_path)!r}, {str(root)!r}, state={state!r})"

@@ -28,7 +28,7 @@ from ddad.core.storage import alone, read_csv, write_json, written
 from ddad.core.training import Schedule, fit
 from ddad.detect.commands import main_score
 from ddad.detect.estimator import DDAD
-from ddad.study import results, review
+from ddad.study import opened, results
 from ddad.study.config import Config
 from ddad.study.run import open_run
 
@@ -186,16 +186,16 @@ def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
     record = {"config": ours, "results": [], "images": {"normal": 3}, "training": {}}
     (tmp_path / "runs/x").mkdir(parents=True, exist_ok=True)
     (tmp_path / "runs/x/record.json").write_text(json.dumps(value if whole else mutated(record, where, value)))
-    for read in (lambda: results.read_runs(tmp_path / "runs"), lambda: review.read_run(tmp_path / "runs/x")):
+    for read in (lambda: results.add([tmp_path / "runs/x"], tmp_path / "figures"), lambda: opened.read_run(tmp_path / "runs/x")):
         try: read()
-        except ValueError as e: assert "record.json" in str(e) and "\n" not in str(e)
+        except ValueError as e: assert "runs/x" in str(e) and "\n" not in str(e)
 
 
 def test_a_run_of_another_machine_can_be_looked_at(tmp_path):
     (tmp_path / "x").mkdir()
     config = {**vars(Config.of("Discs")), "device": "cuda:7", "compile": True, "a setting of tomorrow": 1}
     write_json(tmp_path / "x/record.json", {"config": config})
-    assert [r.config for r in results.read_runs(tmp_path)] == [config]
+    assert opened.read_run(tmp_path / "x").config == config and Config.recorded(config) == Config.of("Discs")
 
 
 @QUICK

@@ -60,11 +60,6 @@ def test_import_ddad_imports_nothing_heavy():
     assert done.stdout.splitlines() == ["[]", "['DDAD', 'Explorer', 'Recipe', 'load_benchmark']"], done.stderr
 
 
-def test_a_step_of_the_graph_leaves_torch_to_its_notebook():
-    done = python("import ddad.study.notebooks\nprint('torch' in sys.modules)")
-    assert done.stdout.split() == ["False"], done.stderr
-
-
 USES = (
     ("nilearn", "paper", "from ddad.datasets.phantom import tissue_maps; tissue_maps()"),
     ("papermill", "paper", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),

@@ -36,7 +36,7 @@ def test_the_run_notebook_takes_every_setting():
     import papermill
 
     from ddad.study.config import Config
-    assert {f.name for f in fields(Config)} | {"data_root", "out", "store"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+    assert {f.name for f in fields(Config)} | {"data_root", "out", "store", "weights"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
 
 
 def test_the_run_notebook_is_found_from_anywhere(tmp_path, monkeypatch):

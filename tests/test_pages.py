@@ -27,7 +27,7 @@ def test_the_numbers_of_a_sentence_are_those_of_the_evidence(sentence, evidence,
 def test_a_finding_holds_fails_or_was_not_measured(tmp_path):
     page = Page("p", tmp_path)
     above = lambda e: e["low"] > 0
-    shown = [page.finding("It is .50 above.", evidence, holds=above).data for evidence in ({"effect": 0.5, "low": 0.1}, {"effect": 0.5, "low": -0.1}, {"effect": 0.6, "low": 0.1}, None, {"effect": None})]
+    shown = [page.finding("It is .50 above.", evidence, holds=above) for evidence in ({"effect": 0.5, "low": 0.1}, {"effect": 0.5, "low": -0.1}, {"effect": 0.6, "low": 0.1}, None, {"effect": None})]
     assert shown[0] == "**It is .50 above.**" and all(text.startswith("~~It is .50 above.~~") and "effect 0." in text for text in shown[1:3])
     assert all(text.startswith("*Not measured") for text in shown[3:])
     kept = findings(tmp_path)

@@ -36,7 +36,7 @@ def commands_of(text):
 
 
 # what is not executed as printed: (what is executed in its stead, why); the first word alone, or with an option, names a tool and is no command
-PLAN = "make plan"
+PLAN = "make reproduce ARGS=--plan"
 EXCEPTED = {
     "make test": ("make -n test", "runs this test"),
     "make test-slow": ("make -n test-slow", "runs this test"),
@@ -46,16 +46,17 @@ EXCEPTED = {
     "make install": ("make -n install", "needs the package index"),
     "pip install .": ("ddad-fit --help", "needs the package index; test_install installs the wheel of this clone"),
     "make explore": ("make -n explore", "serves a page until it is stopped; test_explore opens it"),
-    "make figures": (f"{PLAN} BENCHMARK= ARGS='--into figures'", "draws all pages, minutes; test_graph draws them"),
+    "make figures": ("make -n figures", "draws all pages, minutes; tests/test_pages.py draws them"),
     "make reproduce BENCHMARK=NIH": (f"{PLAN} BENCHMARK=NIH", "as `make reproduce`, which is executed, with other images"),
     "make reproduce EPOCHS=paper": (f"{PLAN} EPOCHS=paper", "takes hours"),
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all", "takes hours"),
     "make reproduce BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD": (f"{PLAN} BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD", "takes hours"),
-    "make results BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--keep'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--keep'", "takes hours"),
-    "make results EXPERIMENTS=splits ARGS='--keep --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)":
-        (f"{PLAN} EXPERIMENTS=splits ARGS='--keep --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{{1..5}} | tr ' ' ,)", "takes hours"),
-    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'", "takes hours"),
-    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'", "takes hours"),
+    "make results BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all", "takes hours"),
+    "make results ADD=\"reproduced/runs/NAME\"": ("make -n results ADD=reproduced/runs/NAME", "adds to the committed tables; test_graph adds to others"),
+    "make results EXPERIMENTS=splits ARGS='--methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)":
+        ("make reproduce EXPERIMENTS=splits ARGS='--plan --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 1'", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 8'", "takes hours"),
     "python benchmarks/gpu.py": ("python benchmarks/gpu.py --help", "needs a GPU"),
     "snakemake --snakefile nbs/paper/Snakefile --workflow-profile nbs/paper/profiles/slurm --config benchmarks=BrainTumor experiments=all gpu=1":
         ("snakemake --snakefile nbs/paper/Snakefile -n --cores 1 --config benchmarks=BrainTumor experiments=all gpu=1", "needs a cluster and its plugin"),
@@ -63,7 +64,7 @@ EXCEPTED = {
         ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
     "ddad-data download RSNA --root ~/Med-AD": ("DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD", "needs a network: the address is one at which nothing answers"),
 }
-SLOW = re.compile(r"make (reproduce|explore-static)|make plan|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
+SLOW = re.compile(r"make (reproduce|explore-static)|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
 FIT_ONCE = re.compile(r"ddad-(fit|score) (?!--help)")  # the quick tests give those of the README alone: the guides' are the same in other words
 STATUS = {"ddad-data check": (0, 1), "ddad-data download": (2,)}  # others: 0; check gives 1 where it finds something
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import run_cells
 
 from ddad.core.storage import read_csv
 from ddad.method import metrics
@@ -65,14 +66,6 @@ def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
     assert "epoch" in done.stderr
 
 
-def test_the_same_command_again_gives_the_same_scores_at_once(finished, root):
-    out, _ = finished
-    before, training = (out / "scores.csv").read_bytes(), json.loads((out / "record.json").read_text())["training"]
-    assert run(root, out).returncode == 0
-    assert (out / "scores.csv").read_bytes() == before
-    assert json.loads((out / "record.json").read_text())["training"] == training
-
-
 def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
     out, _ = finished
     process = subprocess.Popen(command(root, tmp_path / "killed"), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -87,11 +80,10 @@ def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
     assert (tmp_path / "killed/scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
 
 
-def test_another_seed_gives_other_scores(finished, root, tmp_path):
-    out, _ = finished
-    assert run(root, tmp_path / "other", seed=4, epochs=2, refine_epochs=1, test_curve=0).returncode == 0
-    assert (tmp_path / "other/scores.csv").read_bytes() != (out / "scores.csv").read_bytes()
-    assert not (tmp_path / "other/test_curve.png").exists()
+def test_another_seed_gives_other_scores(finished, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPO)
+    run_cells(REPO / "nbs/paper/run.ipynb", **SETTINGS | dict(seed=4, epochs=2, refine_epochs=1, test_curve=0, data_root=str(root), out=str(tmp_path / "other")))
+    assert (tmp_path / "other/scores.csv").read_bytes() != (finished[0] / "scores.csv").read_bytes() and not (tmp_path / "other/test_curve.png").exists()
 
 
 def test_the_page_is_clean(finished):
@@ -125,11 +117,3 @@ def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
 def test_help_tells_every_setting():
     done = subprocess.run([DDAD_RUN, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and all(f"--{f.name.replace('_', '-')}" in done.stdout for f in fields(Config))
-
-
-def test_papermill_alone_runs_the_notebook(root, tmp_path):
-    parameters = SETTINGS | dict(epochs=1, refine_epochs=1, test_curve=0, data_root=str(root), out=str(tmp_path / "run"))
-    options = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    done = subprocess.run([sys.executable, "-m", "papermill", "nbs/paper/run.ipynb", str(tmp_path / "out.ipynb"), *options], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run/record.json").is_file()

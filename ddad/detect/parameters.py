@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,9 @@ from ..method.recipe import Recipe
 from ..method.refine import INPUTS
 
 # %% auto #0
-__all__ = ['SHARED', 'plain', 'recipe_of', 'held_out_count', 'split']
+__all__ = ['plain', 'recipe_of', 'held_out_count', 'split']
 
 # %% ../../nbs/detect/06_parameters.ipynb #46de35a6
-SHARED = ("backbone", "k", "epochs", "image_size", "latent", "width", "batch_size", "lr", "precision",
-          "variant")  # parameters that `Recipe` has too
-
 def plain(params: dict) -> dict:
     "Parameters with NumPy's numbers as Python's."
     return {name: v.item() if isinstance(v, np.generic) else v for name, v in params.items()}
@@ -62,9 +60,9 @@ def recipe_of(params: dict, unlabeled: bool) -> Recipe:
     _check_own(p)
     score = pick_score(p["score"], unlabeled, p["refine_epochs"])
     pick_precision(p["precision"], pick_device(p["device"]))
-    shared = {name: p[name] for name in SHARED}
-    refined = score if score in INPUTS else "none"
-    return Recipe(**shared, refine_epochs=max(1, p["refine_epochs"]), refined=refined).check()
+    shared = {field.name: p[field.name] for field in fields(Recipe) if field.name in p}
+    own = {"refine_epochs": max(1, p["refine_epochs"]), "refined": score if score in INPUTS else "none"}
+    return Recipe(**shared | own).check()
 
 # %% ../../nbs/detect/06_parameters.ipynb #d5b32e70
 def held_out_count(n: int, holdout: float | str, fpr: float) -> int:

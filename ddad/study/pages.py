@@ -13,13 +13,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from .. import plots
-from .results import Results, read_table, write_frame
+from ..datasets.registry import CARDS, card
+from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
-__all__ = ['wrong_numbers', 'shown', 'Page', 'findings']
+__all__ = ['wrong_numbers', 'shown', 'Markdown', 'Page', 'findings', 'wide', 'effect_cell']
 
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
@@ -49,6 +49,10 @@ def shown(evidence) -> str:
     if isinstance(evidence, pd.DataFrame): return "; ".join(shown(row) for _, row in evidence.iterrows())
     if isinstance(evidence, (dict, pd.Series)): return ", ".join(f"{name} {shown(v)}" for name, v in evidence.items())
     return f"{evidence:.3f}" if isinstance(evidence, float) else str(evidence)
+
+class Markdown(str):
+    "Text that a notebook shows as Markdown."
+    def _repr_markdown_(self) -> str: return str(self)
 
 class Page:
     "A page of the study: its findings, tables and pictures go to the folder of results under the page's name."
@@ -109,3 +113,27 @@ def findings(
     "The findings of all pages that were drawn."
     tables = [read_table(path).assign(page=path.stem) for path in sorted(Path(figures).glob("findings/*.csv"))]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["finding", "holds", "evidence", "page"])
+
+# %% ../../nbs/study/16_pages.ipynb #a913473b
+def wide(
+    table: pd.DataFrame,  # tidy, such as one with the columns mean, low and high
+    rows: list[str],  # its columns that tell one line from another
+    columns: list[str],  # those that tell one column from another
+    text: Callable = cell,  # of a line of the tidy table, as a dict: what its cell says
+) -> pd.DataFrame:
+    "A table pivoted: lines in the order in which they come, a benchmark by its title, its columns as in `CARDS`."
+    table = table.assign(cell=[text(row) for row in table.to_dict("records")])
+    if "benchmark" in table: table["benchmark"] = [card(name).title for name in table.benchmark]
+    shape = dict(index=rows, columns=columns, values="cell", aggfunc="first", sort=False)
+    pivot = table.pivot_table(**shape).fillna("")
+    if "benchmark" not in columns: return pivot
+    place = {c.title: i for i, c in enumerate(CARDS.values())}
+    in_order = dict(level="benchmark", key=lambda titles: titles.map(place), sort_remaining=False)
+    return pivot.sort_index(axis=1, **in_order)
+
+# %% ../../nbs/study/16_pages.ipynb #58a643cf
+def effect_cell(
+    row: dict,  # with effect, low, high and seeds
+) -> str:
+    "A difference with its interval, and in parentheses of how many seeds it is."
+    return "{effect:+.3f} [{low:+.3f}, {high:+.3f}] ({seeds})".format(**row)

@@ -19,8 +19,8 @@ from ..method.recipe import NUMERICS
 from .config import Config, rival_name
 
 # %% auto #0
-__all__ = ['LONG', 'ABOUT', 'SETTINGS', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results', 'over_seeds', 'cell',
-           'add']
+__all__ = ['LONG', 'ABOUT', 'SETTINGS', 'OF_SOME', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results',
+           'over_seeds', 'cell', 'add']
 
 # %% ../../nbs/study/04_results.ipynb #705bb9fe
 LONG = ("networks", "losses", "pixels", "epochs")  # tables in long form; each has a column `run`
@@ -56,6 +56,7 @@ def _digits(column: pd.Series) -> pd.Series:
 # %% ../../nbs/study/04_results.ipynb #2feaad98
 SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size", "latent",
             "width", "variant", "precision_asked")  # what a run may differ in from the benchmark's usual settings
+OF_SOME = (*SETTINGS, "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")  # columns of some methods alone
 DRAWN = ("n_unlabeled", "anomaly_rate", "draw", "match")  # those that another method has, too
 
 def usual(
@@ -86,7 +87,8 @@ class Results:
     @cached_property
     def runs(self) -> pd.DataFrame:
         "A row a run, by its name. Raises `ValueError` where there is no such table."
-        return read_table(self.folder / "runs.csv").set_index("run", drop=False)
+        runs = read_table(self.folder / "runs.csv").set_index("run", drop=False)
+        return runs.reindex(columns=dict.fromkeys([*runs, *OF_SOME]))
 
     @cached_property
     def _usual(self) -> pd.DataFrame: return usual(self.runs)
@@ -109,7 +111,7 @@ class Results:
     ) -> pd.DataFrame:
         "A table in long form; without rows where there is none."
         path = self.folder / f"{name}.csv"
-        return read_table(path) if path.is_file() else pd.DataFrame({"run": []})
+        return read_table(path) if path.is_file() else pd.DataFrame({"run": []}, dtype=str)
 
     def select(
         self,
