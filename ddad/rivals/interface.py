@@ -130,7 +130,8 @@ def result_here(
     "The AUC of a method on each benchmark, the mean over its seeds, as the page of methods has it."
     rows = pd.read_csv(table)
     rows = rows[rows.method == method.name].sort_values("benchmark")
-    cells = [f"{row.benchmark} {row.AUC:.3f} ({row.seeds} seed{'s' * (row.seeds > 1)})" for row in rows.itertuples()]
+    cells = [f"{row.benchmark} {row.AUC:.3f} ({row.seeds} seed{'s' * (row.seeds > 1)})"
+             for row in rows.itertuples()]
     mark = f" † {method.handicap}." if method.handicap else ""
     return f"**Result here.** {'Test AUC: ' + ', '.join(cells) if cells else 'No run is committed'}.{mark}"
 

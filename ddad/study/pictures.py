@@ -55,8 +55,10 @@ class Pictures:
         "Reads the test images, or makes the phantom; what fails becomes a sentence in `missing`."
         c = self.config
         try:
-            same = there and (there.hash, there.test.shape[-1]) == (self.run.record.get("data_hash"), c.image_size)
-            self.data = there if same else load_benchmark(self.data_root, c.benchmark, c.image_size, progress=False)
+            own = self.run.record.get("data_hash"), c.image_size
+            same = there and (there.hash, there.test.shape[-1]) == own
+            self.data = there if same else load_benchmark(
+                self.data_root, c.benchmark, c.image_size, progress=False)
         except (OSError, ValueError) as e: self.missing.append(f"No images: {e}")
         if self.data and self.data.hash != self.run.record.get("data_hash"):
             self.missing.append("The images here differ from those that this run was computed on: "
@@ -125,7 +127,7 @@ class Pictures:
         name: str,  # of a map
         other: Pictures | None = None,  # those of another run, which get the same scale
     ) -> tuple[float, float]:
-        "Where the colours of a map start and end, the same for every image: as in every figure, over `sample`."
+        "Where the colours of a map start and end, the same for every image: as in figures, over `sample`."
         key = name, other and other.run.folder
         if key not in self._scale:
             maps = [p.sample()[name] for p in (self, other) if p]
