@@ -193,9 +193,9 @@ def _unseen(results, benchmark, backbone):
     for match, drawn in runs.dropna(subset="match").groupby("match"):
         seen, others = split_kinds(results, benchmark, match)
         if not others: continue
-        about = dict(setting=f"{seen} unlabeled, {', '.join(others)} tested", kinds=others)
-        yield effect(results, UNSEEN, drawn, "inter", drawn, "rec", **about)
-        yield effect(results, UNSEEN, drawn, "inter", pu[pu.match == match], "score", called="nnPU", **about)
+        tested = dict(setting=f"{seen} unlabeled, {', '.join(others)} tested", kinds=others)
+        yield effect(results, UNSEEN, drawn, "inter", drawn, "rec", **tested)
+        yield effect(results, UNSEEN, drawn, "inter", pu[pu.match == match], "score", called="nnPU", **tested)
 
 def _methods(results, benchmark, backbone):
     "Against each other method with the usual D_u, on further splits too."

@@ -123,10 +123,7 @@ def compared(
     benchmark: str,
     results: Results,  # the committed ones
 ) -> pd.DataFrame:  # the best first
-    """A row a method, the user's among them: AUC, AP, and the user's AUC minus the method's, with intervals.
-
-    Raises `ValueError` where a test image has no score.
-    """
+    "A row a method: AUC, AP, the user's AUC minus its own. `ValueError` where a test image has no score."
     images = results.images(benchmark).index
     missing = images.difference(scores.index)
     if len(missing):
@@ -192,9 +189,8 @@ def _of_class(a: argparse.Namespace, out: Path) -> Iterator[tuple[str, str, pd.S
     method = find_method(a.method)
     for benchmark in a.benchmark or benchmarks_at_hand(a.data):
         data_root = None if benchmark == PHANTOM else a.data
-        try:
-            scores = run_method(method, benchmark, out / benchmark, data_root, a.seed)
-            yield benchmark, method.__name__, scores
+        folder = out / benchmark
+        try: yield benchmark, method.__name__, run_method(method, benchmark, folder, data_root, a.seed)
         except FileNotFoundError: raise
         except Exception as e:  # noqa: BLE001, it is the user's code
             if not isinstance(e, ValueError): traceback.print_exc()
@@ -211,8 +207,7 @@ def compare(
             failed += 1
             continue
         if not (folder / "results" / f"{benchmark}.csv").is_file():
-            print(f"{benchmark}: there are no results in {folder} to compare with.",
-                  file=sys.stderr, flush=True)
+            print(f"{benchmark}: there are no results in {folder} to compare with.", file=sys.stderr)
             continue
         table = compared(scores, name, benchmark, Results(folder))
         own = table[table.yours].iloc[0]
@@ -227,16 +222,13 @@ def compare(
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="ddad-compare",
-        description="Compare a method of your own with DDAD, other methods and trivial scores.",
-        epilog="A benchmark that is finished is left alone when the command is given again, unless the file "
-               "changed.")
+        "ddad-compare", description="Compare your own method with DDAD, other methods and trivial scores.",
+        epilog="A finished benchmark is left alone when the command is given again, unless the file changed.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("method", "my_module:MyMethod, a class with fit(normal, unlabeled) and score(images)", nargs="?")
     option("--scores", "instead of a class: a CSV file with the columns image and score")
     option("--name", "with --scores: what the table calls your method (default: the file's name)")
-    option("--benchmark", "this one alone; may be given several times (default: all at hand)",
-           action="append")
+    option("--benchmark", "this alone; may be given several times (default: all at hand)", action="append")
     option("--data", "Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs none)")
     option("--results", "folder of results to compare with (default: figures/ of this clone)")
     option("--out", "your folder (default: compare)", default="compare")

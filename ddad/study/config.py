@@ -35,10 +35,7 @@ _REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine
 
 @dataclass(frozen=True)
 class Config(Recipe):
-    """The settings of one run: a recipe, a benchmark, a draw of D_u, a seed, and the machine.
-
-    `Config.of(benchmark, ...)` fills in the benchmark's preset and checks every value.
-    """
+    "The settings of one run; `Config.of(benchmark, ...)` fills in its preset and checks every value."
     benchmark: str = PHANTOM
     seed: int = 0
     n_unlabeled: int = 1000  # size of D_u
@@ -69,10 +66,7 @@ class Config(Recipe):
         cls,
         settings: dict,  # `config` of a record
     ) -> Config:
-        """The configuration of a record, to look at what was found with it. Raises what `of` raises.
-
-        It is for whichever device this machine has, and without settings that are not known any more.
-        """
+        "A record's configuration for this machine, without settings of the past. Raises what `of` raises."
         own = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
         return cls.of(**own | {"device": "auto", "compile": False})
 

@@ -74,10 +74,7 @@ def _finished(place: Path) -> list[Run]:
 
 # %% ../../nbs/study/14_explore.ipynb #20efb124
 class Explorer(Part):
-    """One run to look at: decisions at a threshold, the images behind them, their maps.
-
-    What is wrong with a run is said on the page in a sentence.
-    """
+    "One run to look at: decisions at a threshold, their images and maps; the page says what is wrong."
     def __init__(
         self,
         run: str | Path | None = None,  # folder of a finished run; None: as `first_run`
@@ -197,9 +194,8 @@ class Explorer(Part):
         self.run_decisions, self.pictures = decisions, pictures
         self._show_numbers()
         if self._body[0] not in self.children: self.children += self._body
-        patience = ""
-        if pictures.config.benchmark == PHANTOM:
-            patience = " (the phantom's images are made on first use, in about half a minute)"
+        patience = " (the phantom's images are made on first use, in about half a minute)"
+        if pictures.config.benchmark != PHANTOM: patience = ""
         self.say([f"Reading images and weights{patience} ..."])
         self._later(lambda: self._load(pictures))
         if kept != State(): self._restore(kept)

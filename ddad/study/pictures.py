@@ -32,10 +32,7 @@ __all__ = ['Pictures']
 
 # %% ../../nbs/study/10_pictures.ipynb #4b60464b
 class Pictures:
-    """Images, reconstructions and maps of a run's test set, as far as they are at hand.
-
-    `load_images` and `load_networks` look for them; `missing` says in sentences what was not found.
-    """
+    "Images, reconstructions and maps of a run's test set; `missing` says in sentences what is not at hand."
     def __init__(
         self,
         run: Run,

@@ -30,10 +30,8 @@ __all__ = ['SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="ddad-reproduce",
-        description="Compute tables and figures from raw images, and compare them with ours.",
-        epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same "
-               "command.")
+        "ddad-reproduce", description="Compute tables and figures from images, and compare them with ours.",
+        epilog="Words after -- go to snakemake. A broken-off reproduction goes on with the same command.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("--benchmark", "with commas between; empty: only redraw the pages (default: Kermany)")
     option("--experiments", "names of the grid in nbs/paper/config.yaml, or all (default: quick)")
@@ -181,10 +179,8 @@ def reproduce(
     plan, renews = make_plan(request), request.figures == request.committed
     redrawn = ["--forcerun", "page"] if request.pages and not plan.runs and not plan.rivals else []
     command = snakemake_command(config, [*redrawn, *more])
-    todo = "Nothing is trained."
-    if plan.runs:
-        todo = (f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs, "
-                f"about {duration(plan.seconds)} on one core.")
+    todo = f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs"
+    todo = f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained."
     print(todo, flush=True)
     if only_plan:
         run_graph([*command[:3], "--dry-run", *command[3:]])

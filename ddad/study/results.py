@@ -41,10 +41,7 @@ def write_frame(
     frame: pd.DataFrame,
     **options,  # of `DataFrame.to_csv`
 ) -> None:
-    """A table, whole or not there. Nine digits tell two float32 values apart.
-
-    Where they do not keep the values of a column apart, it has every digit, so that no new ties arise.
-    """
+    "A table, whole or not there: with nine digits, or all where nine do not keep a column's values apart."
     columns = {name: _digits(frame[name]) for name in frame}
     with written(path) as part: pd.DataFrame(columns, frame.index).to_csv(part, **options)
 
@@ -100,8 +97,7 @@ class Results:
     ) -> pd.DataFrame:
         "A row a test image: label, kind, group (missing where nobody knows), then `<run>:<score>`."
         if benchmark not in self._images:
-            path = self.folder / "results" / f"{benchmark}.csv"
-            self._images[benchmark] = read_table(path, index_col="image")
+            self._images[benchmark] = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
         return self._images[benchmark]
 
     def long(

@@ -64,10 +64,7 @@ def score_columns(
 # %% ../../nbs/study/09_review.ipynb #751fc427
 @dataclass(frozen=True)
 class Decisions:
-    """The test images of a run, and what a threshold makes of them.
-
-    In its methods `score` is one of `scores`, and an image is flagged whose score is at or above `threshold`.
-    """
+    "The test images of a run; those are flagged whose score is at or above a threshold."
     names: list[str]
     labels: np.ndarray  # (N,), 1: abnormal
     scores: dict[str, np.ndarray]  # by name, (N,) each; those of networks alone are left out
@@ -145,10 +142,7 @@ class Decisions:
         return np.abs(a - b) / len(self.names)
 
     def difference(self, score: str, against: str) -> dict[str, float]:
-        """By how much the AUC of `against` exceeds that of `score`, with its 95 % interval by group.
-
-        Raises `ValueError` for images of one class or one group.
-        """
+        "AUC of `against` minus that of `score`, with 95 % interval. `ValueError` for one class or group."
         return metrics.paired_bootstrap(
             metrics.auc, self.scores[score], self.scores[against], self.labels, self.groups, n=1000)
 

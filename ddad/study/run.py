@@ -31,10 +31,7 @@ def open_data(
     data_root: str | Path | None = None,  # as in `ddad.datasets.opening.load_benchmark`
     progress: bool = True,  # show a bar
 ) -> Benchmark:
-    """The benchmark of a run, whole and large enough for it.
-
-    Raises what `load_benchmark` and `draw_unlabeled` raise; `ValueError` for less than a batch of images.
-    """
+    "The run's benchmark. Raises what reading and drawing raise, and `ValueError` for less than a batch."
     data = load_benchmark(data_root, config.benchmark, config.image_size, progress)
     module_images(config, data, "udm")
     images = len(data.normal)
