@@ -683,6 +683,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'ddad.method.metrics._check_draws': ('method/metrics.html#_check_draws', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._counts': ('method/metrics.html#_counts', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._draws': ('method/metrics.html#_draws', 'ddad/method/metrics.py'),
+                                     'ddad.method.metrics._draws_of': ('method/metrics.html#_draws_of', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._interval': ('method/metrics.html#_interval', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._metric_of_draws': ( 'method/metrics.html#_metric_of_draws',
                                                                                'ddad/method/metrics.py'),

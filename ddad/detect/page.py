@@ -131,8 +131,8 @@ def highest(
 def warnings_of(detector: DDAD, lines: Sequence[dict]) -> list[str]:
     "Says in sentences how a batch as a whole, of rows of scores, differs from the held-out images."
     if len(detector.calibration_scores_) and not detector.calibration_looks_:
-        return ["Whether the batch as a whole looks like the held-out normal images cannot be told: "
-                "the model does not say what these look like. Calibrate it anew (ddad-fit --calibrate)."]
+        return ["Whether the batch as a whole looks like the held-out normal images cannot be told: the "
+                "model does not say what these look like. Calibrate it anew (ddad-fit --calibrate)."]
     values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
     return unlike(values, detector.calibration_looks_)
 

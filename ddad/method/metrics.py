@@ -139,13 +139,20 @@ def _counts(y: bytes, places: bytes, n: int, seed: int) -> np.ndarray:
     return np.concatenate([_resample(rng, labels, groups, size).astype(np.int16)
                            for size in sizes])
 
+@lru_cache(64)
+def _draws_of(metric: Callable, scores: bytes, y: bytes, places: bytes, n: int,
+              seed: int) -> np.ndarray:
+    "The metric of a score in each draw, (n,); kept, as it is compared with many others."
+    counts = _counts(y, places, n, seed)
+    s, labels = np.frombuffer(scores), np.frombuffer(y, bool)
+    return np.concatenate([_metric_of_draws(metric, s, labels, counts[i:i + _DRAWS])
+                           for i in range(0, n, _DRAWS)])
+
 def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int,
            seed: int) -> list[np.ndarray]:
     "The metric of each column of scores in `n` draws that all share."
-    counts = _counts(y.tobytes(), _places(groups, y).astype(np.int64).tobytes(), n,
-                     seed)
-    parts = [counts[i:i + _DRAWS] for i in range(0, n, _DRAWS)]
-    return [np.concatenate([_metric_of_draws(metric, s, y, part) for part in parts])
+    places = _places(groups, y).astype(np.int64).tobytes()
+    return [_draws_of(metric, s.tobytes(), y.tobytes(), places, n, seed)
             for s in columns]
 
 def _interval(draws: np.ndarray, groups: int, level: float) -> tuple[float, float]:

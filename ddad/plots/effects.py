@@ -37,9 +37,8 @@ def forest(
 ) -> Figure:
     "Every effect with its interval (none where `low` is missing); effects beyond 0.45 at the edge."
     lines = _lines(effects)
-    fig, axes = panels(1, len(titles), 3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines), sharey=True,
-                       sharex=True,
-                       squeeze=False)
+    size = 3.6 + 1.2 * len(titles), 0.9 + 0.17 * len(lines)
+    fig, axes = panels(1, len(titles), *size, sharey=True, sharex=True, squeeze=False)
     for ax, (benchmark, title) in zip(axes[0], titles.items()):
         for row in effects[effects.benchmark == benchmark].itertuples():
             value, low, high = np.clip((row.effect, row.low, row.high), -EDGE, EDGE)

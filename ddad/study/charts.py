@@ -75,7 +75,7 @@ def remark(text: str) -> widgets.HTML: return widgets.HTML(f'<p class="note">{te
 
 @contextmanager
 def at_once(slider: widgets.Widget):
-    "Inside, its range and value change in one message: else a browser cuts the value to an old range, and says so."
+    "Inside, its range and value change in one message: else a browser cuts the value to an old range."
     with slider.hold_sync(), slider.hold_trait_notifications():
         slider.continuous_update = False  # the browser says nothing, in whatever order it takes them
         yield
@@ -102,8 +102,9 @@ def _figure(marks, x, y, labels=("", ""), height: int = 250, **more) -> bqplot.F
     common = dict(grid_lines="none", tick_format=".3~g")
     axes = [bqplot.Axis(scale=x, label=labels[0], side="bottom", label_offset="2.5em", **common),
             bqplot.Axis(scale=y, label=labels[1], side="left", label_offset="4.2em", **common)]
+    layout = widgets.Layout(width="100%", height=f"{height}px")
     return bqplot.Figure(marks=marks, axes=axes, fig_margin=dict(top=8, bottom=44, left=66, right=12),
-                         display_toolbar=False, layout=widgets.Layout(width="100%", height=f"{height}px"), **more)
+                         display_toolbar=False, layout=layout, **more)
 
 def _line(x, y, color: str, **more) -> bqplot.Lines:
     "A line that waits for its points."
@@ -126,8 +127,9 @@ class Histogram(Part):
     ):
         self.decisions, self.score = None, None
         x, y = bqplot.LinearScale(), bqplot.LinearScale(min=0)
-        self.classes = [_line(x, y, color, line_style=dash, stroke_width=1.5, fill="bottom", fill_colors=[color],
-                              fill_opacities=[0.3]) for color, dash in zip(COLORS, ("solid", "dashed"))]
+        look = dict(stroke_width=1.5, fill="bottom", fill_opacities=[0.3])
+        self.classes = [_line(x, y, color, line_style=dash, fill_colors=[color], **look)
+                        for color, dash in zip(COLORS, ("solid", "dashed"))]
         self.line = _line(x, bqplot.LinearScale(min=0, max=1, allow_padding=False), DARK, stroke_width=2)
         self.line.y = [0.0, 1.0]
         self.figure = _figure([*self.classes, self.line], x, y, ("score", "images"))
@@ -152,7 +154,8 @@ class Histogram(Part):
         self.decisions, self.score = d, score
         grid, slider = d.grid(score), self.threshold
         with self.quietly(), at_once(slider):
-            slider.min, slider.max, slider.step = float(grid[0]), float(grid[-1]), round_step(d.scores[score], 1000)
+            slider.min, slider.max = float(grid[0]), float(grid[-1])
+            slider.step = round_step(d.scores[score], 1000)
             slider.readout_format = f".{max(0, -math.floor(math.log10(slider.step)))}f"
             slider.value = d.at_false_alarms(score)
 
@@ -179,8 +182,8 @@ class RocCurve(Part):
         chance = _line(x, y, "#9aa5b1", line_style="dashed", stroke_width=1)
         chance.x = chance.y = [0.0, 1.0]
         self.curve = _line(x, y, DARK, stroke_width=2)
-        self.point = bqplot.Scatter(x=[0.0], y=[0.0], scales=self.curve.scales, colors=[plots.ABNORMAL], stroke=DARK,
-                                    stroke_width=2, default_size=140)
+        self.point = bqplot.Scatter(x=[0.0], y=[0.0], scales=self.curve.scales, colors=[plots.ABNORMAL],
+                                    stroke=DARK, stroke_width=2, default_size=140)
         figure = _figure([chance, self.curve, self.point], x, y, ("1 - specificity", "sensitivity"), 330)
         for axis in figure.axes: _ticks(axis, 0, 1)
         self.heading = heading("ROC curve")
@@ -193,7 +196,8 @@ class RocCurve(Part):
         x, y = roc_curve(part.labels, part.scores[view.score])[:2] if both else ([0.0, 0.0], [0.0, 0.0])
         with self.curve.hold_sync(): self.curve.x, self.curve.y = x, y
         self.curve.visible = self.point.visible = both
-        told = f"of {name}, AUC {part.auc(view.score):.3f}" if both else f"and AUC: none, for {one_class(part)}"
+        if both: told = f"of {name}, AUC {part.auc(view.score):.3f}"
+        else: told = f"and AUC: none, for {one_class(part)}"
         self.heading.value = f"<h2>ROC curve {told.rstrip('.')}</h2>"
 
     def show(self, view: View) -> None:
@@ -234,7 +238,8 @@ class Scatter(Part):
         self.across, self.up = (field(widgets.Dropdown(description=name)) for name in ("Across", "Up"))
         self.ranges = [widgets.FloatRangeSlider(readout_format=".3f", layout=wide) for _ in "xy"]
         note = remark("Drag over the points, or set the two ranges: the gallery shows those images.")
-        super().__init__(heading("Two scores" + LEGEND), row(self.across, self.up), self.figure, *self.ranges, note)
+        super().__init__(heading("Two scores" + LEGEND), row(self.across, self.up), self.figure,
+                         *self.ranges, note)
         for w in (self.across, self.up): self.listen(w, self.show_scores)
         for w in self.ranges: self.listen(w, self._set)
         self.listen(self.box, self._drawn, "selected_x", "selected_y", "brushing")
@@ -295,4 +300,5 @@ class Scatter(Part):
         with self.quietly(): self.box.selected = np.transpose(ends)
         self._choose(ends)
 
-    def _choose(self, ends) -> None: self.on_brush(self.decisions.within(self.across.value, self.up.value, ends))
+    def _choose(self, ends) -> None:
+        self.on_brush(self.decisions.within(self.across.value, self.up.value, ends))

@@ -30,7 +30,8 @@ class FilterBar(Part):
     ):
         def choice(name): return field(widgets.Dropdown(description=name, options=[("any", "")]))
         def text(name): return field(widgets.Text(description=name, continuous_update=False))
-        self.label, self.kind, self.outcome, self.copy = map(choice, ("Class", "Kind", "Outcome", "Copy in training"))
+        self.label, self.kind, self.outcome = map(choice, ("Class", "Kind", "Outcome"))
+        self.copy = choice("Copy in training")
         self.group, self.name = text("Group"), text("Name has")
         self.name.placeholder = self.group.placeholder = "then Enter"
         self.clear, self.told = widgets.Button(description="All images"), widgets.HTML()
@@ -58,7 +59,8 @@ class FilterBar(Part):
             for name, values in options.items():
                 self.fields[name].options = [("any", ""), *((v, v) for v in values)]
                 self.fields[name].layout.display = None if len(values) else "none"
-            self.group.description, self.group.layout.display = group.capitalize(), "none" if d.groups is None else None
+            self.group.description = group.capitalize()
+            self.group.layout.display = "none" if d.groups is None else None
         self.choose(Filter())
 
     def choose(
@@ -80,7 +82,8 @@ class FilterBar(Part):
         part, n = view.part, len(view.decisions.names)
         counts = ", ".join(f"{(part.labels == y).sum()} {name}" for y, name in enumerate(CLASSES))
         copies = "" if part.copies is None else f"; {part.copies.sum()} with a copy in training"
-        self.told.value = f'<span class="told"><b>{len(part.names)} of {n} images</b>: {counts}{copies}</span>'
+        chosen = f"<b>{len(part.names)} of {n} images</b>"
+        self.told.value = f'<span class="told">{chosen}: {counts}{copies}</span>'
         self.clear.disabled = view.filter == Filter()
 
 # %% ../../nbs/study/22_choices.ipynb #c03e6d75
@@ -120,7 +123,8 @@ class Comparison(Part):
             self.score.options = [(score_name(s), s) for s in names]
             if names: self.score.value = next((s for s in (score, "inter") if s in names), names[-1])
         self.score.layout.display = None if len(names) > 1 else "none"
-        self.say("" if other else "Another run or method on the same images: scores, maps, difference of AUC.")
+        purpose = "Another run or method on the same images: scores, maps, difference of AUC."
+        self.say("" if other else purpose)
 
     def say(self, sentence: str) -> None:
         "What the comparison found, or how far it is."

@@ -34,21 +34,23 @@ class Claim:
 
 UNLABELED = Claim(
     "unlabeled images help",
-    "A_inter against A_rec; against A_inter with a sham UDM, a second NDM in its place; and against A_inter with a UDM "
-    "of the same size at anomaly rate 0")
+    "A_inter against A_rec; against A_inter with a sham UDM, a second NDM in its place; and against A_inter "
+    "with a UDM of the same size at anomaly rate 0")
 DISAGREEMENT = Claim("the ensemble's disagreement tells", "A_intra against A_rec")
-ENSEMBLE = Claim("an ensemble is better than a network", "A_rec of all networks against the mean of each alone")
+ENSEMBLE = Claim(
+    "an ensemble is better than a network", "A_rec of all networks against the mean of each alone")
 REFINED = Claim(
     "ASR-Net refines",
-    "R_dual against A_inter, and against A_inter pooled over the upper half of its map; R_intra against A_intra; in the "
-    "paper's recipe and in the stable one")
+    "R_dual against A_inter, and against A_inter pooled over the upper half of its map; R_intra against "
+    "A_intra; in the paper's recipe and in the stable one")
 RATES = Claim("it needs no abnormal labels, at any rate", "A_inter against A_rec, at each anomaly rate")
 UNSEEN = Claim(
     "it finds what it has not seen",
-    "A_inter with one kind of disease among the unlabeled images, against A_rec and against nnPU, tested on the other "
-    "kinds")
+    "A_inter with one kind of disease among the unlabeled images, against A_rec and against nnPU, tested on "
+    "the other kinds")
 METHODS = Claim(
-    "it beats other methods", "A_inter, and R_dual of the stable recipe, against each other method and each trivial score")
+    "it beats other methods",
+    "A_inter, and R_dual of the stable recipe, against each other method and each trivial score")
 
 SEEDS = 3  # as many as a verdict needs
 
@@ -74,7 +76,7 @@ def pairs(
     return list(zip(matched.run, matched.run_theirs))
 
 def _of_pair(results: Results, a: str, score: str, b: str, against: str, kinds: Sequence[str]) -> tuple:
-    "What `seed_bootstrap` takes of one seed: the scores of b and of a, the labels and the groups of the images."
+    "What `seed_bootstrap` takes of one seed: scores of b and of a, labels and groups of the images."
     labels, known, groups = results.truth(results.runs.benchmark[a])
     chosen = (labels == 0) | np.isin(known, kinds) if kinds else np.ones(len(labels), bool)
     theirs = results.scores(b, against) if against else np.zeros((1, len(labels)))
@@ -85,7 +87,7 @@ def difference(
     results: Results,
     compared: Iterable[tuple[str, str]],  # of `pairs`
     score: str,  # of the first run of each pair
-    against: str = "",  # of the second; empty: a score that is the same for all images, of which the AUC is 0.5
+    against: str = "",  # of the second; empty: a score that is the same for all images, with AUC 0.5
     *,
     metric: Callable = metrics.auc,  # of scores and labels
     kinds: Sequence[str] = (),  # abnormal test images of these kinds alone; none: all
@@ -97,7 +99,8 @@ def difference(
     of_pairs = [_of_pair(results, a, score, b, against, kinds) for a, b in having]
     e = metrics.seed_bootstrap(metric, of_pairs)
     groups = min(len(np.unique(groups)) for *_, groups in of_pairs)
-    return {"effect": e["difference"], "low": e["low"], "high": e["high"], "seeds": len(having), "groups": groups}
+    ends = {"effect": e["difference"], "low": e["low"], "high": e["high"]}
+    return ends | {"seeds": len(having), "groups": groups}
 
 def effect(
     results: Results,
@@ -118,12 +121,13 @@ def effect(
     first = ours.iloc[0]
     place = {"claim": claim.name, "benchmark": base_of(first.benchmark), "backbone": first.backbone}
     scores = {"score": score_name(score), "against": called or score_name(against), "setting": setting}
-    return place | scores | measured | {"verdict": verdict(measured["low"], measured["high"], measured["seeds"])}
+    decided = verdict(measured["low"], measured["high"], measured["seeds"])
+    return place | scores | measured | {"verdict": decided}
 
 # %% ../../nbs/study/08_claims.ipynb #4a854343
-SPLITS, ONE_SEED = "a split each", "one seed of the other method"  # settings: each seed is a split; what it says
-COLUMNS = ("claim", "benchmark", "backbone", "score", "against", "setting", "effect", "low", "high", "seeds", "groups",
-           "verdict")
+SPLITS, ONE_SEED = "a split each", "one seed of the other method"  # settings where a seed stands for more
+COLUMNS = ("claim", "benchmark", "backbone", "score", "against", "setting", "effect", "low", "high", "seeds",
+           "groups", "verdict")
 
 def all_effects(
     results: Results,
@@ -132,7 +136,8 @@ def all_effects(
 ) -> pd.DataFrame:  # of claims.csv, claim by claim
     "Every difference that can be taken."
     places = [(b, k) for b in benchmarks for k in BACKBONES]
-    rows = [row for claim in claims or MEASURED for place in places for row in MEASURED[claim](results, *place) if row]
+    rows = [row for claim in claims or MEASURED for place in places
+            for row in MEASURED[claim](results, *place) if row]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 def _on_splits(results: Results, benchmark: str, method: str = "DDAD", **settings) -> pd.DataFrame:
@@ -188,9 +193,9 @@ def _unseen(results, benchmark, backbone):
     for match, drawn in runs.dropna(subset="match").groupby("match"):
         seen, others = split_kinds(results, benchmark, match)
         if not others: continue
-        about = dict(setting=f"{seen} unlabeled, {', '.join(others)} tested", kinds=others)
-        yield effect(results, UNSEEN, drawn, "inter", drawn, "rec", **about)
-        yield effect(results, UNSEEN, drawn, "inter", pu[pu.match == match], "score", called="nnPU", **about)
+        tested = dict(setting=f"{seen} unlabeled, {', '.join(others)} tested", kinds=others)
+        yield effect(results, UNSEEN, drawn, "inter", drawn, "rec", **tested)
+        yield effect(results, UNSEEN, drawn, "inter", pu[pu.match == match], "score", called="nnPU", **tested)
 
 def _methods(results, benchmark, backbone):
     "Against each other method with the usual D_u, on further splits too."
@@ -207,8 +212,8 @@ def _methods(results, benchmark, backbone):
         theirs = _on_splits(results, benchmark, method)
         yield effect(results, METHODS, splits, "inter", theirs, "score", called=method, setting=SPLITS)
 
-MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _disagreement, ENSEMBLE: _ensemble, REFINED: _refined, RATES: _rates,
-            UNSEEN: _unseen, METHODS: _methods}
+MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _disagreement, ENSEMBLE: _ensemble, REFINED: _refined,
+            RATES: _rates, UNSEEN: _unseen, METHODS: _methods}
 CLAIMS = tuple(MEASURED)
 
 # %% ../../nbs/study/08_claims.ipynb #e3997b5b
@@ -217,7 +222,7 @@ def split_kinds(
     benchmark: str,
     match: str,  # pattern of the unlabeled abnormal images
 ) -> tuple[str, list[str]]:
-    "The kind that the pattern names (of kinds, or of file names), and the others with at least 20 test images."
+    "The kind that the pattern names (of kinds, or of file names); the others with 20 test images or more."
     labels, kinds, _ = results.truth(benchmark)
     known, counts = np.unique(kinds[labels == 1], return_counts=True)
     seen = next((k for k in known if fnmatch(k, match) or k.startswith(match.strip("*-"))), match)

@@ -24,16 +24,16 @@ __all__ = ['run', 'main']
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-run",
-        description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, draw the "
-                    "pictures.",
-        epilog="A run that was broken off goes on where it stopped when the same command is given again. The variable "
-               "DDAD_EPOCHS stands for epochs that are not given, to try things out.")
-    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD, else the scans in "
-                                  "the package)")
-    p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and what differs "
-                                 "from the paper's settings)")
-    p.add_argument("--store", help="a folder of weights that runs share; what it has is not trained again (default: "
-                                   "the run's own folder)")
+        description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, "
+                    "draw the pictures.",
+        epilog="A run that was broken off goes on where it stopped when the same command is given again. "
+               "The variable DDAD_EPOCHS stands for epochs that are not given, to try things out.")
+    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD, else the "
+                                  "scans in the package)")
+    p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and "
+                                 "what differs from the paper's settings)")
+    p.add_argument("--store", help="a folder of weights that runs share; what it has is not trained again "
+                                   "(default: the run's own folder)")
     p.add_argument("--notebook", help="the notebook to execute (default: the study's run.ipynb)")
     preset = {name for settings in PRESETS.values() for name in settings}
     for f in fields(Config):
@@ -56,7 +56,8 @@ def run(
     "Executes the run's notebook; raises before anything is written if settings or data are wrong."
     folder = Path(out or f"runs/{config.name}")
     if folder.is_file(): raise ValueError(f"--out is {folder}, which is a file: name a folder for the run.")
-    if store and Path(store).is_file(): raise ValueError(f"--store is {store}, which is a file: name a folder.")
+    if store and Path(store).is_file():
+        raise ValueError(f"--store is {store}, which is a file: name a folder.")
     content = open_data(config, data, progress).hash
     check_run(folder, config, content)
     parameters = asdict(config) | {"data_root": data, "out": str(folder), "store": store}

@@ -43,16 +43,18 @@ def find_method(
     module, _, name = spec.partition(":")
     if not module or not name: raise ValueError(f"{spec!r} names no class: write it as my_module:MyMethod.")
     if "" not in sys.path: sys.path.insert(0, "")
-    try: found = getattr(importlib.import_module(module), name, None)
+    try: method = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as e:
         if e.name != module: raise  # something that the user's module imports
-        raise ValueError(f"There is no module {module!r} here: give the command where {module}.py lies.") from None
-    if not isinstance(found, type): raise ValueError(f"{module} has no class {name!r}: name one that it has.")
-    lacks = [f for f in ("fit", "score") if not callable(getattr(found, f, None))]
+        raise ValueError(
+            f"There is no module {module!r} here: give the command where {module}.py lies.") from None
+    if not isinstance(method, type):
+        raise ValueError(f"{module} has no class {name!r}: name one that it has.")
+    lacks = [f for f in ("fit", "score") if not callable(getattr(method, f, None))]
     if lacks:
         lacks = " and no ".join(lacks)
         raise ValueError(f"{name} has no {lacks}: it needs fit(normal, unlabeled) and score(images).")
-    return found
+    return method
 
 def _source(method: type) -> str:
     "A fingerprint of the file that a class stands in: results of another state of it are computed again."
@@ -65,7 +67,8 @@ def checked_scores(
     "Raises `ValueError` where these are not as many finite numbers as there are images."
     s = np.asarray(scores, dtype=float)
     if s.shape != (images,):
-        raise ValueError(f"score gave an array of shape {s.shape} for {images} images: give one number an image.")
+        raise ValueError(
+            f"score gave an array of shape {s.shape} for {images} images: give one number an image.")
     if bad := np.count_nonzero(~np.isfinite(s)):
         raise ValueError(f"{bad} of {images} scores are not finite: look for NaN or infinity.")
     return s
@@ -120,10 +123,7 @@ def compared(
     benchmark: str,
     results: Results,  # the committed ones
 ) -> pd.DataFrame:  # the best first
-    """A row a method, the user's among them: AUC, AP, and the user's AUC minus the method's, with intervals.
-
-    Raises `ValueError` where a test image has no score.
-    """
+    "A row a method: AUC, AP, the user's AUC minus its own. `ValueError` where a test image has no score."
     images = results.images(benchmark).index
     missing = images.difference(scores.index)
     if len(missing):
@@ -147,12 +147,13 @@ def _measured(results: Results, runs: pd.DataFrame, score: str) -> dict:
 def results_folder(
     given: str | None,
 ) -> Path:
-    "The committed results: those given, else `figures` here or beside the package. Raises `ValueError` for none."
+    "The committed results: those given, else `figures` here or beside the package; `ValueError` without."
     beside = Path(find_spec("ddad").origin).parent.parent
     places = [Path(given)] if given else [Path("figures"), beside / "figures"]
     place = next((p for p in places if (p / "runs.csv").is_file()), None)
     if place: return place
-    raise ValueError(f"There are no results in {places[0]}: give the folder figures/ of a clone of ddad as --results.")
+    raise ValueError(
+        f"There are no results in {places[0]}: give the folder figures/ of a clone of ddad as --results.")
 
 def benchmarks_at_hand(
     data_root: str | None,
@@ -166,27 +167,30 @@ def read_scores(
     "The columns image and score of a user's table. Raises `ValueError` where it is no such table."
     table = read_table(path)
     for column in ("image", "score"):
-        if column not in table: raise ValueError(f"{path} has no column {column!r}: it needs image and score.")
+        if column not in table:
+            raise ValueError(f"{path} has no column {column!r}: it needs image and score.")
     if table.image.duplicated().any():
         raise ValueError(f"{path} names an image twice: {table.image[table.image.duplicated()].iloc[0]}.")
     try: return table.set_index("image").score.astype(float)
     except ValueError as e: raise ValueError(f"{path} has a score that is no number ({e}).") from None
 
 def _of_table(a: argparse.Namespace, results: Results) -> Iterator[tuple[str, str, pd.Series | None]]:
-    "Benchmark, name and scores from a table; of the benchmarks named, else of those all of whose images it has."
+    "Benchmark, name and scores from a table; of the benchmarks named, else of those it has all images of."
     scores, name = read_scores(a.scores), a.name or Path(a.scores).stem
     for benchmark in a.benchmark or results.runs.benchmark.unique():
         if not (results.runs.benchmark == benchmark).any():
             raise ValueError(f"There are no results on {benchmark}: choose among "
                              f"{', '.join(results.runs.benchmark.unique())}.")
-        if a.benchmark or results.images(benchmark).index.isin(scores.index).all(): yield benchmark, name, scores
+        if a.benchmark or results.images(benchmark).index.isin(scores.index).all():
+            yield benchmark, name, scores
 
 def _of_class(a: argparse.Namespace, out: Path) -> Iterator[tuple[str, str, pd.Series | None]]:
     "Benchmark, name and scores from a class; None where it failed, which is told."
     method = find_method(a.method)
     for benchmark in a.benchmark or benchmarks_at_hand(a.data):
         data_root = None if benchmark == PHANTOM else a.data
-        try: yield benchmark, method.__name__, run_method(method, benchmark, out / benchmark, data_root, a.seed)
+        folder = out / benchmark
+        try: yield benchmark, method.__name__, run_method(method, benchmark, folder, data_root, a.seed)
         except FileNotFoundError: raise
         except Exception as e:  # noqa: BLE001, it is the user's code
             if not isinstance(e, ValueError): traceback.print_exc()
@@ -203,7 +207,7 @@ def compare(
             failed += 1
             continue
         if not (folder / "results" / f"{benchmark}.csv").is_file():
-            print(f"{benchmark}: there are no results in {folder} to compare with.", file=sys.stderr, flush=True)
+            print(f"{benchmark}: there are no results in {folder} to compare with.", file=sys.stderr)
             continue
         table = compared(scores, name, benchmark, Results(folder))
         own = table[table.yours].iloc[0]
@@ -218,13 +222,13 @@ def compare(
 
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="ddad-compare", description="Compare a method of your own with DDAD, other methods and trivial scores.",
-        epilog="A benchmark that is finished is left alone when the command is given again, unless the file changed.")
+        "ddad-compare", description="Compare your own method with DDAD, other methods and trivial scores.",
+        epilog="A finished benchmark is left alone when the command is given again, unless the file changed.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("method", "my_module:MyMethod, a class with fit(normal, unlabeled) and score(images)", nargs="?")
     option("--scores", "instead of a class: a CSV file with the columns image and score")
     option("--name", "with --scores: what the table calls your method (default: the file's name)")
-    option("--benchmark", "this one alone; may be given several times (default: all at hand)", action="append")
+    option("--benchmark", "this alone; may be given several times (default: all at hand)", action="append")
     option("--data", "Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD; the phantom needs none)")
     option("--results", "folder of results to compare with (default: figures/ of this clone)")
     option("--out", "your folder (default: compare)", default="compare")

@@ -25,20 +25,17 @@ PRESETS = {name: {"n_unlabeled": c.n_unlabeled} for name, c in CARDS.items() if 
 PRESETS[PHANTOM] = {"n_unlabeled": CARDS[PHANTOM].n_unlabeled, "epochs": 60, "refine_epochs": 15}
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
-_NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs", "batch_size": "batch",
-            "lr": "lr", "precision": ""}
+_NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs",
+            "batch_size": "batch", "lr": "lr", "precision": ""}
 
 _UNLABELED = {"n_unlabeled": "n", "anomaly_rate": "ar", "draw": "", "match": "only"}
 
-_REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine-batch", "refine_lr": "refine-lr",
-               "refine_weight_decay": "refine-wd"}
+_REFINEMENT = {"k": "k", "refine_epochs": "refine", "refine_batch_size": "refine-batch",
+               "refine_lr": "refine-lr", "refine_weight_decay": "refine-wd"}
 
 @dataclass(frozen=True)
 class Config(Recipe):
-    """The settings of one run: a recipe, a benchmark, a draw of D_u, a seed, and the machine.
-
-    `Config.of(benchmark, ...)` fills in the benchmark's preset and checks every value.
-    """
+    "The settings of one run; `Config.of(benchmark, ...)` fills in its preset and checks every value."
     benchmark: str = PHANTOM
     seed: int = 0
     n_unlabeled: int = 1000  # size of D_u
@@ -69,12 +66,9 @@ class Config(Recipe):
         cls,
         settings: dict,  # `config` of a record
     ) -> Config:
-        """The configuration of a record, to look at what was found with it. Raises what `of` raises.
-
-        It is for whichever device this machine has, and without settings that are not known any more.
-        """
-        known = {f.name for f in fields(cls)}
-        return cls.of(**{k: v for k, v in settings.items() if k in known} | {"device": "auto", "compile": False})
+        "A record's configuration for this machine, without settings of the past. Raises what `of` raises."
+        own = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
+        return cls.of(**own | {"device": "auto", "compile": False})
 
     def check(self) -> Config:
         "The configuration itself; raises `ValueError` for a value that makes no sense."
@@ -107,7 +101,7 @@ class Config(Recipe):
         self,
         module: str,  # udm or ndm
     ) -> str:
-        "Of a module's weights: what they depend on alone, so one NDM serves every D_u, one ensemble every smaller K."
+        "Of a module's weights: one NDM serves every D_u, and one ensemble every smaller K."
         return f"{self._named(_NETWORK, _UNLABELED if module == 'udm' else {})}_{module}"
 
     def refiner_name(
@@ -139,7 +133,7 @@ def expand(
     benchmark: str,
     settings: dict | None = None,  # they go before both the grid and the preset
 ) -> dict[str, Config]:
-    "The runs of `experiments`, by name. Raises `ValueError` for an experiment that the grid lacks and a wrong setting."
+    "The runs by name. Raises `ValueError` for an experiment that the grid lacks and a wrong setting."
     runs = {}
     for experiment in experiments:
         if experiment not in grid:
@@ -155,7 +149,7 @@ SMALLER_POOL = "smaller pool"  # as a value of n_unlabeled
 def sweep_size(
     benchmark: str,
 ) -> int:
-    "The size of D_u that every anomaly rate can have: that of the smaller pool; the usual one where pools are unknown."
+    "The size of D_u that every anomaly rate can have: the smaller pool's; the usual one if unknown."
     counts = card(benchmark).counts
     return min(counts[1:3]) if counts else Config.of(benchmark).n_unlabeled
 

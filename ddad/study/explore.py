@@ -45,8 +45,8 @@ def first_run(
 ) -> Path | None:  # None where there is no run
     """The run that is opened where a reader names none.
 
-    Their own newest one, in reproduced/ or runs/. Else a committed one of the first seed on real images that are at
-    hand, on a repartition without copies before one with them. Else the phantom's, whose images can always be made.
+    Their own newest one, in reproduced/ or runs/. Else a committed one of the first seed on real images at
+    hand, on a repartition without copies before one with them. Else the phantom's, which can always be made.
     """
     own = own_runs(root)
     if own: return max(own, key=lambda run: run.record.get("finished", "")).folder
@@ -74,10 +74,7 @@ def _finished(place: Path) -> list[Run]:
 
 # %% ../../nbs/study/14_explore.ipynb #20efb124
 class Explorer(Part):
-    """One run to look at: decisions at a threshold, the images behind them, their maps.
-
-    What is wrong with a run is said on the page in a sentence.
-    """
+    "One run to look at: decisions at a threshold, their images and maps; the page says what is wrong."
     def __init__(
         self,
         run: str | Path | None = None,  # folder of a finished run; None: as `first_run`
@@ -88,7 +85,7 @@ class Explorer(Part):
         self.root, self.data_root, self.pictures = Path(root), data_root, None
         self.run_decisions, self.decisions, self.other, self.asked = None, None, None, None
         self._worker, self._complaints = ThreadPoolExecutor(1), []
-        self._results, self._read = {}, {}  # what there is on the benchmark: folders, and those that were read
+        self._results, self._read = {}, {}  # what there is on the benchmark: folders, and those read
         self.run = widgets.Dropdown(description="Run")
         self.score = widgets.ToggleButtons(description="Score", style={"button_width": "auto"})
         self.message, self.source = widgets.HTML(), widgets.HTML()
@@ -116,7 +113,8 @@ class Explorer(Part):
     def view(self) -> View:
         "What the page shows."
         against = self.other.key(self.comparison.score.value) if self.other else ""
-        return View(self.decisions, self.score.value, self.histogram.threshold.value, self.filter.filter, against)
+        threshold = self.histogram.threshold.value
+        return View(self.decisions, self.score.value, threshold, self.filter.filter, against)
 
     @property
     def state(self) -> str:
@@ -148,11 +146,13 @@ class Explorer(Part):
             self.run.options = sorted((label, str(folder)) for label, folder in folders.items())
             self.run.value = None
         if wanted.run and wanted.run not in folders:
-            self._complaints.append(f"There is no run {wanted.run!r} here: the state is of another folder of runs.")
+            self._complaints.append(
+                f"There is no run {wanted.run!r} here: the state is of another folder of runs.")
             wanted = State()
         named = Path(run).resolve() if run else None
         start = folders.get(wanted.run) or named or first_run(self.root, self.data_root)
-        if not folders: self.say([f"There is no finished run in {self.root}: compute one with `make reproduce`."])
+        if not folders:
+            self.say([f"There is no finished run in {self.root}: compute one with `make reproduce`."])
         self.run.value = str(start) if folders else None
         if self.decisions is not None and wanted != State(): self._restore(wanted)
 
@@ -195,7 +195,8 @@ class Explorer(Part):
         self._show_numbers()
         if self._body[0] not in self.children: self.children += self._body
         patience = " (the phantom's images are made on first use, in about half a minute)"
-        self.say([f"Reading images and weights{patience if pictures.config.benchmark == PHANTOM else ''} ..."])
+        if pictures.config.benchmark != PHANTOM: patience = ""
+        self.say([f"Reading images and weights{patience} ..."])
         self._later(lambda: self._load(pictures))
         if kept != State(): self._restore(kept)
 
@@ -268,7 +269,8 @@ class Explorer(Part):
     def show_second_score(self) -> None:
         "Another of its scores, in the scatter plot against the run's."
         score, names = self.score.value, list(self.run_decisions.scores)
-        self.scatter.show_run(self.decisions, *((score, self.view.against) if self.other else (names[0], score)))
+        pair = (score, self.view.against) if self.other else (names[0], score)
+        self.scatter.show_run(self.decisions, *pair)
         self.show_filter()
         self.detail.show_image()
 
@@ -294,7 +296,8 @@ class Explorer(Part):
         self.detail.every.value = '<p class="note">Reading the scores of every run ...</p>'
         def read():
             found = [self._scores_of(name, d) for name in list(self._results)]
-            if (d, i) == (self.run_decisions, self.detail.selected): self.detail.show_every(filter(None, found))
+            if (d, i) == (self.run_decisions, self.detail.selected):
+                self.detail.show_every(filter(None, found))
         self._later(read)
 
     def _scores_of(self, name: str, d: Decisions) -> Other | None:
@@ -318,7 +321,8 @@ class Explorer(Part):
 
     def _load(self, pictures: Pictures) -> None:
         pictures.load_images()
-        if pictures is self.pictures: self.gallery.show_images(None if pictures.data is None else pictures.data.test)
+        if pictures is self.pictures:
+            self.gallery.show_images(None if pictures.data is None else pictures.data.test)
         pictures.load_networks()
         if pictures.ready: pictures.scale("rec")
         if pictures is self.pictures:
@@ -352,7 +356,8 @@ class Explorer(Part):
     def _send_again(self, seconds: float) -> None:
         "What a web page has missed that was just being connected when the images came."
         def send():
-            for w in (self.message, self.gallery.sheet, self.detail.panels, self.detail.pair, self.comparison.told):
+            for w in (self.message, self.gallery.sheet, self.detail.panels, self.detail.pair,
+                      self.comparison.told):
                 w.send_state("value")
         timer = Timer(seconds, send)
         timer.daemon = True

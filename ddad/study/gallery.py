@@ -45,7 +45,8 @@ class Gallery(Part):
         on_select: Callable[[int], None] = lambda i: None,  # told the image that the reader clicked
     ):
         self.how = field(widgets.Dropdown(options=ORDERS, description="Show", value="most wrong first"))
-        self.back, self.forward = widgets.Button(description="‹ previous"), widgets.Button(description="next ›")
+        self.back = widgets.Button(description="‹ previous")
+        self.forward = widgets.Button(description="next ›")
         self.where, self.sheet, self.captions = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.tiles = [self._tile(n, on_select) for n in range(PAGE)]
         bar = row(self.how, self.back, self.where, self.forward)
@@ -71,7 +72,8 @@ class Gallery(Part):
 
     def _show_orders(self, orders: Sequence[str], chosen: str) -> None:
         if self.how.options == orders and self.how.value == chosen: return
-        with self.quietly(): self.how.options, self.how.value = orders, chosen if chosen in orders else orders[2]
+        if chosen not in orders: chosen = orders[2]
+        with self.quietly(): self.how.options, self.how.value = orders, chosen
 
     def show_images(self, images: torch.Tensor | None) -> None:
         "The pictures, once they are there."
@@ -95,7 +97,7 @@ class Gallery(Part):
         self.show(self.view)
 
     def show(self, view: View) -> None:
-        "The images of the page, with their outcomes; pictures are sent only if other images have come into view."
+        "The images of the page with their outcomes; pictures are sent only if other images come into view."
         self.view = view
         self._show_orders(ORDERS if view.against else ORDERS[:-1], self.how.value)
         order = view.order(self.how.value, self.brushed)
@@ -138,7 +140,7 @@ class Gallery(Part):
 
 # %% ../../nbs/study/13_gallery.ipynb #2eb8f61c
 class Detail(Part):
-    "One image: its reconstructions and maps, those of another run, and where its scores lie among normal images."
+    "One image: its reconstructions and maps, those of another run, and its scores among normal images."
     def __init__(
         self,
         on_group: Callable[[str], None] = lambda group: None,  # told the group that the reader wants to see
@@ -147,10 +149,12 @@ class Detail(Part):
         self.view, self.pictures, self.selected = None, None, None
         self.other: Other | None = None  # the result beside the run
         self.second: Pictures | None = None  # its pictures, where it is a run
-        self.about, self.panels, self.pair, self.table, self.every, self.layer = (widgets.HTML() for _ in range(6))
+        self.about, self.panels, self.pair = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.table, self.every, self.layer = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.group = widgets.Button(description="Show its group")
         self.all = widgets.ToggleButton(description="Scores of every run")
-        self.opacity = widgets.FloatSlider(1, min=0, max=1, step=0.05, description="Opacity", readout_format=".0%")
+        self.opacity = widgets.FloatSlider(1, min=0, max=1, step=0.05, description="Opacity",
+                                           readout_format=".0%")
         self.tools = row(self.group, self.all)
         super().__init__(self.about, self.panels, self.layer, self.opacity, self.pair, self.table, self.tools,
                          self.every)
@@ -175,7 +179,9 @@ class Detail(Part):
         if i is None:
             choose = "Choose an image of the gallery to see its reconstructions and maps."
             self.about.value = f'<h2>One image</h2><p class="note">{choose}</p>'
-        else: self.about.value = about_image(view, i, self._masks is not None and bool(view.decisions.labels[i]))
+            return
+        outlined = self._masks is not None and bool(view.decisions.labels[i])
+        self.about.value = about_image(view, i, outlined)
 
     @property
     def _added(self) -> list[str]:
@@ -211,7 +217,8 @@ class Detail(Part):
         if not a.ready or not b.ready:
             lacks = b.missing or a.missing and ["They need the images and the weights of both runs."]
             return remark_text(" ".join(lacks) or "Reading images and weights ...")
-        first, other = (_MAP.get(s, s) for s in (self.view.score, self.view.against.removesuffix(f" of {name}")))
+        against = self.view.against.removesuffix(f" of {name}")
+        first, other = (_MAP.get(s, s) for s in (self.view.score, against))
         if other not in b.look([i])[0]: return remark_text(f"{name} has no map of {score_name(other)} here.")
         same = first == other
         ends = [a.scale(first, b)] * 2 if same else [a.scale(first), b.scale(other)]
@@ -237,7 +244,8 @@ class Detail(Part):
         heading = "<h3>Percentile among the other normal test images, and score</h3>"
         self.every.value = heading + result_list(every_score(results, self.view.decisions, self.selected))
 
-    def _show_opacity(self) -> None: self.layer.value = self.rules([f".overlay{{opacity:{self.opacity.value:.2f}}}"])
+    def _show_opacity(self) -> None:
+        self.layer.value = self.rules([f".overlay{{opacity:{self.opacity.value:.2f}}}"])
 
 _MAP = {"inter_top": "inter"}  # the map that a score without one of its own is taken from
 

@@ -94,7 +94,8 @@ class Request:
     ) -> Request:
         "The request itself; raises `ValueError` for a folder, or a name of anything, that is unknown here."
         if data and not Path(data).expanduser().is_dir():
-            raise ValueError(f"DATA is {data}, which is no folder: name the Med-AD folder that holds the benchmarks.")
+            raise ValueError(
+                f"DATA is {data}, which is no folder: name the Med-AD folder that holds the benchmarks.")
         known = known_benchmarks(data)
         for benchmark in self.benchmarks:
             if base_of(benchmark) not in known:
@@ -107,7 +108,8 @@ class Request:
                 raise ValueError(f"There is no method {name!r}: choose among {'; '.join(methods)} or all.")
         for name in self.crossover: crossed(name)
         for name in self.pages:
-            if name not in PAGES: raise ValueError(f"There is no page {name!r}: choose among {', '.join(PAGES)} or all.")
+            if name not in PAGES:
+                raise ValueError(f"There is no page {name!r}: choose among {', '.join(PAGES)} or all.")
         return self
 
     def runs_of(
@@ -124,7 +126,8 @@ def crossed(
 ) -> dict:
     "The settings of a crossover. Raises `ValueError` for a name that is none."
     match = re.fullmatch(r"(.+)_(AE|AE-U|MemAE)_seed(\d+)", name)
-    if not match: raise ValueError(f"There is no crossover {name!r}: give a name such as BrainTumor_AE_seed0.")
+    if not match:
+        raise ValueError(f"There is no crossover {name!r}: give a name such as BrainTumor_AE_seed0.")
     return {"benchmark": match[1], "backbone": match[2], "seed": int(match[3]), "n_unlabeled": 0}
 
 # %% ../../nbs/study/05_graph.ipynb #15505971
@@ -133,7 +136,7 @@ class Plan:
     "What the graph computes for a request."
     runs: dict[str, Config]  # by name
     rivals: dict[str, dict]  # benchmark, method, seed and draw, by name
-    rates: dict[str, float] = field(default_factory=dict)  # seconds an image and epoch: network, AE-U; refiner, AE-U
+    rates: dict[str, float] = field(default_factory=dict)  # seconds an image and epoch, by "network, AE-U"
 
     @cached_property
     def modules(self) -> dict[str, tuple[str, Config]]:
@@ -157,7 +160,7 @@ class Plan:
 
     @property
     def alone(self) -> bool:
-        "Whether one run without an ASR-Net is all: it trains its networks itself, all six side by side, in one job."
+        "Whether one run without an ASR-Net is all: its one job trains all six networks, side by side."
         return len(self.runs) == 1 and not any(config.refiners for config in self.runs.values())
 
     def settings(
@@ -165,7 +168,7 @@ class Plan:
         kind: str,  # train, refine, score, epochs or rival
         name: str,  # what the rule's wildcard stands for
     ) -> str:  # JSON
-        "What a step is told; a training nothing but what it depends on, so a change elsewhere starts it not anew."
+        "What a step is told; a training only what it depends on, so no change elsewhere starts it anew."
         if kind in ("train", "refine"):
             what, config = (self.modules if kind == "train" else self.refiners)[name]
             return json.dumps(stage_settings(config, what) | {"what": what})
@@ -192,7 +195,7 @@ class Plan:
         name: str,
         attempt: int = 1,
     ) -> int:
-        "The time that a step asks a cluster for: three times what earlier runs tell, at least 15, more if it was short."
+        "The time that a step asks for: three times what earlier runs took, at least 15, more on a retry."
         if kind == "score": seconds = sum(map(self._seconds, self.modules.values())) if self.alone else 120
         else: seconds = self._seconds((self.modules if kind == "train" else self.refiners)[name])
         return max(15, round(seconds / 20)) * attempt
@@ -218,7 +221,8 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         "A plan that was kept."
         kept = read_json(path, "delete it, and give the command again")
-        return cls({name: Config(**config) for name, config in kept["runs"].items()}, kept["rivals"], kept["rates"])
+        runs = {name: Config(**config) for name, config in kept["runs"].items()}
+        return cls(runs, kept["rivals"], kept["rates"])
 
 # %% ../../nbs/study/05_graph.ipynb #a7025c2f
 def training_rates(

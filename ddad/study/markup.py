@@ -99,7 +99,8 @@ def about_image(
     outlined: bool = False,  # does an outline show its true mask?
 ) -> str:  # HTML
     "An image's name, its class, and what the threshold makes of it."
-    name, label, value = html.escape(view.decisions.names[i]), CLASSES[view.decisions.labels[i]], view.values[i]
+    name, label = html.escape(view.decisions.names[i]), CLASSES[view.decisions.labels[i]]
+    value = view.values[i]
     side = "at or above" if value >= view.threshold else "below"
     note = "; the true mask is outlined" if outlined else ""
     outcome = f'<b class="outcome">{OUTCOMES[view.outcomes[i]]}</b>'
@@ -107,7 +108,7 @@ def about_image(
             f'{score_name(view.score)} {value:.4g} is {side} the threshold{note}</p>')
 
 def _told(decisions: Decisions, i: int) -> str:
-    "What is known of an image beside its class: its kind, its copies, and how many test images are of its group."
+    "What is known of an image beside its class: kind, copies, and how many test images its group has."
     told = "" if decisions.kinds is None else f" ({html.escape(decisions.kinds[i])})"
     if decisions.copies is not None and decisions.copies[i]: told += f', <b class="copy">{COPY}</b>'
     n = group_size(decisions, i)
@@ -173,14 +174,16 @@ def result_list(
     return f'<ul class="every">{"".join(blocks)}</ul>{others}'
 
 def _cells(scores: dict[str, tuple[float, float]], columns: Sequence[str]) -> str:
-    return "".join(_cell(html.escape(score_name(c)), *scores[c]) if c in scores else "<div></div>" for c in columns)
+    cells = (_cell(html.escape(score_name(c)), *scores[c]) if c in scores else "<div></div>" for c in columns)
+    return "".join(cells)
 
 def _cell(name: str, value: float, percentile: float) -> str:
     return f"<div><dt>{name}</dt><dd><b>{percentile:.0f}</b> {value:.3g}</dd></div>"
 
 def _table(kind: str, columns: Iterable[str], rows: Iterable[str]) -> str:
     head = "".join(f'<th scope="col">{c}</th>' for c in columns)
-    return f'<table class="{kind}"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    body = "".join(rows)
+    return f'<table class="{kind}"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 def _row(head: str, cells: str, kind: str = "") -> str:
     start = f'<tr class="{kind}">' if kind else "<tr>"
@@ -242,7 +245,8 @@ def _colour_bar(low: float, high: float) -> str:
 
 # %% ../../nbs/study/11_markup.ipynb #5106f21e
 _STYLE = """
-.ddad {font: 14px/1.4 system-ui, sans-serif; color: #1f2933; overflow: hidden; max-width: 1500px; margin: 0 auto}
+.ddad {font: 14px/1.4 system-ui, sans-serif; color: #1f2933}
+.ddad {overflow: hidden; max-width: 1500px; margin: 0 auto}
 .ddad h2 {font-size: 15px; margin: 0 0 4px; font-weight: 600}
 .ddad p {margin: 2px 0}
 .ddad .ddad-cards {display: grid; gap: 12px; overflow: visible}
@@ -283,8 +287,8 @@ _STYLE = """
 .ddad .warning {border-left: 4px solid #b7791f; background: #fffaf0; padding: 4px 10px; margin: 2px 0}
 .ddad .ddad-tiles {display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr))}
 .ddad .ddad-tiles {gap: 8px; overflow: visible; padding: 3px}
-.ddad .ddad-tile {position: relative; width: auto; height: auto; aspect-ratio: 1; margin: 0 0 22px; padding: 0}
-.ddad .ddad-tile {background-color: #52606d; color: #fff; border-radius: 4px; overflow: visible}
+.ddad .ddad-tile {position: relative; width: auto; height: auto; aspect-ratio: 1; margin: 0 0 22px}
+.ddad .ddad-tile {background-color: #52606d; color: #fff; border-radius: 4px; overflow: visible; padding: 0}
 .ddad .ddad-tile {font-size: 0; line-height: 0}
 .ddad .ddad-tile::after {position: absolute; left: 0; right: 0; top: calc(100% + 5px); color: #1f2933}
 .ddad .ddad-tile::after {font-size: 11.5px; line-height: 15px; white-space: pre; text-align: left}
@@ -311,7 +315,8 @@ _STYLE = """
 .ddad .meter {background: linear-gradient(90deg, #52606d var(--at), #e7ecf1 var(--at))}
 .ddad ul.every {list-style: none; margin: 6px 0 0; padding: 0}
 .ddad .every li {border-bottom: 1px solid #e7ecf1; padding: 4px 0; font-weight: 500; overflow-wrap: anywhere}
-.ddad dl {display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 2px 10px; margin: 2px 0}
+.ddad dl {display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr))}
+.ddad dl {gap: 2px 10px; margin: 2px 0}
 .ddad dl.methods {grid-template-columns: repeat(auto-fill, minmax(150px, 1fr))}
 .ddad dt, .ddad dd {float: none; width: auto; padding: 0}
 .ddad dt {font-size: 12px; color: #52606d; font-weight: 400; overflow-wrap: anywhere}
@@ -324,6 +329,7 @@ _STYLE = """
 def style() -> str:
     "The page's style sheet as HTML."
     inferno = ", ".join(to_hex(c) for c in plots.HEAT(np.linspace(0, 1, 9)))
-    colours = {"normal": plots.NORMAL, "abnormal": plots.ABNORMAL, "outline": plots.OUTLINE, "inferno": inferno}
+    colours = {"normal": plots.NORMAL, "abnormal": plots.ABNORMAL, "outline": plots.OUTLINE,
+               "inferno": inferno}
     variables = "; ".join(f"--{name}: {value}" for name, value in colours.items())
     return f"<style>\n.ddad {{{variables}}}{_STYLE}</style>"

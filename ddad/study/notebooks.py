@@ -38,8 +38,9 @@ def clean_notebook(path: Path) -> None:
     with written(path) as part: part.write_text(text + "\n", encoding="utf-8")
 
 # %% ../../nbs/study/02_notebooks.ipynb #bbb9f751
-# glibc would give each step's activations back to the system and take them again, zeroed: a sixth of ASR-Net's time
-MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+# glibc would give each step's memory back to the system and take it again, zeroed: a sixth of ASR-Net's time
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+          "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 
 class NotebookFailed(RuntimeError):
     "A cell of a notebook raised; the message names the notebook, the cell and the error."
@@ -53,14 +54,16 @@ def execute(
     """Runs `notebook` through papermill with `parameters` and cleans the executed copy.
 
     A page that another process is executing is waited for. Raises `FileNotFoundError` for a missing notebook,
-    `ValueError` for a parameter that it does not have and for a page that is a folder, `NotebookFailed` where a cell
+    `ValueError` for a parameter that it lacks and for a page that is a folder, `NotebookFailed` where a cell
     raises; the copy is there in that case too.
     """
     papermill = needed("papermill", "paper")
     page = Path(page)
-    if page.is_dir(): raise ValueError(f"{page} is a folder: name the file that the executed notebook goes to.")
+    if page.is_dir():
+        raise ValueError(f"{page} is a folder: name the file that the executed notebook goes to.")
     if not Path(notebook).is_file():
-        raise FileNotFoundError(f"There is no notebook {notebook}: name one, or run this from the repository's root.")
+        raise FileNotFoundError(
+            f"There is no notebook {notebook}: name one, or run this from the repository's root.")
     unknown = set(parameters) - set(papermill.inspect_notebook(str(notebook)))
     if unknown:
         names = ", ".join(sorted(unknown))
@@ -79,19 +82,20 @@ def _run_cells(notebook: str | Path, unfinished: Path, parameters: dict, progres
     errors = sys.stderr if progress else None
     with tempfile.TemporaryDirectory(prefix="ddad-", ignore_cleanup_errors=True) as folder:
         try:
-            papermill.execute_notebook(str(notebook), str(unfinished), parameters, progress_bar=False, log_output=False,
-                                       stderr_file=errors, kernel_name="python3", config=_kernel_settings(folder))
+            papermill.execute_notebook(
+                str(notebook), str(unfinished), parameters, progress_bar=False, log_output=False,
+                stderr_file=errors, kernel_name="python3", config=_kernel_settings(folder))
             clean_notebook(unfinished)
         except papermill.PapermillExecutionError as e:
-            said = " ".join(str(e.evalue).split())
-            return f"cell {e.exec_count} of {notebook} failed with {e.ename}: {said}"
+            message = " ".join(str(e.evalue).split())
+            return f"cell {e.exec_count} of {notebook} failed with {e.ename}: {message}"
         except nbclient.DeadKernelError:
             return (f"the process of {notebook} was killed, for want of memory perhaps: "
                     "give the same command again to go on")
     return ""
 
 def _kernel_settings(folder: str):
-    "The kernel speaks through files in `folder` where the system can, not through ports that others may listen to."
+    "The kernel speaks through files in `folder` where the system can, not through ports open to others."
     settings = needed("traitlets.config", "paper").Config()
     if os.name == "posix" and len(folder) < 80:  # the name of a socket has about 100 characters
         settings.KernelManager.transport = "ipc"
@@ -102,19 +106,18 @@ def _kernel_settings(folder: str):
 def notebook_path(
     name: str,  # run, train, refine, ...
 ) -> Path:
-    "A notebook of the study: in `nbs/paper` beside the package, else in the installed package; relative if below here."
+    "A notebook of the study: in `nbs/paper` beside the package, else in the package; relative if below here."
     package = Path(find_spec("ddad").origin).parent
     path = package.parent / "nbs/paper" / f"{name}.ipynb"
     if not path.is_file(): path = package / "notebooks" / f"{name}.ipynb"
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
-
 # %% ../../nbs/study/02_notebooks.ipynb #d0b7a6e4
 def claim_gpu() -> FileLock | None:
-    """Where there are several GPUs, waits for a free place on one; this process and its notebooks then see no other.
+    """Where there are several GPUs, waits for a place on one; this process and its notebooks see no other.
 
-    A GPU has as many places as the variable DDAD_JOBS_PER_GPU says, or one. Gives the lock, which holds the place until
-    the process ends.
+    A GPU has as many places as the variable DDAD_JOBS_PER_GPU says, or one. Gives the lock, which holds
+    the place until the process ends.
     """
     if "CUDA_VISIBLE_DEVICES" in os.environ or (gpus := gpu_count()) < 2: return None
     places = int(os.environ.get("DDAD_JOBS_PER_GPU") or 1)
@@ -128,7 +131,7 @@ def claim_gpu() -> FileLock | None:
         time.sleep(1)
 
 def gpu_count() -> int:
-    "The GPUs of this machine: what the variable DDAD_GPUS says, else torch, which takes two seconds to import."
+    "The GPUs of this machine: what DDAD_GPUS says, else torch, which takes two seconds to import."
     if "DDAD_GPUS" in os.environ: return int(os.environ["DDAD_GPUS"])
     import torch
     return torch.cuda.device_count()

@@ -35,31 +35,33 @@ def _tables(
 def list_results(
     *places: str | Path,  # folders of runs, such as figures/runs
 ) -> list[Path]:
-    "The folders of all finished runs and other methods in these places and in the tables beside them, each once."
+    "The folders of all finished runs and other methods here and in the tables beside them, each once."
     folders = []
     for place in map(Path, places):
         own = [path.parent.resolve() for path in sorted(place.glob("*/record.json"))]
         folders += [folder for folder in own if (folder / "scores.csv").exists()]
         figures = place.resolve().parent
-        if (figures / "runs.csv").is_file(): folders += [figures / "runs" / name for name in _results(figures).runs.index]
+        if (figures / "runs.csv").is_file():
+            folders += [figures / "runs" / name for name in _results(figures).runs.index]
     return list(dict.fromkeys(folders))
 
 def read_record(
     folder: Path,  # one of `list_results`
 ) -> dict:
-    "What a run's record says; of the tables what they keep of it. Raises `ValueError` where it cannot be read."
+    "What a run's record says, or the tables of it. Raises `ValueError` where it cannot be read."
     results = _tables(folder)
     if results is None: return read_json(folder / "record.json", "restore it, or compute the run again")
     row = results.runs.loc[folder.name].dropna().to_dict()
-    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in row.items()}
-    if row["method"] != "DDAD": return whole
-    settings = {f.name: whole[f.name] for f in fields(Config) if f.name in whole}
-    return whole | {"config": settings | {"precision": row["precision_asked"]}}
+    for name, value in row.items():
+        if isinstance(value, float) and value.is_integer(): row[name] = int(value)
+    if row["method"] != "DDAD": return row
+    settings = {f.name: row[f.name] for f in fields(Config) if f.name in row}
+    return row | {"config": settings | {"precision": row["precision_asked"]}}
 
 def read_columns(
     folder: Path,  # one of `list_results`
 ) -> dict[str, list]:
-    "The scores of a run by image, with the label and what else is known. Raises `ValueError` where there is no table."
+    "The scores of a run by image, with label and what else is known. Raises `ValueError` without a table."
     results = _tables(folder)
     if results is None: return read_csv(folder / "scores.csv")
     table = results.images(results.runs.benchmark[folder.name]).reset_index()
@@ -101,11 +103,13 @@ def read_run(
     "The finished run in a folder or in the tables. Raises `ValueError` in one sentence where there is none."
     folder = Path(folder)
     if _tables(folder) is None and not (folder / "record.json").is_file():
-        remedy = "name a folder of runs, or a run of the tables as figures/runs/NAME, or compute it with ddad-run"
+        remedy = ("name a folder of runs, or a run of the tables as figures/runs/NAME, "
+                  "or compute it with ddad-run")
         raise ValueError(f"{folder} holds no finished run (no record.json): {remedy}.")
     record = read_record(folder)
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{folder} has no configuration of DDAD: restore its record, or compute the run again.")
+        raise ValueError(
+            f"{folder} has no configuration of DDAD: restore its record, or compute the run again.")
     return Run(folder, record)
 
 def list_runs(

@@ -32,11 +32,12 @@ class Other:
         d: Decisions,  # of the run
         name: str = "",  # what it is called; empty: as its folder
     ) -> Other:
-        "Raises `ValueError` in one sentence where it has no readable scores, or not of all of the run's images."
+        "Raises `ValueError` where it has no readable scores, or not of all of the run's images."
         columns, name = read_columns(folder), name or folder.name
         place = {image: n for n, image in enumerate(columns.get("image", ()))}
         missing = sum(n not in place for n in d.names)
-        if missing: raise ValueError(f"{name} has no scores of {missing} of the {len(d.names)} images of this run.")
+        if missing:
+            raise ValueError(f"{name} has no scores of {missing} of the {len(d.names)} images of this run.")
         order, found = [place[n] for n in d.names], score_columns(columns)
         if not found: raise ValueError(f"{name} has no scores.")
         return cls(name, folder, {score: values[order] for score, values in found.items()})
@@ -67,7 +68,7 @@ def by_label(
     folders: Iterable[Path],
     benchmark: str = "",  # whose name is left out of the labels
 ) -> dict[str, Path]:
-    "Folders of results by what a reader calls them: their name; where two have one, with the place of the later."
+    "Folders of results by what a reader calls them: their name, and of a later one of that name its place."
     found = {}
     for folder in folders:
         label = folder.name.removeprefix(f"{benchmark}_")
@@ -113,7 +114,7 @@ def every_score(
     results: Iterable[Other],
     d: Decisions,  # of the run
     i: int,  # an image
-) -> dict[str, dict[str, tuple[float, float]]]:  # result -> score -> value, percentile among the other normal images
+) -> dict[str, dict[str, tuple[float, float]]]:  # result -> score -> value, percentile among normal images
     "All scores of an image; the percentiles tell how unusual each result finds it."
     found = {}
     for other in results:

@@ -47,7 +47,8 @@ def wrong_numbers(
 def shown(evidence) -> str:
     "The evidence in one line."
     if isinstance(evidence, pd.DataFrame): return "; ".join(shown(row) for _, row in evidence.iterrows())
-    if isinstance(evidence, (dict, pd.Series)): return ", ".join(f"{name} {shown(v)}" for name, v in evidence.items())
+    if isinstance(evidence, (dict, pd.Series)):
+        return ", ".join(f"{name} {shown(v)}" for name, v in evidence.items())
     return f"{evidence:.3f}" if isinstance(evidence, float) else str(evidence)
 
 class Markdown(str):
@@ -55,7 +56,7 @@ class Markdown(str):
     def _repr_markdown_(self) -> str: return str(self)
 
 class Page:
-    "A page of the study: its findings, tables and pictures go to the folder of results under the page's name."
+    "A page of the study: its findings, tables and pictures go to the folder of results under its name."
     def __init__(
         self,
         name: str,
@@ -72,10 +73,10 @@ class Page:
     def finding(
         self,
         sentence: str,
-        evidence,  # as for `wrong_numbers`; None, or a name without evidence: it was not measured with these results
+        evidence,  # as for `wrong_numbers`; None, or a name without evidence: it was not measured
         holds: Callable,  # of the evidence: whether the sentence is true
     ) -> Markdown:
-        "The sentence, struck through with its evidence where it is not true, and kept for the pages that quote it."
+        "The sentence, struck through with its evidence where it is not true; kept for pages that quote it."
         parts = evidence.values() if isinstance(evidence, dict) else [evidence]
         if any(part is None or (hasattr(part, "__len__") and not len(part)) for part in parts): true = None
         else: true = bool(holds(evidence)) and not wrong_numbers(sentence, evidence)
@@ -111,7 +112,8 @@ def findings(
     figures: str | Path = "figures",
 ) -> pd.DataFrame:  # columns page, finding, holds (missing where it was not measured), evidence
     "The findings of all pages that were drawn."
-    tables = [read_table(path).assign(page=path.stem) for path in sorted(Path(figures).glob("findings/*.csv"))]
+    paths = sorted(Path(figures).glob("findings/*.csv"))
+    tables = [read_table(path).assign(page=path.stem) for path in paths]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["finding", "holds", "evidence", "page"])
 
 # %% ../../nbs/study/16_pages.ipynb #a913473b
@@ -121,7 +123,7 @@ def wide(
     columns: list[str],  # those that tell one column from another
     text: Callable = cell,  # of a line of the tidy table, as a dict: what its cell says
 ) -> pd.DataFrame:
-    "A table pivoted: lines in the order in which they come, a benchmark by its title, its columns as in `CARDS`."
+    "A table pivoted: lines in the order in which they come, a benchmark by its title, in `CARDS`'s order."
     table = table.assign(cell=[text(row) for row in table.to_dict("records")])
     if "benchmark" in table: table["benchmark"] = [card(name).title for name in table.benchmark]
     shape = dict(index=rows, columns=columns, values="cell", aggfunc="first", sort=False)

@@ -32,10 +32,7 @@ __all__ = ['Pictures']
 
 # %% ../../nbs/study/10_pictures.ipynb #4b60464b
 class Pictures:
-    """Images, reconstructions and maps of a run's test set, as far as they are at hand.
-
-    `load_images` and `load_networks` look for them; `missing` says in sentences what was not found.
-    """
+    "Images, reconstructions and maps of a run's test set; `missing` says in sentences what is not at hand."
     def __init__(
         self,
         run: Run,
@@ -55,8 +52,10 @@ class Pictures:
         "Reads the test images, or makes the phantom; what fails becomes a sentence in `missing`."
         c = self.config
         try:
-            same = there and (there.hash, there.test.shape[-1]) == (self.run.record.get("data_hash"), c.image_size)
-            self.data = there if same else load_benchmark(self.data_root, c.benchmark, c.image_size, progress=False)
+            own = self.run.record.get("data_hash"), c.image_size
+            same = there and (there.hash, there.test.shape[-1]) == own
+            self.data = there if same else load_benchmark(
+                self.data_root, c.benchmark, c.image_size, progress=False)
         except (OSError, ValueError) as e: self.missing.append(f"No images: {e}")
         if self.data and self.data.hash != self.run.record.get("data_hash"):
             self.missing.append("The images here differ from those that this run was computed on: "
@@ -125,7 +124,7 @@ class Pictures:
         name: str,  # of a map
         other: Pictures | None = None,  # those of another run, which get the same scale
     ) -> tuple[float, float]:
-        "Where the colours of a map start and end, the same for every image: as in every figure, over `sample`."
+        "Where the colours of a map start and end, the same for every image: as in figures, over `sample`."
         key = name, other and other.run.folder
         if key not in self._scale:
             maps = [p.sample()[name] for p in (self, other) if p]

@@ -157,16 +157,18 @@ def _embedded(fig, caption: str) -> str:
     out = io.BytesIO()
     fig.savefig(out, format="png", dpi=150, metadata={"Software": None})
     plt.close(fig)
-    return f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"></figure>'
+    picture = base64.b64encode(out.getvalue()).decode()
+    return f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}"></figure>'
 
-def _section(yours: Results, committed: Results, run: pd.Series, scores: pd.DataFrame, way: pd.DataFrame) -> str:
+def _section(yours: Results, committed: Results, run: pd.Series, *tables: pd.DataFrame) -> str:
     "A run in the page: its scores, its stages, its pictures."
     labels = yours.truth(run.benchmark)[0]
-    columns = {s: yours.scores(run.run, s)[0] for s in SCORES if s != "rec_single" and len(yours.scores(run.run, s))}
+    columns = {s: yours.scores(run.run, s) for s in SCORES if s != "rec_single"}
+    columns = {s: values[0] for s, values in columns.items() if len(values)}
     pictures = [(seed_strip(yours, committed, run), "every committed training, and yours"),
                 (plots.roc_curves(columns, labels).figure, "your ROC curves"),
                 (plots.score_histograms(columns, labels)[0].figure, "your scores")]
-    tables = [frame.round(3).fillna("").to_html(index=False, border=0) for frame in (scores, way)]
+    tables = [frame.round(3).fillna("").to_html(index=False, border=0) for frame in tables]
     return f"<h2>{run.run}</h2>" + "".join(tables) + "".join(_embedded(*picture) for picture in pictures)
 
 def report(
@@ -174,10 +176,11 @@ def report(
     committed: str | Path = "figures",
     runs: list[str] | None = None,  # the names of your runs; None: all
 ) -> bool:  # whether nothing differs
-    "Prints the report and writes it as a page with pictures. Raises `ValueError` where there is no finished run."
+    "Prints the report and writes it as a page. Raises `ValueError` where there is no finished run."
     yours, ours = Results(reproduced), Results(committed)
     chosen = yours.runs[yours.runs.method == "DDAD"] if runs is None else yours.runs.loc[runs]
-    if not len(chosen): raise ValueError(f"There is no finished run in {reproduced}: give make reproduce first.")
+    if not len(chosen):
+        raise ValueError(f"There is no finished run in {reproduced}: give make reproduce first.")
     tables = {}
     for _, run in chosen.iterrows():
         scores = compare_scores(yours, ours, run)
@@ -190,7 +193,7 @@ def report(
     sections = [_section(yours, ours, chosen.loc[name], *parts) for name, parts in tables.items()]
     body = f"<h1>Reproduction report</h1><p><strong>{headline(tables)}</strong></p>{''.join(sections)}"
     path = Path(reproduced) / "report.html"
-    with written(path) as part:
-        part.write_text(render("core/web/page.html", "Reproduction report", body=Markup(body)), encoding="utf-8")
+    page = render("core/web/page.html", "Reproduction report", body=Markup(body))
+    with written(path) as part: part.write_text(page, encoding="utf-8")
     print(f"\nWith pictures: {path}")
     return not any((scores.verdict == "differs").any() for scores, _ in tables.values())

@@ -30,47 +30,53 @@ __all__ = ['SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="ddad-reproduce", description="Compute tables and figures from raw images, and compare them with ours.",
-        epilog="Words after -- go to snakemake. A reproduction that was broken off goes on with the same command.")
-    p.add_argument("--benchmark", help="with commas between; empty: only redraw the pages (default: Kermany)")
-    p.add_argument("--experiments", help="names of the grid in nbs/paper/config.yaml, or all (default: quick)")
-    p.add_argument("--epochs", help="of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
-                                    "experiment's, or the variable DDAD_EPOCHS)")
-    p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
-    p.add_argument("--methods", help="other methods to run too, with semicolons between, or all")
-    p.add_argument("--pages", help=f"with commas between: {', '.join(PAGES)}, or all (default: all; none for quick)")
-    p.add_argument("--settings", help="of every run, such as '{epochs: 2}'")
-    p.add_argument("--jobs-per-gpu", type=int, help="jobs side by side on each GPU (default: 1)")
-    p.add_argument("--into", default="reproduced", help="folder of the results (default: reproduced); into figures "
-                                                        "only what is missing there is computed")
-    p.add_argument("--store", help="folder of the weights (default: runs)")
-    p.add_argument("--add", nargs="+", metavar="DIR", help="only add these finished runs to the tables of --into")
-    p.add_argument("--report", action="store_true", help="only compare what is there with ours")
-    p.add_argument("--plan", action="store_true", help="only tell what would run, and about how long")
-    p.add_argument("--strict", action="store_true", help="exit status 1 where a score differs from ours")
-    p.add_argument("snakemake", nargs="*", help=argparse.SUPPRESS)
+        "ddad-reproduce", description="Compute tables and figures from images, and compare them with ours.",
+        epilog="Words after -- go to snakemake. A broken-off reproduction goes on with the same command.")
+    def option(name, text, **more): p.add_argument(name, help=text, **more)
+    option("--benchmark", "with commas between; empty: only redraw the pages (default: Kermany)")
+    option("--experiments", "names of the grid in nbs/paper/config.yaml, or all (default: quick)")
+    option("--epochs", "of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
+                       "experiment's, or the variable DDAD_EPOCHS)")
+    option("--data", "Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
+    option("--methods", "other methods to run too, with semicolons between, or all")
+    option("--pages", f"with commas between: {', '.join(PAGES)}, or all (default: all; none for quick)")
+    option("--settings", "of every run, such as '{epochs: 2}'")
+    option("--jobs-per-gpu", "jobs side by side on each GPU (default: 1)", type=int)
+    option("--into", "folder of the results (default: reproduced); into figures only what is missing there "
+                     "is computed", default="reproduced")
+    option("--store", "folder of the weights (default: runs)")
+    option("--add", "only add these finished runs to the tables of --into", nargs="+", metavar="DIR")
+    option("--report", "only compare what is there with ours", action="store_true")
+    option("--plan", "only tell what would run, and about how long", action="store_true")
+    option("--strict", "exit status 1 where a score differs from ours", action="store_true")
+    option("snakemake", argparse.SUPPRESS, nargs="*")
     return p
 
 def changed_config(
     a: argparse.Namespace,  # of the command line
 ) -> dict:
-    "What the command line changes of config.yaml. Raises `ValueError` for epochs that are neither a number nor paper."
-    experiments, settings, epochs, pages = a.experiments, a.settings, str(a.epochs or tried_epochs() or ""), a.pages
+    "What the command line changes of config.yaml. Raises `ValueError` for epochs neither a number nor paper."
+    experiments, settings, pages = a.experiments, a.settings, a.pages
+    epochs = str(a.epochs or tried_epochs() or "")
     if epochs == "paper": experiments = experiments or "paper"
-    elif epochs and not epochs.isdecimal(): raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
+    elif epochs and not epochs.isdecimal():
+        raise ValueError(f"EPOCHS is {epochs!r}: give a number, or paper.")
     elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
     if pages is None and a.experiments is None and a.benchmark != "": pages = ""
-    asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods, "pages": pages,
-             "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu, "figures": a.into}
+    asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods,
+             "pages": pages, "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
+             "figures": a.into}
     return {name: value for name, value in asked.items() if value is not None}
 
 def _request(config: dict) -> Request:
-    "The request, checked. Raises what `Request.check` raises, and `FileNotFoundError` away from the repository's root."
+    "The request, checked. Raises what `Request.check` raises, and `FileNotFoundError` outside the root."
     yaml, path = needed("yaml", "paper"), Path("nbs/paper/config.yaml")
-    if not path.is_file(): raise FileNotFoundError(f"There is no {path}: run this from the repository's root.")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}: run this from the repository's root.")
     usual = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = yaml.safe_load(config.get("settings", "{}"))
-    if not isinstance(settings, dict): raise ValueError("The settings have no names: write them as {epochs: 2}.")
+    if not isinstance(settings, dict):
+        raise ValueError("The settings have no names: write them as {epochs: 2}.")
     return Request.of(usual | config | {"settings": settings}).check(config.get("data"))
 
 def duration(
@@ -93,21 +99,23 @@ def snakemake_command(
     places = max(1, gpu_count() * config.get("jobs_per_gpu", 1))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     values = [f"{name}={value}" for name, value in config.items()]
-    return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile", "--profile", "nbs/paper/profiles/local",
-            "--cores", str(cores), "--resources", f"gpu={places}", *more, "--config", *values]
+    return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile",
+            "--profile", "nbs/paper/profiles/local", "--cores", str(cores),
+            "--resources", f"gpu={places}", *more, "--config", *values]
 
 def run_graph(
     command: Sequence[str],  # of `snakemake_command`
 ) -> None:
-    "Lets snakemake run. Raises `Broken` where a step fails; ends all jobs where this process is asked to stop."
+    "Lets snakemake run. Raises `Broken` where a step fails; ends all jobs where it is asked to stop."
     process = subprocess.Popen(command, start_new_session=True)
     try: process.wait()
     except BaseException:
         _stop(process)
         raise
-    if process.returncode: raise Broken("A step failed, and what it said stands above: the same command goes on.")
+    if process.returncode:
+        raise Broken("A step failed, and what it said stands above: the same command goes on.")
 
-_WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # and how many seconds each is given
+_WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # with the seconds for each
 
 def _stop(process: subprocess.Popen) -> None:
     "Ends snakemake and its jobs, gently first, and waits for the last of them: a job may outlive snakemake."
@@ -119,12 +127,12 @@ def _stop(process: subprocess.Popen) -> None:
                 process.poll()
                 os.killpg(process.pid, 0)
                 time.sleep(0.1)
-        except (ProcessLookupError, PermissionError): return  # none is left; of zombies macOS says that it may not
+        except (ProcessLookupError, PermissionError): return  # none is left, or on macOS zombies alone
 
 # %% ../../nbs/study/06_reproduce.ipynb #d05f484a
-SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error A_rec. "
-        "A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, finds them "
-        "better still.")
+SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error "
+        "A_rec. A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, "
+        "finds them better still.")
 
 def what_one_sees(
     rows: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
@@ -152,7 +160,8 @@ def _show_findings(figures: Path, pages: Sequence[str]) -> bool:
     measured = table.dropna(subset="holds")
     wrong = measured[measured.holds == False]  # noqa: E712, a column with missing values
     print(f"\nOf {len(table)} findings {len(measured)} were measured, {len(measured) - len(wrong)} hold.")
-    for row in wrong.itertuples(): print(f"Not true of these results ({row.page}): {row.finding}\n  {row.evidence}")
+    for row in wrong.itertuples():
+        print(f"Not true of these results ({row.page}): {row.finding}\n  {row.evidence}")
     return not len(wrong)
 
 def reproduce(
@@ -163,7 +172,7 @@ def reproduce(
 ) -> int:  # exit status
     """Checks, plans, runs, and shows what came out.
 
-    The status is 1 where a finding is not true of the committed results, and where `strict` and a score differs.
+    The status is 1 where a finding is not true of the committed results, or if `strict` and a score differs.
     Raises `ValueError`, `OSError` and `Broken` with one sentence.
     """
     request = _request(config)
@@ -171,7 +180,8 @@ def reproduce(
     redrawn = ["--forcerun", "page"] if request.pages and not plan.runs and not plan.rivals else []
     command = snakemake_command(config, [*redrawn, *more])
     todo = f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs"
-    print(f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained.", flush=True)
+    todo = f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained."
+    print(todo, flush=True)
     if only_plan:
         run_graph([*command[:3], "--dry-run", *command[3:]])
         return 0

@@ -31,7 +31,7 @@ def read_table(
     path: str | Path,
     **options,  # of `pandas.read_csv`
 ) -> pd.DataFrame:
-    "A table of results; only an empty cell is a missing value. Raises `ValueError` naming a file that is no table."
+    "A table of results; only an empty cell is missing. Raises `ValueError` naming a file that is no table."
     try: return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""], **options)
     except (OSError, ValueError) as e:
         raise ValueError(f"{path} is no table that can be read ({reason(e)}): restore it.") from None
@@ -41,10 +41,7 @@ def write_frame(
     frame: pd.DataFrame,
     **options,  # of `DataFrame.to_csv`
 ) -> None:
-    """A table, whole or not there. Nine digits tell two float32 values apart.
-
-    Where they do not keep the values of a column apart, it has every digit: no score ties that did not before.
-    """
+    "A table, whole or not there: with nine digits, or all where nine do not keep a column's values apart."
     columns = {name: _digits(frame[name]) for name in frame}
     with written(path) as part: pd.DataFrame(columns, frame.index).to_csv(part, **options)
 
@@ -54,15 +51,15 @@ def _digits(column: pd.Series) -> pd.Series:
     return short if short.nunique() == column.nunique() else column
 
 # %% ../../nbs/study/04_results.ipynb #2feaad98
-SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size", "latent",
-            "width", "variant", "precision_asked")  # what a run may differ in from the benchmark's usual settings
-OF_SOME = (*SETTINGS, "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")  # columns of some methods alone
+SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
+            "latent", "width", "variant", "precision_asked")  # which may differ from a benchmark's usual ones
+OF_SOME = (*SETTINGS, "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")  # of some methods
 DRAWN = ("n_unlabeled", "anomaly_rate", "draw", "match")  # those that another method has, too
 
 def usual(
     runs: pd.DataFrame,  # rows of `Results.runs`
 ) -> pd.DataFrame:  # of bool, a column a setting
-    "Whether each setting of each run is as usual on its benchmark. One that a method does not have is as usual."
+    "Whether each setting of each run is as usual on its benchmark; one that a method lacks is as usual."
     presets = {b: vars(Config.of(b)) | {"precision_asked": "auto"} for b in runs.benchmark.unique()}
     usual, rival = pd.DataFrame([presets[b] for b in runs.benchmark], runs.index), runs.method != "DDAD"
     return pd.DataFrame({name: runs[name].isna() | (runs[name] == usual[name]) | (rival & (name not in DRAWN))
@@ -71,7 +68,7 @@ def usual(
 def current(
     runs: pd.DataFrame,
 ) -> pd.Series:  # of bool
-    "Whether the package still computes as it did for each run: by the version of the arithmetic, DDAD's or a rival's."
+    "Whether each run was computed by the arithmetic that the package has now, DDAD's or a rival's."
     from ddad.rivals.methods import METHODS
     versions = {"DDAD": NUMERICS} | {name: method.version for name, method in METHODS.items()}
     return runs.version == runs.method.map(versions)
@@ -102,7 +99,7 @@ class Results:
     ) -> pd.DataFrame:
         "A row a test image: label, kind, group (missing where nobody knows), then `<run>:<score>`."
         if benchmark not in self._images:
-            self._images[benchmark] = read_table(self.folder / "results" / f"{benchmark}.csv", index_col="image")
+            self._images[benchmark] = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
         return self._images[benchmark]
 
     def long(
@@ -136,7 +133,7 @@ class Results:
         self,
         run: str,
         score: str,  # rec, inter, ...; `score` of another method; rec_single: the networks alone
-    ) -> np.ndarray:  # (M, N): M columns of which the mean metric counts; M is 0 where the run has no such score
+    ) -> np.ndarray:  # (M, N): M columns of which the mean metric counts; M is 0 without such a score
         "The columns of a score, in the order of `images`."
         table = self.images(self.runs.benchmark[run])
         names = [f"{run}:{score}"]
@@ -163,10 +160,10 @@ class Results:
         self,
         benchmark: str,
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # (N,) each; None where nobody knows
-        "Labels, kinds and groups of the test images: images of one group (patient, or copies) are not independent."
+        "Labels, kinds and groups of the test images: those of a group (patient, copies) are not independent."
         table = self.images(benchmark)
-        kinds, groups = (None if table[c].isna().all() else table[c].to_numpy(dtype=str) for c in ("kind", "group"))
-        return table.label.to_numpy(), kinds, groups
+        def column(name): return None if table[name].isna().all() else table[name].to_numpy(dtype=str)
+        return table.label.to_numpy(), column("kind"), column("group")
 
     def with_scores(
         self,
@@ -202,8 +199,8 @@ def over_seeds(
 ) -> dict | None:
     """What the seeds of one configuration gave; None where no run has the score.
 
-    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval over groups of test images
-    of the mean; `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
+    `mean` and `std` over seeds (NaN for one); `low` and `high`, the 95 % bootstrap interval of the mean over
+    groups of test images; `n` seeds. The value of `rec_single` is a seed's mean over its networks alone.
     """
     runs = results.has(runs, score)
     if not len(runs): return None
@@ -211,7 +208,8 @@ def over_seeds(
     for run, benchmark in runs.benchmark.items():
         labels, _, groups = results.truth(benchmark)
         values.append(results.value(run, score, metric))
-        ends += [metrics.bootstrap_interval(metric, column, labels, groups) for column in results.scores(run, score)]
+        columns = results.scores(run, score)
+        ends += [metrics.bootstrap_interval(metric, column, labels, groups) for column in columns]
     low, high = np.mean(ends, axis=0)
     spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
     return {"mean": float(np.mean(values)), "std": float(spread), "low": low, "high": high, "n": len(values)}
@@ -225,9 +223,9 @@ def cell(
     return f"{summary['mean']:.{digits}f} [{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
 
 # %% ../../nbs/study/04_results.ipynb #e40fc187
-_SETTLED = ("benchmark", "backbone", "seed", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw",
-            "match", "image_size", "latent", "width", "batch_size", "lr", "refine_batch_size", "refine_lr",
-            "refine_weight_decay", "refined", "variant")
+_SETTLED = ("benchmark", "backbone", "seed", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate",
+            "draw", "match", "image_size", "latent", "width", "batch_size", "lr", "refine_batch_size",
+            "refine_lr", "refine_weight_decay", "refined", "variant")
 _MADE_WITH = ("precision", "device", "processor", "cores", "system", "commit", "data_hash", "finished")
 
 def _row(record: dict) -> dict:
@@ -255,8 +253,8 @@ def _rival_row(record: dict) -> dict:
     return {
         "run": rival_name(record["benchmark"], record["method"], record["seed"], record.get("draw", {})),
         **{name: record[name] for name in ("method", "benchmark", "seed")}, **drawn,
-        "version": record.get("version", 1), "group": record["group"], "uses_unlabeled": record["uses_unlabeled"],
-        "epochs": record["epochs"], "parameters": record["parameters"],
+        "version": record.get("version", 1),
+        **{name: record[name] for name in ("group", "uses_unlabeled", "epochs", "parameters")},
         "training_seconds": None if record.get("resumed") else record["seconds"]["train"],
         "scoring_seconds": record["seconds"]["score"],
         "pixel_ap": record.get("pixels", {}).get("pixel_ap"),
@@ -291,7 +289,7 @@ def _thinned(losses: pd.DataFrame) -> pd.DataFrame:
     return losses[(losses.epoch == 1) | (losses.epoch % 10 == 0) | (losses.epoch == last)]
 
 def _known(benchmark: str, scores: pd.DataFrame) -> pd.DataFrame:
-    "Kind and group of each test image: of the scores themselves, else what the package ships of the benchmark."
+    "Kind and group of each test image: of the scores themselves, else what the package ships."
     shipped = pd.DataFrame(shipped_labels(benchmark))
     if len(shipped): shipped = shipped.set_index("image").reindex(scores.index)
     columns = {c: scores.get(c, shipped.get(c)) for c in ("kind", "group")}
@@ -305,8 +303,8 @@ def add(
 ) -> list[str]:  # the names of the runs
     """Takes finished runs into the tables; all of them, or none.
 
-    Raises `ValueError` naming the folder for a run that is in the tables already, for other data than the benchmark's
-    other runs saw, and for arithmetic that the package does not have any more.
+    Raises `ValueError` naming the folder for a run that is in the tables already, for data other than the
+    benchmark's other runs saw, and for arithmetic that the package does not have any more.
     """
     figures, read = Path(figures), []
     for folder in map(Path, folders): read.append((folder, *_read_folder(folder)))
@@ -324,7 +322,8 @@ def add(
         for benchmark, table in images.items(): write_frame(figures / "results" / f"{benchmark}.csv", table)
         for name, parts in long.items():
             table = pd.concat([part for part in parts if len(part)] or parts[:1])
-            if len(table): write_frame(figures / f"{name}.csv", table.sort_values("run", kind="stable"), index=False)
+            if len(table):
+                write_frame(figures / f"{name}.csv", table.sort_values("run", kind="stable"), index=False)
         write_frame(figures / "runs.csv", runs.sort_index(), index=False)
     return [row["run"] for _, row, *_ in read]
 
@@ -335,7 +334,8 @@ def _check(folder: Path, one: pd.DataFrame, runs: pd.DataFrame) -> None:
         raise ValueError(f"{folder} was computed by an older version of the arithmetic: compute it again.")
     if not len(runs): return
     if run.run in runs.index:
-        raise ValueError(f"{folder} is {run.run}, which the tables have already: take its row out of runs.csv first.")
+        raise ValueError(
+            f"{folder} is {run.run}, which the tables have already: take its row out of runs.csv first.")
     others = runs[runs.benchmark == run.benchmark]
     if len(others) and run.data_hash not in set(others.data_hash):
         raise ValueError(f"{folder} was computed on other images of {run.benchmark} than the tables' runs.")

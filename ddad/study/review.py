@@ -26,8 +26,8 @@ __all__ = ['CLASSES', 'OUTCOMES', 'ORDERS', 'round_step', 'copies_of', 'score_co
 # %% ../../nbs/study/09_review.ipynb #34ac066c
 CLASSES = ("normal", "abnormal")
 OUTCOMES = ("correctly passed", "false alarm", "miss", "hit")  # 2 * label + decision
-ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses", "brushed",
-          "disagree most")
+ORDERS = ("highest score first", "lowest score first", "most wrong first", "false alarms", "misses",
+          "brushed", "disagree most")
 
 def round_step(
     values: np.ndarray,  # (N,)
@@ -64,10 +64,7 @@ def score_columns(
 # %% ../../nbs/study/09_review.ipynb #751fc427
 @dataclass(frozen=True)
 class Decisions:
-    """The test images of a run, and what a threshold makes of them.
-
-    In its methods `score` is one of `scores`, and an image is flagged whose score is at or above `threshold`.
-    """
+    "The test images of a run; those are flagged whose score is at or above a threshold."
     names: list[str]
     labels: np.ndarray  # (N,), 1: abnormal
     scores: dict[str, np.ndarray]  # by name, (N,) each; those of networks alone are left out
@@ -80,7 +77,7 @@ class Decisions:
         cls,
         run: Run,  # a finished one
     ) -> Decisions:
-        "Of a run. Raises `ValueError` in one sentence where its `scores.csv` is missing, damaged or incomplete."
+        "Of a run. Raises `ValueError` where its `scores.csv` is missing, damaged or incomplete."
         path = run.folder / "scores.csv"
         try:
             columns = run.scores
@@ -89,7 +86,8 @@ class Decisions:
             return replace(decisions, kinds=run.known("kind"), groups=run.known("group"), copies=copies)
         except (OSError, ValueError, KeyError, StopIteration) as e:
             reason = f"{type(e).__name__}: {e}"
-            raise ValueError(f"{path} cannot be used ({reason}): restore it, or compute the run again.") from None
+            raise ValueError(
+                f"{path} cannot be used ({reason}): restore it, or compute the run again.") from None
 
     @classmethod
     def _checked(cls, columns, images):
@@ -107,7 +105,8 @@ class Decisions:
         "Of some of the images."
         def part(values): return None if values is None else values[chosen]
         names, scores = np.array(self.names)[chosen].tolist(), {s: v[chosen] for s, v in self.scores.items()}
-        return Decisions(names, self.labels[chosen], scores, *map(part, (self.kinds, self.groups, self.copies)))
+        known = map(part, (self.kinds, self.groups, self.copies))
+        return Decisions(names, self.labels[chosen], scores, *known)
 
     def outcomes(self, score: str, threshold: float) -> np.ndarray:  # (N,)
         "Of each image: its place in `OUTCOMES`."
@@ -131,10 +130,11 @@ class Decisions:
         return metrics.auc(self.scores[score], self.labels) if len(self.classes) > 1 else math.nan
 
     def percentile(self, score: str, i: int) -> float:
-        "The percentage of the other normal images whose score is at or below that of image `i`; NaN without others."
+        "The percentage of the other normal images that score at or below image `i`; NaN without others."
         others = self.labels == 0
         others[i] = False
-        return 100 * float(np.mean(self.scores[score][others] <= self.scores[score][i])) if others.any() else math.nan
+        if not others.any(): return math.nan
+        return 100 * float(np.mean(self.scores[score][others] <= self.scores[score][i]))
 
     def disagreement(self, score: str, against: str) -> np.ndarray:  # (N,), in [0, 1]
         "How far two scores differ about each image: the difference of its ranks, as a share of the images."
@@ -142,10 +142,7 @@ class Decisions:
         return np.abs(a - b) / len(self.names)
 
     def difference(self, score: str, against: str) -> dict[str, float]:
-        """By how much the AUC of `against` exceeds that of `score`, with its 95 % interval by group.
-
-        Raises `ValueError` for images of one class or one group.
-        """
+        "AUC of `against` minus that of `score`, with 95 % interval. `ValueError` for one class or group."
         return metrics.paired_bootstrap(
             metrics.auc, self.scores[score], self.scores[against], self.labels, self.groups, n=1000)
 
@@ -163,7 +160,8 @@ class Decisions:
         highest = np.argsort(-self.scores[score], kind="stable")
         if how == "highest score first": return highest
         if how == "brushed": return highest[np.isin(highest, list(brushed))]
-        if how == "disagree most": return np.argsort(-self.disagreement(score, against or score), kind="stable")
+        if how == "disagree most":
+            return np.argsort(-self.disagreement(score, against or score), kind="stable")
         wrong = np.argsort(-self.wrongness(score, threshold), kind="stable")
         if how == "most wrong first": return wrong
         wanted = OUTCOMES.index("false alarm" if how == "false alarms" else "miss")

@@ -31,32 +31,30 @@ def open_data(
     data_root: str | Path | None = None,  # as in `ddad.datasets.opening.load_benchmark`
     progress: bool = True,  # show a bar
 ) -> Benchmark:
-    """The benchmark of a run, whole and large enough for it.
-
-    Raises what `load_benchmark` and `draw_unlabeled` raise; `ValueError` for less than a batch of images.
-    """
+    "The run's benchmark. Raises what reading and drawing raise, and `ValueError` for less than a batch."
     data = load_benchmark(data_root, config.benchmark, config.image_size, progress)
     module_images(config, data, "udm")
     images = len(data.normal)
     for setting in ("batch_size", "refine_batch_size"):
         size = getattr(config, setting)
         if images < size:
-            raise ValueError(f"{setting} is {size}, but {config.benchmark} has {images} known-normal images: lower it.")
+            raise ValueError(f"{setting} is {size}, but {config.benchmark} has {images} known-normal images: "
+                             "lower it.")
     return data
 
 # %% ../../nbs/study/01_run.ipynb #7e57ab1e
 def known_columns(
     data: Benchmark,
 ) -> dict[str, list[str]]:  # the columns kind and group, those that are known; (N_test,) each
-    "What is known of the test images beside their class; a patient or group becomes a number that tells nothing else."
-    known, about, found = data.labels_table, card(data.name), {}
-    if about.kind in known: found["kind"] = data.column(about.kind, data.test_names)
-    column = next((c for c in (about.group, "group", "patient") if c in known), None)
+    "What is known of the test images beside their class; a patient or group becomes a mere number."
+    known, benchmark, columns = data.labels_table, card(data.name), {}
+    if benchmark.kind in known: columns["kind"] = data.column(benchmark.kind, data.test_names)
+    column = next((c for c in (benchmark.group, "group", "patient") if c in known), None)
     if column:
         members = data.column(column, data.test_names)
         numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(members))}
-        found["group"] = [numbers[name] for name in members]
-    return found
+        columns["group"] = [numbers[name] for name in members]
+    return columns
 
 # %% ../../nbs/study/01_run.ipynb #36a39cb6
 _FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
@@ -66,7 +64,7 @@ def open_run(
     config: Config,
     data_hash: str,  # `hash` of the benchmark
 ) -> Path:
-    "The run's folder, made or taken up again. Raises `ValueError` where it holds a run of other settings or data."
+    "The run's folder, made or taken up again. Raises `ValueError` where it is of other settings or data."
     folder = Path(folder)
     check_run(folder, config, data_hash)
     write_json(folder / "config.json", {**asdict(config), "data_hash": data_hash})
@@ -102,7 +100,7 @@ def module_images(
 def weights_places(
     config: Config,
     folder: str | Path,  # the run's
-    store: str | Path | None = None,  # a folder of weights that runs share; None: they lie in the run's folder
+    store: str | Path | None = None,  # a folder of weights that runs share; None: the run's folder
 ) -> dict[str, Path]:
     "The folder of the networks of each module and of each ASR-Net."
     whats = (*MODULES, *config.refiners)
@@ -141,14 +139,15 @@ def refine_run(
     "`ddad.method.recipe.train_refiners` for a run; networks that are there are read."
     scores = config.refiners if scores is None else tuple(scores)
     images = {m: module_images(config, data, m) for m in modules}
-    return train_refiners(config, images, modules, {s: places[s] for s in scores}, scores=scores, seed=config.seed,
+    places = {s: places[s] for s in scores}
+    return train_refiners(config, images, modules, places, scores=scores, seed=config.seed,
                           machine=config.machine(progress), about=about_training, watch=watch)
 
 def training_record(
     config: Config,
     places: dict[str, Path],  # of `weights_places`
 ) -> dict[str, dict]:  # by network
-    "Of each trained network, what its file says: seconds, commit, processor, peak memory in MB, when it was finished."
+    "What each network's file says: seconds, commit, processor, peak memory in MB, when it was finished."
     files = {f"{m}_{i}": places[m] for m in MODULES for i in range(1, config.k + 1)}
     files |= {s: places[s] for s in config.refiners}
     headers = {name: about_checkpoint(place / f"{name}.safetensors") for name, place in files.items()}

@@ -52,14 +52,16 @@ class State:
         return cls(filter=chosen, **found)
 
     def __str__(self) -> str:
-        values = {k: v for k, v in (vars(self) | vars(self.filter)).items() if k != "filter" and v not in ("", None)}
+        values = vars(self) | vars(self.filter)
+        values = {k: v for k, v in values.items() if k != "filter" and v not in ("", None)}
         if self.threshold is not None: values["threshold"] = f"{self.threshold:.10g}"
         return urlencode(values).replace("&", ";")
 
 def _number(text: str) -> float:
     try: value = float(text)
     except ValueError: value = math.nan
-    if not math.isfinite(value): raise ValueError(f"The state has the threshold {text!r}, which is no number.")
+    if not math.isfinite(value):
+        raise ValueError(f"The state has the threshold {text!r}, which is no number.")
     return value
 
 # %% ../../nbs/study/21_sharing.ipynb #f36198a7

@@ -33,14 +33,14 @@ def score_data(
     run: Run,
     decisions: Decisions,
 ) -> list[dict]:
-    "Each score: its values, the thresholds to choose from, two of them to begin with, the interval of its AUC."
+    "Each score: its values, the thresholds to choose from, two to begin with, the interval of its AUC."
     def one(key, values):
         grid, step = decisions.grid(key), round_step(values, 1000)
         at = {name: int(np.argmin(np.abs(grid - t))) for name, t in
               (("alarms", decisions.at_false_alarms(key)), ("youden", decisions.youden(key)))}
         interval = metrics.bootstrap_interval(metrics.auc, values, decisions.labels, decisions.groups)
-        return {"key": key, "name": score_name(key), "values": values, "step": step, "start": round(grid[0] / step),
-                "count": len(grid), "interval": list(interval), **at}
+        return {"key": key, "name": score_name(key), "values": values, "step": step,
+                "start": round(grid[0] / step), "count": len(grid), "interval": list(interval), **at}
     return [one(key, values) for key, values in decisions.scores.items()]
 
 # %% ../../nbs/study/19_static.ipynb #a6a7fcbf
@@ -66,14 +66,16 @@ def collect(
     found.load_images()
     if found.data is None:
         _tell(run, found.missing)
-        return Shown(missing=["The images were not at hand when this page was made, so their names stand for them."])
+        why = "The images were not at hand when this page was made, so their names stand for them."
+        return Shown(missing=[why])
     if found.data.test_names != decisions.names:
         return Shown(missing=["The images here are not those of the run, so names stand for them."])
     doubts = list(found.missing)
     found.load_networks()
     if len(found.missing) > len(doubts):
         _tell(run, found.missing[len(doubts):])
-        doubts.append("Networks of the run were not at hand when this page was made, so not every map is on it.")
+        doubts.append("Networks of the run were not at hand when this page was made, "
+                      "so not every map is on it.")
     images = pictures(list(found.data.test[:, 0].numpy()), room // 2 if found.ready else room, 128)
     shown = Shown(images, missing=doubts)
     if not images: shown.missing.append("The images would make the page too large, so names stand for them.")
@@ -129,13 +131,14 @@ def run_page(
     scores, keys = score_data(run, decisions), list(decisions.scores)
     first = next((keys.index(s) for s in ("r_dual", "inter") if s in keys), len(keys) - 1)
     kinds = None if decisions.kinds is None else decisions.kinds.tolist()
-    data = {"names": decisions.names, "labels": decisions.labels, "kinds": kinds, "scores": scores, "first": first,
-            "outcomes": OUTCOMES, "orders": ORDERS[:3]}
+    data = {"names": decisions.names, "labels": decisions.labels, "kinds": kinds, "scores": scores,
+            "first": first, "outcomes": OUTCOMES, "orders": ORDERS[:3]}
     shown = collect(run, decisions, data_root, LIMIT - len(json_text(data)) - 200_000)
     about, heat = card(run.benchmark), plots.HEAT(np.linspace(0, 1, 17))[:, :3]
+    note = f"Every threshold and filter works in this file alone. Pictures: {about.source}."
     return render(
-        "study/static.html", f"{about.title}: {run.name}", data | {"images": shown.images, "maps": shown.maps},
-        about=f"Every threshold and filter works in this file alone. Pictures: {about.source}." if shown.images else "",
+        "study/static.html", f"{about.title}: {run.name}",
+        data | {"images": shown.images, "maps": shown.maps}, about=note if shown.images else "",
         missing=shown.missing, kinds=sorted(set(kinds or ())), facts=_facts(run, decisions),
         dependent=_dependent(decisions), colours=", ".join(map(to_hex, heat)),
         heat={c: " ".join(f"{v:.3f}" for v in heat[:, i]) for i, c in enumerate("RGB")})
@@ -144,9 +147,11 @@ def run_page(
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-page",
-        description="Write each run as one HTML file of at most 10 MB that needs neither Python nor a network. It has "
-                    "pictures where the images are at hand and may be passed on, and maps where the weights are too.")
-    p.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a finished run, such as figures/runs/NAME")
+        description="Write each run as one HTML file of at most 10 MB that needs neither Python nor a "
+                    "network. It has pictures where the images are at hand and may be passed on, and maps "
+                    "where the weights are too.")
+    p.add_argument("runs", nargs="+", metavar="RUN",
+                   help="the folder of a finished run, such as figures/runs/NAME")
     p.add_argument("--out", default="pages", help="the folder for NAME.html (default: pages)")
     p.add_argument("--data", help="the Med-AD folder with the images (default: DDAD_DATA)")
     return p

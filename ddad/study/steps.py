@@ -92,9 +92,10 @@ def refine(
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of a map, from its highest pixels
 
 def _averaged(snapshots: dict[int, dict], epoch: int, maps: torch.Tensor, batch_size: int) -> ASRNet:
-    "The mean of the weights kept in the second half of the epochs up to this one; batch-norm statistics are anew."
+    "The mean of the weights kept in the second half of the epochs so far; batch-norm statistics are anew."
     kept = [weights for e, weights in snapshots.items() if epoch / 2 < e <= epoch]
-    mean = {name: torch.stack([w[name].float() for w in kept]).mean(0).to(t.dtype) for name, t in kept[0].items()}
+    mean = {name: torch.stack([w[name].float() for w in kept]).mean(0).to(t.dtype)
+            for name, t in kept[0].items()}
     net = ASRNet(len(INPUTS["r_dual"]))
     net.load_state_dict(mean)
     update_bn(maps.split(batch_size), net)
@@ -141,7 +142,8 @@ def run_rival(
     cls, data = method_named(method), open_data(config, progress=False)
     unlabeled = None
     if cls.uses_unlabeled:
-        unlabeled = data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed, config.match)
+        unlabeled = data.unlabeled(config.n_unlabeled, config.anomaly_rate, config.draw, config.seed,
+                                   config.match)
     store = unfinished(out)
     resumed = any(store.glob("*.safetensors"))  # then the seconds are not those of the whole training
     rate = {"anomaly_rate": config.anomaly_rate} if cls.knows_rate else {}
@@ -156,10 +158,11 @@ def run_rival(
     write_csv(out / "scores.csv", columns | {"score": scores.tolist()})
     pixels = _draw_maps(fitted, data, scores, out)
     write_json(out / "record.json", {
-        "method": method, "group": cls.group, "uses_unlabeled": cls.uses_unlabeled, "benchmark": config.benchmark,
-        "seed": config.seed, "epochs": fitted.epochs, "draw": draw, "version": cls.version,
-        "precision": fitted.precision, "parameters": fitted.parameters, "seconds": seconds, "resumed": resumed,
-        "pixels": pixels, "images": {part: len(names) for part, names in data.names.items()},
+        "method": method, "group": cls.group, "uses_unlabeled": cls.uses_unlabeled,
+        "benchmark": config.benchmark, "seed": config.seed, "epochs": fitted.epochs, "draw": draw,
+        "version": cls.version, "precision": fitted.precision, "parameters": fitted.parameters,
+        "seconds": seconds, "resumed": resumed, "pixels": pixels,
+        "images": {part: len(names) for part, names in data.names.items()},
         "data_hash": data.hash, "commit": commit(), **environment(fitted.device), "finished": now()})
 
 def _draw_maps(fitted, data, scores, out: Path) -> dict:
@@ -189,7 +192,7 @@ def cross_over(
     config: Config,
     out: Path,  # the table, a row a half
 ) -> None:
-    "A_rec of the same normal test images, by an ensemble that was trained on their copies and by one that was not."
+    "A_rec of the same normal test images, by an ensemble trained on their copies and by one that was not."
     data = open_data(config, progress=False)
     group = {part: np.array(data.column("group", data.names[part])) for part in data.names}
     half_of = halves(group["normal"], config.seed)
@@ -226,7 +229,8 @@ def _score(settings: dict, weights: Sequence[Path], out: Path) -> None:
     config = Config.of(**settings)
     names = (*MODULES, *config.refiners)
     places = {what: str(place) for what, place in zip(names, weights)}
-    execute(notebook_path("run"), out.parent / "run.ipynb", settings | {"out": str(out.parent), "weights": places})
+    settings = settings | {"out": str(out.parent), "weights": places}
+    execute(notebook_path("run"), out.parent / "run.ipynb", settings)
 
 def _rival(settings: dict, out: Path) -> None:
     method, draw = settings.pop("method"), settings.pop("draw")
@@ -257,10 +261,11 @@ def step(
 def main(argv: Sequence[str] | None = None) -> None:
     "`python -m ddad.study.steps KIND SETTINGS OUT [WEIGHTS ...]`."
     p = argparse.ArgumentParser(prog="ddad-reproduce")
-    p.add_argument("kind", choices=("train", "refine", "score", "epochs", "rival", "crossover", "tables", "page"))
+    kinds = ("train", "refine", "score", "epochs", "rival", "crossover", "tables", "page")
+    p.add_argument("kind", choices=kinds)
     p.add_argument("settings", type=json.loads, help="as JSON")
     p.add_argument("out", type=Path, help="the file or folder that the step makes")
-    p.add_argument("weights", type=Path, nargs="*", help="folders that the step reads, of networks or of runs")
+    p.add_argument("weights", type=Path, nargs="*", help="folders of networks or runs that the step reads")
     a = p.parse_args(argv)
     if not sys.stderr.isatty(): os.environ.setdefault("TQDM_MININTERVAL", "10")  # the bars go to a log
     try:
