@@ -79,7 +79,7 @@ class Results:
         self,
         folder: str | Path = "figures",
     ):
-        self.folder, self._images = Path(folder), {}
+        self.folder, self._images, self._truth = Path(folder), {}, {}
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -138,7 +138,8 @@ class Results:
         table = self.images(self.runs.benchmark[run])
         names = [f"{run}:{score}"]
         if score == "rec_single": names = [c for c in table.columns if c.startswith(f"{run}:rec_")]
-        return table[[name for name in names if name in table]].to_numpy(dtype=float).T
+        columns = [table[name].to_numpy(dtype=float) for name in names if name in table]
+        return np.array(columns).reshape(len(columns), len(table))
 
     def scores_of(
         self,
@@ -161,9 +162,12 @@ class Results:
         benchmark: str,
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # (N,) each; None where nobody knows
         "Labels, kinds and groups of the test images: those of a group (patient, copies) are not independent."
-        table = self.images(benchmark)
-        def column(name): return None if table[name].isna().all() else table[name].to_numpy(dtype=str)
-        return table.label.to_numpy(), column("kind"), column("group")
+        if benchmark not in self._truth:
+            table = self.images(benchmark)
+            kinds = None if table.kind.isna().all() else table.kind.to_numpy(dtype=str)
+            groups = None if table.group.isna().all() else np.unique(table.group, return_inverse=True)[1]
+            self._truth[benchmark] = table.label.to_numpy(), kinds, groups
+        return self._truth[benchmark]
 
     def with_scores(
         self,
