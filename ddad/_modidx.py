@@ -688,6 +688,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'ddad.method.metrics._metric_of_draws': ( 'method/metrics.html#_metric_of_draws',
                                                                                'ddad/method/metrics.py'),
                                      'ddad.method.metrics._name': ('method/metrics.html#_name', 'ddad/method/metrics.py'),
+                                     'ddad.method.metrics._observed': ('method/metrics.html#_observed', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._places': ('method/metrics.html#_places', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics._resample': ('method/metrics.html#_resample', 'ddad/method/metrics.py'),
                                      'ddad.method.metrics.auc': ('method/metrics.html#auc', 'ddad/method/metrics.py'),

@@ -140,9 +140,14 @@ def _counts(y: bytes, places: bytes, n: int, seed: int) -> np.ndarray:
                            for size in sizes])
 
 @lru_cache(64)
+def _observed(metric: Callable, scores: bytes, y: bytes) -> float:
+    "The metric of a score; kept, as it is compared with many others."
+    return metric(np.frombuffer(scores), np.frombuffer(y, bool))
+
+@lru_cache(64)
 def _draws_of(metric: Callable, scores: bytes, y: bytes, places: bytes, n: int,
               seed: int) -> np.ndarray:
-    "The metric of a score in each draw, (n,); kept, as it is compared with many others."
+    "The metric of a score in each draw, (n,); kept, too."
     counts = _counts(y, places, n, seed)
     s, labels = np.frombuffer(scores), np.frombuffer(y, bool)
     return np.concatenate([_metric_of_draws(metric, s, labels, counts[i:i + _DRAWS])
@@ -236,7 +241,7 @@ def seed_bootstrap(
         values = np.array(_draws(metric, columns, y, groups, max(1, n // len(pairs)),
                                  seed + i))
         draws.append(values[of_a:].mean(0) - values[:of_a].mean(0))
-        observed = [metric(s, y) for s in columns]
+        observed = [_observed(metric, s.tobytes(), y.tobytes()) for s in columns]
         differences.append(np.mean(observed[of_a:]) - np.mean(observed[:of_a]))
         smallest = min(smallest, len(set(_places(groups, y))))
     low, high = _interval(np.concatenate(draws), smallest, level)

@@ -208,7 +208,7 @@ def _methods(results, benchmark, backbone):
             yield effect(results, METHODS, runs, score, theirs, "score", called=method,
                          setting=", ".join(filter(None, [setting, ONE_SEED * once])))
     splits = _on_splits(results, benchmark, backbone=backbone)
-    for method in methods:
+    for method in methods if len(splits) else ():
         theirs = _on_splits(results, benchmark, method)
         yield effect(results, METHODS, splits, "inter", theirs, "score", called=method, setting=SPLITS)
 

@@ -121,7 +121,7 @@ class Results:
         if benchmark is not None: fits &= self.runs.benchmark == benchmark
         for name, value in settings.items():
             if value is not None: fits &= self.runs[name] == value
-        fits &= self._usual.drop(columns=settings, errors="ignore").all(axis=1)
+        fits &= self._usual.to_numpy()[:, [name not in settings for name in SETTINGS]].all(axis=1)
         return self.runs[fits].sort_values(["benchmark", "seed"], kind="stable")
 
     @cached_property
