@@ -131,7 +131,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'ddad.core.storage.uninterrupted': ('core/storage.html#uninterrupted', 'ddad/core/storage.py'),
                                    'ddad.core.storage.write_csv': ('core/storage.html#write_csv', 'ddad/core/storage.py'),
                                    'ddad.core.storage.write_json': ('core/storage.html#write_json', 'ddad/core/storage.py'),
-                                   'ddad.core.storage.write_table': ('core/storage.html#write_table', 'ddad/core/storage.py'),
                                    'ddad.core.storage.written': ('core/storage.html#written', 'ddad/core/storage.py')},
             'ddad.core.tables': { 'ddad.core.tables.Joined': ('core/tables.html#joined', 'ddad/core/tables.py'),
                                   'ddad.core.tables.Joined.__init__': ('core/tables.html#joined.__init__', 'ddad/core/tables.py'),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ddad.core import machine, record, storage
 from ddad.core.checkpoints import about_checkpoint
 from ddad.core.machine import Machine, run_jobs
-from ddad.core.storage import cached, markdown, read_csv, read_json, write_csv, write_json, write_table
+from ddad.core.storage import cached, markdown, read_csv, read_json, write_csv, write_json
 from ddad.core.training import Schedule, fit
 
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -49,7 +49,6 @@ def test_a_plain_table_is_written_as_ever(tmp_path):
 def test_a_markdown_row_is_one_line_with_as_many_cells(tmp_path):
     rows = [{"name": "|x - mean|", "AUC": 0.5}, {"name": "two\nlines", "AUC": None}]
     assert markdown(rows).splitlines()[2:] == [r"| \|x - mean\| | 0.500 |", "| two lines |  |"]
-    assert "a note" in write_table(tmp_path / "t", rows, "a note") and (tmp_path / "t.csv").is_file()
 
 
 def test_a_key_that_stands_there_twice_is_named(tmp_path):

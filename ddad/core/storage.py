@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
-           'markdown', 'write_table', 'tried_epochs', 'cache_folder', 'cached']
+           'markdown', 'tried_epochs', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -185,20 +185,6 @@ def markdown(
     if not rows: return ""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([_shown(v) for v in row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-def write_table(
-    path: str | Path,  # with or without a suffix
-    rows: Sequence[dict],  # all with the same keys
-    note: str = "",  # below the table
-) -> str:  # the Markdown
-    "Writes `path`.md and `path`.csv."
-    path, text = Path(path), markdown(rows) + (f"\n\n{note}" if note else "") + "\n"
-    with written(path.with_suffix(".md")) as part: part.write_text(text, encoding="utf-8")
-    with written(path.with_suffix(".csv")) as part, part.open("w", newline="", encoding="utf-8") as f:
-        out = csv.DictWriter(f, list(rows[0]) if rows else [], lineterminator="\n")
-        out.writeheader()
-        out.writerows(rows)
-    return text
 
 # %% ../../nbs/core/00_storage.ipynb #1b118e60
 def tried_epochs() -> int | None:
