@@ -29,7 +29,7 @@ PARTS = {
     "paper": ("The paper's tables and figures", "Each page as it was computed from the committed scores."),
     "core": ("Core", "What all parts stand on: files, images, training, records."),
 }
-RUN = "figures/runs/Kermany_AE-U_seed0"  # a link to this folder leads to its page, the site's run.html
+RUN = "figures/runs.csv#Kermany_AE-U_seed0"  # a link to this run leads to its page, the site's run.html
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
@@ -76,7 +76,7 @@ def stage(
         write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside, lead=lead))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
-    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", run_page(repo / RUN))  # with pictures where DDAD_DATA has them
+    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", run_page(repo / "figures/runs" / RUN.partition("#")[2]))  # with pictures where DDAD_DATA has them
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
     write(out / "index.md", front + "\n" + toctree([f"{part}/index" for part in [*parts, "api"]]))
