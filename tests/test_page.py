@@ -17,7 +17,8 @@ from ddad.core.storage import read_csv, write_csv
 from ddad.detect.page import Batch, finding, meaning, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics
-from ddad.study import opened, review, static
+from ddad.study import review, static
+from ddad.study.opened import read_run
 
 REPO = Path(__file__).parents[1]
 KERMANY = REPO / "figures/runs/Kermany_AE-U_seed0"
@@ -105,7 +106,7 @@ def kermany(tmp_path_factory): return frame.write_html(tmp_path_factory.mktemp("
 
 
 @pytest.fixture(scope="module")
-def decisions(): return review.Decisions.of(opened.read_run(KERMANY))
+def decisions(): return review.Decisions.of(read_run(KERMANY))
 
 
 def test_counts_orders_and_rates_are_those_of_decisions(browser, kermany, decisions):
@@ -192,7 +193,7 @@ def test_an_image_opens(browser, written, run, root):
 
 def test_maps_have_the_scale_and_the_colours_of_every_figure(browser, written, run, root):
     page = opened(browser, written)
-    found = static.Pictures(opened.read_run(run), root)
+    found = static.Pictures(read_run(run), root)
     found.load_images(), found.load_networks()
     maps = found.maps(found.data.test)
     shown = page.evaluate("DATA.maps")
