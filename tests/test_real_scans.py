@@ -57,6 +57,7 @@ def test_the_check_finds_the_copies_of_brain_tumor_mri():
     assert {frozenset(np.flatnonzero(report.groups == g)) for g in set(report.groups)} == {frozenset(i for i, n in enumerate(report.names) if known[n] == g) for g in set(known.values())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LGG", "NIH"])
 def test_the_check_joins_no_two_patients(name):
     if not (ROOT / name / "labels.csv").is_file(): pytest.skip(f"needs {name} with its labels.csv")
