@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from ddad import load_benchmark
 from ddad.core import dicom
 from ddad.core import formats as files
 from ddad.core.images import read_image
@@ -47,6 +48,7 @@ def brains(tmp_path):
     (folder / "images/sub").mkdir(parents=True)
     Image.new("L", (8, 8), 200).save(tmp_path / "secret.png")
     (folder / "images/link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "images/out").symlink_to(tmp_path)
     lists = {split: [f"{split}_{i}.png" for i in range(2)] for split in SPLITS}
     for i, n in enumerate(n for names in lists.values() for n in names): Image.new("L", (8, 8), i).save(folder / "images" / n)
     return folder, {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
@@ -57,7 +59,7 @@ def names_of(tree): return [tree["train"]["0"], *tree["train"]["unlabeled"].valu
 
 anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["train", "test", "0", "1", "unlabeled"]) | st.text(), inner), max_leaves=12)
 bad_name = st.text() | st.sampled_from(
-    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png", "a\0b", "\ud800", "x" * 5000, "a\nb", "~"])
+    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png", "out/secret.png", "a\0b", "\ud800", "x" * 5000, "a\nb", "~"])
 
 
 @QUICK
@@ -77,8 +79,9 @@ def test_no_name_leads_outside(brains, where, name):
     names_of(tree)[where].append(name)
     (folder / "data.json").write_text(json.dumps(tree))
     opened.clear()
-    message = refused(read_repartition, folder.parent, "Brains")
-    assert message and ("outside" in message or "missing" in message)
+    for read in (read_repartition, load_benchmark):
+        message = refused(read, folder.parent, "Brains")
+        assert message and ("outside" in message or "missing" in message)
     report = check_benchmark(folder.parent, "Brains", False)
     assert [w for _, _, w in report.wrong if w in ("missing", "named outside of images/")] and not report.whole
     assert not [p for p in opened if "secret" in p or "passwd" in p]

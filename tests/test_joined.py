@@ -18,7 +18,7 @@ from test_shown import dicom
 from ddad.core.formats import find_images, owners, search_images
 from ddad.core.tables import read_patients
 from ddad.datasets.split import split
-from ddad.detect.commands import main_fit, main_score
+from ddad.detect.commands import main_score
 from ddad.detect.estimator import DDAD
 from ddad.detect.evaluate import read_labels
 from ddad.detect.inputs import as_images
@@ -68,12 +68,6 @@ def test_what_may_be_gray_levels_on_another_scale_is_refused(fitted):
         for use in (fitted.anomaly_score, fitted.calibrate):
             with pytest.raises(ValueError, match="fitted on gray levels: give whole numbers of 0 to 255") as e: use(scaled)
             assert "\n" not in str(e.value)
-
-
-def test_intensities_to_a_detector_of_gray_levels_are_stretched_and_say_so(fitted):
-    X = discs(6, 1).astype(np.int32) * 9 - 1024
-    with pytest.warns(UserWarning, match="int32 from -1024 to .*, but this detector was fitted on gray levels: each image is stretched"): scores = fitted.anomaly_score(X)
-    assert len(scores) == 6
 
 
 def test_a_detector_of_intensities_stretches_gray_levels_as_it_was_fitted(tmp_path):
@@ -135,16 +129,6 @@ def test_dicom_objects_without_a_picture_are_passed_over(tmp_path, model, capsys
     assert err.splitlines()[-1] == "ddad-score: 4 files were passed over: 3 DICOM without a picture (a directory, a report), 1 of no kind that is read."
     for path in tmp_path.glob("cd/IM*"): path.unlink()
     with pytest.raises(ValueError, match="no image in .*4 files were passed over"): find_images(tmp_path / "cd")
-
-
-def test_fit_says_last_what_it_passed_over(tmp_path, capsys):
-    keep(tmp_path / "normals", discs(8))
-    (tmp_path / "normals/notes.txt").write_text("")
-    keep(tmp_path / "ward/.trash", discs(2))
-    keep(tmp_path / "ward", discs(4, 3))
-    options = "--k 2 --epochs 1 --refine-epochs 0 --image-size 16 --batch-size 4 --holdout 0 --precision float32".split()
-    assert main_fit([str(tmp_path / "normals"), "--unlabeled", str(tmp_path / "ward"), "-o", str(tmp_path / "model"), *options]) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "ddad-fit: 3 files were passed over: 2 hidden, 1 of no kind that is read."
 
 
 # ---- F. tables joined to files
