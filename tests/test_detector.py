@@ -186,32 +186,28 @@ def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
 
 def test_too_few_images_for_a_threshold_still_train_with_a_warning():
     with pytest.warns(UserWarning, match="none is set"): d = DDAD(**QUICK | {"epochs": 1, "batch_size": 64}).fit(discs(20))
-    assert d.score_samples(discs(3)).shape == (3,)
     with pytest.raises(NotFittedError, match="calibrate"): d.predict(discs(3))
     assert DDAD(**QUICK | {"epochs": 1}, fpr=0.1).fit(discs(20)).about_["images"]["held_out"] == 9
+    with pytest.raises(ValueError, match="bring more"): d.fit(discs(1))
 
 
 @pytest.mark.parametrize("X, message", [
-    (np.zeros((60, 40, 40), bool), "of bool"), (np.zeros((60, 40, 40), object), "object"), (np.zeros((60, 1600), np.uint8), "uint8"),
-    ([np.zeros((9, 9)), np.zeros((8, 8))], "one size"), (np.zeros((1, 40, 40), np.uint8), "bring more"), ([], "uint8")])
-def test_a_wrong_array_is_refused(X, message):
-    with pytest.raises(ValueError, match=message): DDAD(**QUICK, holdout=0).fit(X)
-
-
-@pytest.mark.parametrize("X, message", [
-    (np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"),
+    (np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"), (None, "X is None"),
     (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"), (np.zeros((40, 40), np.uint8), r"X\[None\]"),
-    (None, "X is None"), (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32")])
+    (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32"), (np.zeros((60, 40, 40), bool), "of bool"),
+    (np.zeros((60, 40, 40), object), "object"), ([np.zeros((9, 9)), np.zeros((8, 8))], "one size")])
 def test_what_is_no_stack_of_gray_images_is_refused_in_the_users_words(detector, X, message):
-    for use in ("predict", "score_samples", "anomaly_maps", "calibrate"):
-        with pytest.raises(ValueError, match=message) as e: getattr(detector, use)(X)
+    for use in (detector.predict, detector.anomaly_maps, detector.calibrate, DDAD(**QUICK, holdout=0).fit):
+        with pytest.raises(ValueError, match=message) as e: use(X)
         assert "\n" not in str(e.value)
 
 
 def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path):
     deep = discs(6, seed=3).astype(np.uint16) * 100 + 1000
     scores = detector.anomaly_score(keep(tmp_path, deep))
-    for kind in (np.uint16, np.int64, np.float32): assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
+    for kind in (np.uint16, np.int64, np.float32):
+        with pytest.warns(UserWarning, match="X is .* from 1000 to .*, but this detector was fitted on gray levels: each image is stretched"):
+            assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
     gray = np.stack([to_gray(x) for x in deep])
     assert np.array_equal(as_images(deep, 40)[:, 0], gray) and np.array_equal(as_images(discs(6), 40)[:, 0], discs(6))
     unit = (gray / 255).astype(np.float32)
@@ -219,7 +215,6 @@ def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path)
     unit[0, 0, 0], unit[1, 5, 5] = np.nan, np.inf
     assert as_images(unit, 40)[0, 0, 0, 0] == as_images(unit, 40)[1, 0, 5, 5] == 0
     assert as_images(torch.from_numpy(gray / 255).bfloat16(), 40).dtype == torch.uint8
-    assert len(as_images((p for p in tmp_path.glob("*.png")), 40)) == 6
 
 
 # ---- saving
@@ -252,16 +247,6 @@ def test_a_damaged_model_is_named(detector, tmp_path, damage, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message): DDAD.load(model)
 
 
-def test_a_device_that_is_not_there_is_no_damage_and_a_file_stands_for_its_folder(detector, tmp_path):
-    model = detector.save(tmp_path / "model")
-    for use in (lambda: DDAD.load(model, "tpu"), lambda: DDAD.from_official(tmp_path, device="tpu")):
-        with pytest.raises(ValueError, match="device is 'tpu', which this machine") as e: use()
-        assert "model.json" not in str(e.value)
-    assert DDAD.load(model / "model.json").threshold_ == detector.threshold_
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match="give the folder"): DDAD.load(tmp_path / "notes.txt")
-
-
 def change(model, **values):
     about = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(about | values))
@@ -290,19 +275,11 @@ def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
     assert DDAD.from_official(tmp_path, backbone).score_ == "rec"
 
 
-def test_what_is_no_official_checkpoint_is_named_and_executes_nothing(tmp_path):
+def test_what_is_no_official_checkpoint_is_named(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(FileNotFoundError, match="0 checkpoints"): DDAD.from_official(tmp_path)
     for i in range(2): torch.save(make_network("AE").state_dict(), tmp_path / f"b/{i}.pth")
     with pytest.raises(ValueError, match="b/0.pth.*backbone"): DDAD.from_official(tmp_path, "MemAE")
-    torch.save({"model": Bomb(tmp_path / "boom")}, tmp_path / "b/1.pth")
-    with pytest.raises(ValueError, match="1.pth"): DDAD.from_official(tmp_path)
-    assert not (tmp_path / "boom").exists()
-
-
-class Bomb:
-    def __init__(self, path): self.path = path
-    def __reduce__(self): return (open, (str(self.path), "w"))
 
 
 # ---- ONNX
