@@ -17,6 +17,7 @@ from ddad.detect.page import Batch, finding, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics
 from ddad.study import review, static
+from ddad.study.opened import read_run
 
 REPO = Path(__file__).parents[1]
 KERMANY = REPO / "figures/runs/Kermany_AE-U_seed0"
@@ -79,12 +80,6 @@ def test_the_classes_have_the_colours_of_every_figure():
     assert f"--normal: {plots.NORMAL}; --abnormal: {plots.ABNORMAL};" in style
 
 
-def test_a_page_is_whole_or_not_there(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written"): frame.write_html(tmp_path / "file/page.html", "x")
-    with pytest.raises(ValueError): frame.json_text([float("nan")])
-
-
 # ---- a run
 
 @pytest.fixture(scope="module")
@@ -104,7 +99,7 @@ def kermany(tmp_path_factory): return frame.write_html(tmp_path_factory.mktemp("
 
 
 @pytest.fixture(scope="module")
-def decisions(): return review.Decisions.of(review.read_run(KERMANY))
+def decisions(): return review.Decisions.of(read_run(KERMANY))
 
 
 FOUND = """async () => { const p = Alpine.$data(document.body); p.at = AT; p.order = 'ORDER'; await Alpine.nextTick();
@@ -192,7 +187,7 @@ def test_an_image_opens(browser, written, run, root):
 
 def test_maps_have_the_scale_and_the_colours_of_every_figure(browser, written, run, root):
     page = opened(browser, written)
-    found = static.Pictures(review.read_run(run), root)
+    found = static.Pictures(read_run(run), root)
     found.load_images(), found.load_networks()
     maps = found.maps(found.data.test)
     shown = page.evaluate("DATA.maps")
