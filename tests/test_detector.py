@@ -1,12 +1,8 @@
 "The detector: scikit-learn's conventions, the threshold's guarantee, saving, the official checkpoints, ONNX."
 import copy
 import json
-import os
 import shutil
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +25,6 @@ from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import recipe
 from ddad.method.networks import ASRNet, make_network
 
-REPO = Path(__file__).parents[1]
 QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
 
 
@@ -75,22 +70,6 @@ def test_arrays_tensors_and_files_score_alike(detector, root):
     assert detector.anomaly_score(X[:0]).shape == (0,)
 
 
-def test_the_order_and_company_of_images_change_nothing(detector):
-    X = discs(150, seed=4)
-    scores, order = detector.anomaly_score(X), np.random.default_rng(0).permutation(150)
-    assert np.allclose(detector.anomaly_score(X[order]), scores[order], rtol=1e-4)
-    assert np.allclose(detector.anomaly_score(X[:1]), scores[:1], rtol=1e-4)
-
-
-def test_a_planted_square_raises_the_score_of_the_one_class_detector():
-    d = DDAD(**QUICK | {"epochs": 15}).fit(discs(96))
-    normal = discs(40, seed=5)
-    planted = normal.copy()
-    planted[:, 12:20, 12:20] = 255
-    assert d.score_ == "rec" and set(d.anomaly_maps(normal)) == {"rec", "intra"}
-    assert (d.anomaly_score(planted) > d.anomaly_score(normal)).all()
-
-
 def test_the_same_random_state_gives_the_same_detector(detector):
     X = discs(5, seed=6)
     fit = lambda **p: clone(detector).set_params(refine_epochs=0, **p).fit(discs(40), unlabeled=discs(16, True, 2)).anomaly_score(X)
@@ -100,9 +79,10 @@ def test_the_same_random_state_gives_the_same_detector(detector):
 
 def test_it_goes_into_a_pipeline_and_cross_validation():
     X, y = np.stack([discs(40), discs(40, True, 1)], 1).reshape(80, 40, 40), np.tile([1, -1], 40)
-    pipeline = make_pipeline(FunctionTransformer(lambda x: 255 - x), DDAD(**QUICK | {"epochs": 1}, holdout=0))
+    without = DDAD(**QUICK | {"epochs": 1}, holdout=0)
+    pipeline = make_pipeline(FunctionTransformer(lambda x: 255 - x), without)
     assert pipeline.fit(X, ddad__unlabeled=discs(16, True, 2)).score_samples(X).shape == (80,)
-    values = cross_val_score(DDAD(**QUICK | {"epochs": 1}), X, y, scoring="roc_auc", cv=2)
+    values = cross_val_score(without, X, y, scoring="roc_auc", cv=2, error_score="raise")
     assert values.shape == (2,) and np.isfinite(values).all()
 
 
@@ -135,13 +115,13 @@ def test_p_values_and_threshold_agree():
     assert conformal_p_values(held_out, held_out[:1]) == 1
 
 
-@pytest.mark.parametrize("n, fpr", [(18, 0.05), (0, 0.5), (98, 0.01), (10, 0.0), (10, 1.0)])
+@pytest.mark.parametrize("n, fpr", [(18, 0.05), (0, 0.5), (10, 1.0)])
 def test_too_few_images_for_a_rate_are_refused(n, fpr):
     with pytest.raises(ValueError, match="fpr"): conformal_threshold(np.zeros(n), fpr)
 
 
 def test_the_threshold_follows_fpr_and_a_new_calibration(detector):
-    X = discs(200, seed=7)
+    X = discs(100, seed=7)
     calibrated = [copy.deepcopy(detector).set_params(fpr=fpr).calibrate(X) for fpr in (0.05, 0.3)]
     rates = [(d.predict(X) == -1).mean() for d in calibrated]  # of the images that it was calibrated on
     assert 0 < rates[0] <= 0.05 < rates[1] <= 0.3 and calibrated[0].threshold_ > calibrated[1].threshold_
@@ -157,16 +137,15 @@ def test_held_out_images_are_windowed_once(tmp_path):
         assert np.array_equal(d.calibrate(source).calibration_scores_, np.sort(d.anomaly_score(source)))
 
 
-def test_without_a_threshold_it_ranks_and_does_not_decide():
-    X, y = discs(60), np.tile([1, -1], 30)
+def test_without_a_threshold_a_one_class_detector_ranks_and_does_not_decide():
+    X = discs(60)
     d = DDAD(**QUICK | {"epochs": 1}, holdout=0).fit(discs(40))
+    assert d.score_ == "rec" and set(d.anomaly_maps(X)) == {"rec", "intra"}
     assert np.array_equal(d.decision_function(X), d.score_samples(X)) and d.offset_ == 0
-    values = cross_val_score(DDAD(**QUICK | {"epochs": 1}, holdout=0), X, y, scoring="roc_auc", cv=2, error_score="raise")
-    assert np.isfinite(values).all()
     for use in (lambda: d.predict(X), lambda: d.p_values(X), lambda: d.threshold_):
         with pytest.raises(NotFittedError, match="no threshold.*calibrate"): use()
-    decided = copy.deepcopy(d).calibrate(X)
-    assert np.array_equal(decided.decision_function(X) >= 0, decided.predict(X) == 1) and decided.offset_ == -decided.threshold_
+    d.calibrate(X)
+    assert np.array_equal(d.decision_function(X) >= 0, d.predict(X) == 1) and d.offset_ == -d.threshold_
 
 
 def test_an_unfitted_detector_talks_of_fitting(tmp_path):
@@ -176,51 +155,30 @@ def test_an_unfitted_detector_talks_of_fitting(tmp_path):
 
 
 def test_a_parameter_that_the_networks_follow_cannot_change_without_them(detector, tmp_path):
-    again = DDAD.load(detector.save(tmp_path / "model"))
-    X = discs(3)
-    for name, value in dict(image_size=64, backbone="AE-U", score="rec", variant="stable").items():
+    again, X = copy.deepcopy(detector), discs(3)
+    for name, value in dict(image_size=64, backbone="AE-U", variant="stable").items():
         before = getattr(again, name)
         again.set_params(**{name: value})
-        for use in (lambda: again.predict(X), lambda: again.save(tmp_path / "other"), lambda: again.to_onnx(tmp_path / "d.onnx"), lambda: again.threshold_):
+        for use in (lambda: again.predict(X), lambda: again.save(tmp_path / "other"), lambda: again.to_onnx(tmp_path / "d.onnx")):
             with pytest.raises(ValueError, match=f"{name} was set to {value!r}.*{before!r}.*call fit again"): use()
         again.set_params(**{name: before})
     assert np.array_equal(again.set_params(fpr=0.2).anomaly_score(X), detector.anomaly_score(X)) and not (tmp_path / "other").exists()
-    with pytest.raises(ValueError, match="fpr is 'a'"): again.set_params(fpr="a").predict(X)
     again.set_params(image_size=16, fpr=0.1, refine_epochs=0, holdout=0).fit(discs(40))
     assert again.anomaly_maps(X)["rec"].shape == (3, 16, 16)
 
 
-def test_the_detector_stands_on_the_core_packages_alone(tmp_path):
-    "Without what the extras bring it is imported, fitted, saved, loaded, and scores; the ONNX file is refused by naming its extra."
-    code = textwrap.dedent("""
-        import sys
-        extras = "fastcore papermill jupyterlab nbformat snakemake nilearn yaml ipywidgets bqplot voila monai pooch requests highdicom onnx onnxscript onnxruntime IPython".split()
-        class Without:
-            def __init__(self, finder): self.finder = finder
-            def __getattr__(self, name): return getattr(self.finder, name)
-            def find_spec(self, name, *a): return None if name.split(".")[0] in extras else self.finder.find_spec(name, *a)
-        sys.meta_path[:] = map(Without, sys.meta_path)
-        import numpy as np
-        import ddad.detect.commands
-        from ddad import DDAD
-        X = np.random.default_rng(0).integers(0, 255, (40, 16, 16), dtype=np.uint8)
-        model = DDAD(k=2, epochs=1, refine_epochs=1, image_size=16, batch_size=16, fpr=0.2, random_state=0).fit(X, unlabeled=X).save("model")
-        print(DDAD.load(model).predict(X).shape)
-        try: DDAD.load(model).to_onnx("x.onnx")
-        except ImportError as e: print(e)
-    """)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["(40,)", "onnx is not installed: run pip install '.[onnx]' in a clone of ddad."]
+def test_without_the_onnx_packages_their_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"onnx is not installed: run pip install '\.\[onnx\]' in a clone of ddad\."):
+        untrained("AE", image_size=32).to_onnx(tmp_path / "x.onnx")
 
 
 # ---- bad input, before any training
 
-@pytest.mark.parametrize("params, message", [(dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=0), "epochs"), (dict(epochs=2.5), "whole number"), (dict(refine_epochs=-1), "refine_epochs"),
-                                             (dict(image_size=50), "multiple of 16"), (dict(score="r_dual"), "unlabeled"), (dict(score="auc"), "choose auto"), (dict(score="r_intra", refine_epochs=0), "refine_epochs"),
-                                             (dict(holdout=1.0), "holdout"), (dict(holdout=0.02), "held-out"), (dict(fpr=0), "fpr"), (dict(window="bone"), "window"), (dict(device="tpu"), "device"),
-                                             (dict(score_precision="int8"), "score_precision"), (dict(workers=-3), "workers is -3"), (dict(workers=0), "workers"), (dict(workers="2"), "workers"),
-                                             (dict(fpr="a"), "fpr is 'a'"), (dict(fpr=None), "fpr"), (dict(fpr=True), "fpr"), (dict(checkpoints=3), "checkpoints"), (dict(holdout="some"), "holdout"), (dict(random_state="x"), "x"), (dict(batch_size=1), "batch"), (dict(variant="best"), "variant")])
+@pytest.mark.parametrize("params, message", [
+    (dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=2.5), "whole number"), (dict(image_size=50), "multiple of 16"),
+    (dict(score="r_dual"), "unlabeled"), (dict(holdout=0.02), "held-out"), (dict(fpr="a"), "fpr is 'a'"), (dict(window="bone"), "window"),
+    (dict(workers=-3), "workers is -3"), (dict(batch_size=1), "batch"), (dict(random_state="x"), "x")])
 def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
     monkeypatch.setattr(estimator, "train_ddad", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message): DDAD(**QUICK | params).fit(discs(60))
@@ -228,51 +186,35 @@ def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
 
 def test_too_few_images_for_a_threshold_still_train_with_a_warning():
     with pytest.warns(UserWarning, match="none is set"): d = DDAD(**QUICK | {"epochs": 1, "batch_size": 64}).fit(discs(20))
-    assert d.score_samples(discs(3)).shape == (3,)
     with pytest.raises(NotFittedError, match="calibrate"): d.predict(discs(3))
     assert DDAD(**QUICK | {"epochs": 1}, fpr=0.1).fit(discs(20)).about_["images"]["held_out"] == 9
+    with pytest.raises(ValueError, match="bring more"): d.fit(discs(1))
 
 
-@pytest.mark.parametrize("X, message", [(np.zeros((60, 40, 40), bool), "of bool"), (np.zeros((60, 40, 40), complex), "complex"), (np.zeros((60, 40, 40), object), "object"),
-                                        (np.zeros((60, 0, 40)), "60, 0, 40"), ([np.zeros((9, 9)), np.zeros((8, 8))], "one size"), (np.uint8(3), r"\(\) of uint8"), (np.zeros((60, 40, 40, 3), np.uint8), "uint8"), (np.zeros((60, 1600), np.uint8), "uint8"), (np.zeros((1, 40, 40), np.uint8), "bring more"), ([], "uint8")])
-def test_a_wrong_array_is_refused(X, message):
-    with pytest.raises(ValueError, match=message): DDAD(**QUICK, holdout=0).fit(X)
-
-
-@pytest.mark.parametrize("X, message", [(np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"), (np.zeros((64, 64, 4), np.uint8), "colour image"),
-                                        (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"), (np.zeros((40, 40), np.uint8), r"X\[None\]"), (None, "X is None"),
-                                        (np.zeros((300, 40, 40), bool), r"\(300, 40, 40\) of bool"), (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32")])
+@pytest.mark.parametrize("X, message", [
+    (np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"), (None, "X is None"),
+    (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"), (np.zeros((40, 40), np.uint8), r"X\[None\]"),
+    (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32"), (np.zeros((60, 40, 40), bool), "of bool"),
+    (np.zeros((60, 40, 40), object), "object"), ([np.zeros((9, 9)), np.zeros((8, 8))], "one size")])
 def test_what_is_no_stack_of_gray_images_is_refused_in_the_users_words(detector, X, message):
-    for use in ("predict", "anomaly_score", "score_samples", "decision_function", "p_values", "anomaly_maps", "calibrate"):
-        with pytest.raises(ValueError, match=message) as e: getattr(detector, use)(X)
+    for use in (detector.predict, detector.anomaly_maps, detector.calibrate, DDAD(**QUICK, holdout=0).fit):
+        with pytest.raises(ValueError, match=message) as e: use(X)
         assert "\n" not in str(e.value)
 
 
 def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path):
     deep = discs(6, seed=3).astype(np.uint16) * 100 + 1000
-    keep(tmp_path, deep)
-    scores = detector.anomaly_score(deep)
-    assert np.array_equal(scores, detector.anomaly_score(tmp_path)) and len(set(scores)) == 6
-    for kind in (np.int32, np.int64, np.float32, np.float64): assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
-    assert np.array_equal(detector.anomaly_score(torch.from_numpy(deep.astype(np.float32))[:, None]), scores)
+    scores = detector.anomaly_score(keep(tmp_path, deep))
+    for kind in (np.uint16, np.int64, np.float32):
+        with pytest.warns(UserWarning, match="X is .* from 1000 to .*, but this detector was fitted on gray levels: each image is stretched"):
+            assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
     gray = np.stack([to_gray(x) for x in deep])
     assert np.array_equal(as_images(deep, 40)[:, 0], gray) and np.array_equal(as_images(discs(6), 40)[:, 0], discs(6))
-    assert np.array_equal(as_images(deep, 40, (2000, 9000))[:, 0], [to_gray(x, 2000, 9000) for x in deep])
     unit = (gray / 255).astype(np.float32)
     assert np.abs(as_images(unit, 40)[:, 0].numpy().astype(int) - gray).max() <= 1
     unit[0, 0, 0], unit[1, 5, 5] = np.nan, np.inf
     assert as_images(unit, 40)[0, 0, 0, 0] == as_images(unit, 40)[1, 0, 5, 5] == 0
     assert as_images(torch.from_numpy(gray / 255).bfloat16(), 40).dtype == torch.uint8
-    assert len(as_images((p for p in tmp_path.glob("*.png")), 40)) == 6
-    assert DDAD(**QUICK | {"epochs": 1}, holdout=0, window=[0, 2**15]).fit(np.concatenate([deep] * 4).astype(np.int32)).anomaly_score(deep).shape == (6,)
-
-
-def test_wrong_files_are_named(tmp_path, detector):
-    with pytest.raises(FileNotFoundError, match="nowhere"): DDAD(**QUICK).fit(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="no image"): DDAD(**QUICK).fit(tmp_path)
-    (tmp_path / "bad.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="bad.png"): DDAD(**QUICK).fit(tmp_path)
-    with pytest.raises(ValueError, match="bad.png"): detector.anomaly_score([tmp_path / "bad.png"])
 
 
 # ---- saving
@@ -293,26 +235,16 @@ def test_save_touches_no_other_folder(detector, tmp_path):
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(FileExistsError, match="no saved detector"): detector.save(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(NotFittedError): DDAD().save(tmp_path / "model")
 
 
-@pytest.mark.parametrize("damage, message", [(lambda m: (m / "model.json").write_text("{"), "model.json"), (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "weights.safetensors"),
-                                             (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors"), (lambda m: change(m, format=99), "update ddad"), (lambda m: change(m, modules={"udm": 3, "ndm": 2}), "weights.safetensors"),
-                                             (lambda m: change(m, params={"backbone": "AE", "no_such": 1}), "model.json")])
+@pytest.mark.parametrize("damage, message", [
+    (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "weights.safetensors"),
+    (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors"),
+    (lambda m: change(m, format=99), "update ddad"), (lambda m: change(m, params={"backbone": "AE", "no_such": 1}), "model.json")])
 def test_a_damaged_model_is_named(detector, tmp_path, damage, message):
     model = detector.save(tmp_path / "model")
     damage(model)
     with pytest.raises((ValueError, FileNotFoundError), match=message): DDAD.load(model)
-
-
-def test_a_device_that_is_not_there_is_no_damage_and_a_file_stands_for_its_folder(detector, tmp_path):
-    model = detector.save(tmp_path / "model")
-    for use in (lambda: DDAD.load(model, "tpu"), lambda: DDAD.from_official(tmp_path, device="tpu")):
-        with pytest.raises(ValueError, match="device is 'tpu', which this machine") as e: use()
-        assert "model.json" not in str(e.value)
-    assert DDAD.load(model / "model.json").threshold_ == detector.threshold_
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match="give the folder"): DDAD.load(tmp_path / "notes.txt")
 
 
 def change(model, **values):
@@ -322,7 +254,7 @@ def change(model, **values):
 
 # ---- the official layout
 
-@pytest.mark.parametrize("backbone, size", [("AE", dict(image_size=32)), ("AE-U", dict(latent=8, image_size=32)), ("MemAE", dict(width=2, image_size=32))])
+@pytest.mark.parametrize("backbone, size", [("AE-U", dict(latent=8, image_size=32)), ("MemAE", dict(width=2, image_size=32))])
 def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
     ours = untrained(backbone, **size)
     for part, nets in (("a", ours.udm_), ("b", ours.ndm_)):
@@ -343,19 +275,11 @@ def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
     assert DDAD.from_official(tmp_path, backbone).score_ == "rec"
 
 
-def test_what_is_no_official_checkpoint_is_named_and_executes_nothing(tmp_path):
+def test_what_is_no_official_checkpoint_is_named(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(FileNotFoundError, match="0 checkpoints"): DDAD.from_official(tmp_path)
     for i in range(2): torch.save(make_network("AE").state_dict(), tmp_path / f"b/{i}.pth")
     with pytest.raises(ValueError, match="b/0.pth.*backbone"): DDAD.from_official(tmp_path, "MemAE")
-    torch.save({"model": Bomb(tmp_path / "boom")}, tmp_path / "b/1.pth")
-    with pytest.raises(ValueError, match="1.pth"): DDAD.from_official(tmp_path)
-    assert not (tmp_path / "boom").exists()
-
-
-class Bomb:
-    def __init__(self, path): self.path = path
-    def __reduce__(self): return (open, (str(self.path), "w"))
 
 
 # ---- ONNX

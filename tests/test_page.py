@@ -1,7 +1,6 @@
 "Pages in one file, that of a run and that of scored images: each opened in a browser from its file, with nothing else to be had."
 import base64
 import io
-import json
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from test_explore import SETTINGS, chromium, make_run
 from ddad import plots
 from ddad.core import page as frame
 from ddad.core.storage import read_csv, write_csv
-from ddad.detect.page import Batch, finding, meaning, write_page
+from ddad.detect.page import Batch, finding, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import metrics
 from ddad.study import review, static
@@ -81,12 +80,6 @@ def test_the_classes_have_the_colours_of_every_figure():
     assert f"--normal: {plots.NORMAL}; --abnormal: {plots.ABNORMAL};" in style
 
 
-def test_a_page_is_whole_or_not_there(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written"): frame.write_html(tmp_path / "file/page.html", "x")
-    with pytest.raises(ValueError): frame.json_text([float("nan")])
-
-
 # ---- a run
 
 @pytest.fixture(scope="module")
@@ -109,21 +102,24 @@ def kermany(tmp_path_factory): return frame.write_html(tmp_path_factory.mktemp("
 def decisions(): return review.Decisions.of(read_run(KERMANY))
 
 
+FOUND = """async () => { const p = Alpine.$data(document.body); p.at = AT; p.order = 'ORDER'; await Alpine.nextTick();
+                         return [p.threshold, [...p.counts], p.rates, [...p.shown]]; }"""
+
+
 def test_counts_orders_and_rates_are_those_of_decisions(browser, kermany, decisions):
-    page, n = opened(browser, kermany), len(decisions.names)
+    page = opened(browser, kermany)
     for number, score in enumerate(decisions.scores):
         grid = decisions.grid(score)
         state(page, f"p.score = {number}")
         assert state(page, "p.s.count") == len(grid) and state(page, "p.range") == [grid[0], grid[-1]]
         page.evaluate("Alpine.$data(document.body).start('youden')")
         assert state(page, "p.threshold") == decisions.youden(score)
-        for at in (0, len(grid) // 3, len(grid) - 1):
-            t = grid[at]
-            for how in review.ORDERS[:3]:
-                found = page.evaluate(f"async () => {{ const p = Alpine.$data(document.body); p.at = {at}; p.order = '{how}'; await Alpine.nextTick(); return [p.threshold, [...p.counts], p.rates, [...p.shown]]; }}")
-                assert found[0] == t and dict(zip(review.OUTCOMES, found[1])) == decisions.counts(score, t)
-                assert found[3] == decisions.order(how, score, t).tolist() and len(found[3]) == n
-            for name, (value, low, high) in review.rates(decisions.counts(score, t)).items():
+        for at, how in zip((0, len(grid) // 3, len(grid) - 1), review.ORDERS):
+            t, counts = grid[at], decisions.counts(score, grid[at])
+            found = page.evaluate(FOUND.replace("AT", str(at)).replace("ORDER", how))
+            assert found[0] == t and dict(zip(review.OUTCOMES, found[1])) == counts
+            assert found[3] == decisions.order(how, score, t).tolist()
+            for name, (value, low, high) in review.rates(counts).items():
                 shown = found[2][name]
                 assert shown is None if np.isnan(value) else shown == pytest.approx((value, low, high), abs=1e-9)
         assert state(page, "p.roc.auc") == pytest.approx(metrics.auc(decisions.scores[score], decisions.labels), abs=1e-12)
@@ -134,9 +130,8 @@ def test_all_follows_the_filters(browser, kermany, decisions):
     choose(page, "Kind", "viral pneumonia")
     viral = decisions.kinds == "viral pneumonia"
     hit = int((decisions.scores["r_dual"][viral] >= decisions.at_false_alarms("r_dual")).sum())
-    cell = page.locator(".confusion b")
-    assert [int(cell.nth(i).inner_text()) for i in range(4)] == [hit, viral.sum() - hit, 0, 0]
-    assert page.locator(".rates tr", has_text="specificity").inner_text().split() == ["specificity", "none"] and "needs both classes" in page.locator("main").inner_text()
+    assert [int(text) for text in page.locator(".confusion b").all_inner_texts()] == [hit, viral.sum() - hit, 0, 0]
+    assert page.locator(".rates tr", has_text="specificity").inner_text().split() == ["specificity", "none"]
     assert page.locator("#place").inner_text() == f"1 – 48 of {viral.sum()}" and page.locator(".tile").count() == 48
     choose(page, "Kind", "")
     page.get_by_role("searchbox").fill("VIRUS_1")
@@ -148,7 +143,7 @@ def test_all_follows_the_filters(browser, kermany, decisions):
     choose(page, "Outcome", "miss")
     wrong = decisions.order("misses", "r_dual", decisions.at_false_alarms("r_dual"))
     choose(page, "Order", "most wrong first")
-    assert state(page, "[...p.shown]") == wrong.tolist() and state(page, "p.counts.reduce((a, b) => a + b)") == 800
+    assert state(page, "[...p.shown]") == wrong.tolist()
     page.get_by_role("button", name="next ›").click()
     assert page.locator(".tile").first.get_attribute("title") == decisions.names[wrong[48]]
 
@@ -160,16 +155,16 @@ def test_the_threshold_moves(browser, kermany, decisions):
     page.get_by_label("Threshold").focus()
     for _ in range(30): page.keyboard.press("ArrowRight")
     t = state(page, "p.threshold")
-    assert t > decisions.at_false_alarms("r_dual") and line.get_attribute("x1") != before and page.locator("circle.threshold").get_attribute("cx") != at
+    assert t > decisions.at_false_alarms("r_dual") and line.get_attribute("x1") != before
+    assert page.locator("circle.threshold").get_attribute("cx") != at
     counts = decisions.counts("r_dual", t)
     assert f"flags {counts['hit']} of 400 abnormal and {counts['false alarm']} of 400 normal images" in page.locator(".lead").inner_text()
-    took = page.evaluate("async () => { const p = Alpine.$data(document.body), start = performance.now(); for (let n = 0; n < 20; n++) { p.at = 100 + 30 * n; await Alpine.nextTick(); } return (performance.now() - start) / 20; }")
-    assert took < 100
 
 
 def test_an_image_opens(browser, written, run, root):
     page, csv = opened(browser, written), read_csv(run / "scores.csv")
-    scores, labels = {k: np.array(v) for k, v in csv.items() if k not in ("image", "label") and not re.fullmatch(r"rec_\d+", k)}, np.array(csv["label"])
+    scores = {k: np.array(v) for k, v in csv.items() if k not in ("image", "label") and not re.fullmatch(r"rec_\d+", k)}
+    normal = np.array(csv["label"]) == 0
     tile = page.locator(".tile").nth(2)
     name = tile.get_attribute("title")
     tile.click()
@@ -178,11 +173,10 @@ def test_an_image_opens(browser, written, run, root):
     rows = page.locator(".scores tbody tr")
     assert "percentile among the 12 normal test images" in page.locator(".scores").inner_text() and rows.count() == len(scores)
     for n, values in enumerate(scores.values()):
-        cells = rows.nth(n).locator("td")
-        assert float(cells.nth(0).inner_text()) == pytest.approx(values[i], rel=1e-3)
-        assert int(cells.nth(1).inner_text()) == round(100 * np.mean(values[labels == 0] <= values[i]))
-    pictures = page.locator("dialog figure")
-    assert pictures.count() == 1 + 5 and page.locator("dialog img.heat").count() == 5
+        value, percentile = rows.nth(n).locator("td").all_inner_texts()[:2]
+        assert float(value) == pytest.approx(values[i], rel=1e-3)
+        assert int(percentile) == round(100 * np.mean(values[normal] <= values[i]))
+    assert page.locator("dialog figure").count() == 1 + 5 and page.locator("dialog img.heat").count() == 5
     page.keyboard.press("ArrowRight")
     assert page.locator("#name").inner_text() == page.locator(".tile").nth(3).get_attribute("title")
     fits(page)
@@ -213,9 +207,8 @@ def test_maps_have_the_scale_and_the_colours_of_every_figure(browser, written, r
 
 def test_no_picture_where_the_licence_forbids_it(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(static, "Pictures", None)  # nobody looks for them
-    for name in ("LGG_AE-U_seed0", "ODIR_AE-U_seed0"):
-        text = static.run_page(REPO / "figures/runs" / name)
-        assert "may not be passed on" in text and "data:image" not in text
+    text = static.run_page(REPO / "figures/runs/ODIR_AE-U_seed0")
+    assert "may not be passed on" in text and "data:image" not in text
     page = opened(browser, frame.write_html(tmp_path / "page.html", text))
     assert page.locator(".tile img").count() == 0 and page.locator(".tile .name").count() == 48
     fits(page)
@@ -230,26 +223,6 @@ def test_without_weights_there_are_no_maps(browser, run, root, tmp_path, capsys)
     assert "not every map" in page.locator("header").inner_text() and "make reproduce" in capsys.readouterr().err
     page.locator(".tile").first.click()
     assert page.locator("dialog figure").count() == 1 and page.locator("dialog .scores").is_visible()
-
-
-@pytest.mark.slow
-def test_a_run_is_below_10_mb_with_its_maps(run, tmp_path, monkeypatch):
-    "1,600 images of noise, which compresses worst, and maps of noise."
-    rng, names = np.random.default_rng(0), [f"{i}.png" for i in range(1600)]
-    (tmp_path / "noise").mkdir()
-    record = json.loads((run / "record.json").read_text()) | {"images": {}}
-    (tmp_path / "noise/record.json").write_text(json.dumps(record))
-    write_csv(tmp_path / "noise/scores.csv", {"image": names, "label": [0, 1] * 800} | {s: rng.random(1600).tolist() for s in ("rec", "intra", "inter", "r_intra", "r_dual")})
-    class Noise:
-        def __init__(self, *_): self.missing, self.ready, self.data = [], True, self
-        test_names = names
-        load_images = load_networks = lambda self: None
-        @property
-        def test(self): return static.torch.from_numpy(rng.integers(0, 256, (1600, 1, 64, 64), dtype=np.uint8))
-        def maps(self, batch): return {s: static.torch.rand(len(batch), 1, 64, 64) for s in ("rec", "inter")}
-    monkeypatch.setattr(static, "Pictures", Noise)
-    text = static.run_page(tmp_path / "noise")
-    assert len(text.encode()) < 10_000_000 and text.count("data:image/webp") == 4800
 
 
 def test_a_hostile_run_does_nothing(browser, run, tmp_path):
@@ -303,15 +276,6 @@ def shown(rows, most=70, side=48):
     return [(i, gray, Image.fromarray(np.stack([gray, gray // 2, gray // 3], -1))) for i, gray in zip(ranked, grays)]
 
 
-def test_a_large_batch_has_its_highest_scores_in_the_table(tmp_path):
-    scores = np.random.default_rng(0).normal(size=5010)
-    rows = [{"file": f"{i}.png", "slice": None, "score": s, "p_value": None, "abnormal": None} for i, s in enumerate(scores.tolist())]
-    best = int(scores.argmax())
-    path = write_page(tmp_path / "page.html", Batch(rows, np.zeros(0), None, 0.05, "inter", [], {}, [], None), shown([{"score": s} for s in scores], 3))
-    text = path.read_text()
-    assert "The table has the 5000 highest of 5010 scores" in text and f'"{best}.png"' in text and f'"{int(scores.argmin())}.png"' not in text and "5010 images" in text
-
-
 EVALUATION = {"normal": 213, "abnormal": 27, "intervals": "by image", "auc": (0.931, 0.882, 0.973), "ap": (0.8, None, None), "sensitivity": (0.7, 0.6, 0.8), "specificity": None,
               "kinds": [{"kind": "tumour", "images": 27, "flagged": 20, "auc": (0.9, 0.8, 0.95)}, {"kind": "cyst", "images": 213, "flagged": 9, "auc": None}]}
 
@@ -327,50 +291,39 @@ def found(tmp_path_factory):
 def test_the_report_says_what_was_found(browser, found):
     path, rows, threshold = found
     page, above = opened(browser, path), sum(r["score"] > threshold for r in rows)
-    assert page.locator(".lead").inner_text() == f"{above} of 130 slices are above the threshold; of normal slices like the held-out ones at most 10 % would be."
+    sentence = f"{above} of 130 slices are above the threshold; of normal slices like the held-out ones at most 10 % would be."
+    assert page.locator(".lead").inner_text() == sentence
     assert page.locator("p.warning:visible").inner_text() == "The batch looks unlike the held-out images."
     text = page.locator("main").inner_text()
     assert "12 held-out images cannot give p below 0.077." in text and "1 file could not be scored" in text and "2 x 2" in text
     cells = [row.split() for row in page.locator("#evaluation tr").all_inner_texts()]
-    assert ["AUC", "0.931", "[0.882,", "0.973]"] in cells and ["AP", "0.800"] in cells and ["tumour", "27", "20", "0.900", "[0.800,", "0.950]"] in cells
+    for row in ("AUC 0.931 [0.882, 0.973]", "AP 0.800", "tumour 27 20 0.900 [0.800, 0.950]", "cyst 213 9"): assert row.split() in cells
     evaluation = page.locator("#evaluation").inner_text()
-    assert ["cyst", "213", "9"] in cells and "specificity" not in evaluation and "213 normal and 27 abnormal images; 95 % intervals by image" in evaluation
-    fits(page)
-
-
-def test_the_histogram_has_every_score(browser, found):
-    path, rows, threshold = found
-    page = opened(browser, path)
-    low, high = state(page, "p.range")
+    assert "specificity" not in evaluation and "213 normal and 27 abnormal images; 95 % intervals by image" in evaluation
+    low, high = state(page, "p.range")  # of the histogram
     assert low <= min(r["score"] for r in rows) and high >= max(r["score"] for r in rows)
-    counts = page.evaluate(f"binned(values, [{low}, {high}], 30)")
-    assert sum(counts) == 130 and np.abs(np.array(counts) - np.histogram([r["score"] for r in rows], 30, (low, high))[0]).sum() <= 2  # rounding at an edge
+    assert sum(page.evaluate(f"binned(values, [{low}, {high}], 30)")) == 130
     x = float(page.locator("line.threshold").get_attribute("x1"))
     assert (x - 40) / 350 == pytest.approx((threshold - low) / (high - low))
+    fits(page)
 
 
 def test_the_highest_scores_open_and_swap(browser, found):
     path, rows, _ = found
-    page = opened(browser, path)
+    page, tiles = opened(browser, path), browser.locator(".tile")
     ranked = sorted(range(130), key=lambda i: -rows[i]["score"])
-    tiles = page.locator(".tile")
     assert tiles.count() == 60
     page.get_by_role("button", name="more", exact=True).click()
-    assert tiles.count() == 70 and tiles.nth(69).inner_text().split("\n")[-2].startswith("70. ")
-    over = tiles.nth(5).locator("img").nth(1)
-    opacity = lambda: over.evaluate("e => getComputedStyle(e).opacity")
+    assert tiles.count() == 70
+    opacity = lambda: tiles.nth(5).locator("img").nth(1).evaluate("e => getComputedStyle(e).opacity")
     assert opacity() == "1"
     tiles.nth(5).hover()
     assert opacity() == "0"
     page.get_by_label("maps over the images").uncheck()
     assert opacity() == "0"
-    tiles.nth(5).hover()
-    assert opacity() == "1"
     tiles.nth(5).click()
-    row = rows[ranked[5]]
-    assert page.locator("#name").inner_text().startswith(row["file"]) and f"A_inter {row['score']:.3f}"[:12] in page.locator("#told").inner_text()
-    sizes = page.locator("dialog img").evaluate_all("all => all.map(i => [i.naturalWidth, i.naturalHeight])")
-    assert sizes == [[24, 48]] * 2
+    assert page.locator("#name").inner_text().startswith(rows[ranked[5]]["file"])
+    assert f"A_inter {rows[ranked[5]]['score']:.3f}"[:12] in page.locator("#told").inner_text()
     fits(page)
     page.keyboard.press("ArrowRight")
     assert rows[ranked[6]]["file"] in page.locator("#name").inner_text()
@@ -378,41 +331,36 @@ def test_the_highest_scores_open_and_swap(browser, found):
 
 def test_the_table_sorts_and_filters(browser, found):
     path, rows, _ = found
-    page = opened(browser, path)
+    page, place = opened(browser, path), lambda: page.locator("#place").inner_text()
     cells = lambda n: page.locator(f"#rows tbody td:nth-of-type({n})").all_inner_texts()
     names = lambda order: [rows[i]["file"] for i in order][:50]
     assert page.locator("#rows th").all_inner_texts() == ["file", "slice", "score ↓", "p value", "abnormal", "patient"]
-    assert cells(1) == names(sorted(range(130), key=lambda i: -rows[i]["score"])) and page.locator("#place").inner_text() == "1 – 50 of 130"
-    page.locator("#rows th button", has_text="score").click()
-    assert cells(1) == names(sorted(range(130), key=lambda i: rows[i]["score"]))
+    assert cells(1) == names(sorted(range(130), key=lambda i: -rows[i]["score"])) and place() == "1 – 50 of 130"
     page.locator("#rows th button", has_text="file").click()
     assert cells(1) == names(range(130))  # scan_2 before scan_10
     page.locator("#rows th button", has_text="slice").click()
     assert cells(2) == [c for c in "0123" for _ in range(11)] + [""] * 6  # what has no slice comes last
     page.get_by_role("searchbox").fill("SCAN_12")
-    assert page.locator("#place").inner_text() == "1 – 11 of 11"
+    assert place() == "1 – 11 of 11"
     page.get_by_role("searchbox").fill("")
-    choose(page, "Show", "1")
-    flagged = [r for r in rows if r["abnormal"]]
-    assert page.locator("#place").inner_text().endswith(f"of {len(flagged)}") and set(cells(5)) == {"yes"}
     choose(page, "Show", "0")
     page.locator("button", has_text="next ›").click()
-    assert page.locator("#place").inner_text() == f"51 – {130 - len(flagged)} of {130 - len(flagged)}" and set(cells(5)) == {"no"}
+    n = sum(not r["abnormal"] for r in rows)
+    assert place() == f"51 – {n} of {n}" and set(cells(5)) == {"no"}
 
 
 def test_sentences_for_few_and_for_none():
     rows, threshold = scored(1)
-    sentence = finding(batch([rows[0] | {"abnormal": 1, "slice": None}], threshold))
-    assert sentence.startswith("1 of 1 image is above the threshold;") and finding(batch([], threshold)) == "Nothing could be scored."
+    one = batch([rows[0] | {"abnormal": 1, "slice": None}], threshold)
+    assert finding(one).startswith("1 of 1 image is above the threshold;") and finding(batch([], threshold)) == "Nothing could be scored."
     assert finding(batch(rows, None, np.array([]))).startswith("1 slice, without a threshold")
-    assert meaning(batch(rows, threshold, HELD_OUT[:1]))[1] == "1 held-out image cannot give p below 0.5." and len(meaning(batch(rows, None, np.array([])))) == 1
 
 
-@pytest.mark.parametrize("rows", [[], scored(1)[0], [{"file": "a.png", "slice": None, "score": 0.5, "p_value": None, "abnormal": None}] * 3], ids=["nothing", "one", "all the same"])
+@pytest.mark.parametrize("rows", [[], [{"file": "a.png", "slice": None, "score": 0.5, "p_value": None, "abnormal": None}] * 3], ids=["nothing", "all the same"])
 def test_a_report_without_a_threshold(browser, tmp_path, rows):
     page = opened(browser, write_page(tmp_path / "report.html", batch(rows, None, np.array([]), model={}), []))
-    assert page.locator("line.threshold:visible").count() == 0 and page.locator(".tile").count() == 0 and "no p-values" in page.locator("main").inner_text()
-    assert page.locator("#rows tbody tr").count() == len(rows) and page.locator("#rows th").count() == len([k for k in (rows or [{}])[0] if k != "overlay" and rows[0][k] is not None])
+    assert page.locator("line.threshold:visible").count() == 0 and page.locator(".tile").count() == 0
+    assert "no p-values" in page.locator("main").inner_text() and page.locator("#rows tbody tr").count() == len(rows)
     fits(page)
 
 
@@ -429,15 +377,16 @@ def test_a_hostile_batch_does_nothing(browser, tmp_path):
     fits(page)
 
 
-def test_a_report_of_1600_images_is_below_10_mb(browser, tmp_path):
-    "Pictures of noise, which compresses worst."
-    rows, threshold = scored(1600)
+def test_a_report_of_6000_images_is_below_10_mb(browser, tmp_path):
+    "Pictures of noise, which compresses worst; the table has the highest scores."
+    rows, threshold = scored(6000)
     path = write_page(tmp_path / "report.html", batch(rows, threshold), shown(rows, 1600, 64))
     assert path.stat().st_size < 10_000_000
     page = opened(browser, path)
     assert page.locator(".tile").count() == 60 and page.evaluate("DATA.shown.length") >= 800
-    page.get_by_role("searchbox").fill("scan_15")
-    page.wait_for_function("document.getElementById('place').innerText.endsWith('of 111')")
+    assert "The table has the 5000 highest of 6000 scores" in page.locator("main").inner_text()
+    highest = max(rows, key=lambda row: row["score"])
+    assert page.locator("#rows tbody td").first.inner_text() == highest["file"]
 
 
 def test_light_and_dark(browser, found, kermany):

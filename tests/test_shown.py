@@ -12,7 +12,6 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 
 from ddad.core.formats import find_images, identifiers, read_slices
 from ddad.core.images import read_image, resize, to_gray
-from ddad.datasets.prepare import prepare_radiograph
 
 RNG = np.random.default_rng(0)
 RAMP = np.arange(48 * 64, dtype=np.int32).reshape(48, 64)
@@ -80,10 +79,6 @@ def test_functional_groups_say_what_the_file_does_not(tmp_path):
     assert np.abs(scaled - np.stack([np.clip(stored[i] * (i + 1.0) / 4096, 0, 1) * 255 for i in range(3)])).max() <= 1
 
 
-def test_a_slope_that_makes_no_sense_is_none(tmp_path):
-    for slope in (0, None): assert np.array_equal(shown(dicom(tmp_path / "a.dcm", WIDE, RescaleSlope=slope, RescaleIntercept=-5), (0, 4000)), shown(dicom(tmp_path / "b.dcm", WIDE, RescaleIntercept=-5), (0, 4000)))
-
-
 @pytest.mark.parametrize("packed", [False, True], ids=["entries of 16 bits", "entries of 8 bits"])
 def test_a_modality_table_maps_stored_values(tmp_path, packed):
     "PS3.3 C.11.1.1: below the first mapped value and above the last the table's first and last entry hold; entries have 8 or 16 bits."
@@ -96,7 +91,7 @@ def test_a_modality_table_maps_stored_values(tmp_path, packed):
 
 # ---- A. DICOM: values of interest
 
-@pytest.mark.parametrize("center, width", [(2000, 1000), (2048.5, 1), (2000, 2), (1e300, 1e300), (-1e9, 5), (2000, 1e-3)])
+@pytest.mark.parametrize("center, width", [(2000, 1000), (2048.5, 1), (2000, 2), (1e300, 1e300), (2000, 1e-3)])
 def test_windows_of_every_width(tmp_path, center, width):
     "PS3.3 C.11.2.1.2.1; a positive width below 1, which the standard leaves to LINEAR_EXACT (C.11.2.1.2.3.2), is taken as that."
     got = shown(dicom(tmp_path / "a.dcm", WIDE, WindowCenter=f"{center:g}"[:16], WindowWidth=f"{width:g}"[:16]))
@@ -105,20 +100,26 @@ def test_windows_of_every_width(tmp_path, center, width):
     assert np.abs(got - want).max() <= 1
 
 
-@pytest.mark.parametrize("width", [0, -1, -400, None])
-def test_a_window_of_no_width_is_none(tmp_path, width):
+def test_a_window_of_no_width_and_a_slope_that_makes_no_sense_are_none(tmp_path):
     "PS3.3 C.11.2.1.2: Window Width shall always be greater than or equal to 1 (or positive)."
-    assert np.array_equal(shown(dicom(tmp_path / "a.dcm", WIDE, WindowCenter=2000, WindowWidth=width)), shown(dicom(tmp_path / "b.dcm", WIDE)))
+    plain = shown(dicom(tmp_path / "a.dcm", WIDE))
+    for width in (0, -400, None): assert np.array_equal(shown(dicom(tmp_path / "b.dcm", WIDE, WindowCenter=2000, WindowWidth=width)), plain)
+    moved = shown(dicom(tmp_path / "c.dcm", WIDE, RescaleIntercept=-5), (0, 4000))
+    for slope in (0, None):
+        assert np.array_equal(shown(dicom(tmp_path / "d.dcm", WIDE, RescaleSlope=slope, RescaleIntercept=-5), (0, 4000)), moved)
 
 
-@pytest.mark.parametrize("function, formula", [("LINEAR_EXACT", lambda x: np.clip((x - 2000) / 1000 + 0.5, 0, 1)), ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000) / 1000)))])
-def test_the_functions_of_a_window(tmp_path, function, formula):
+FUNCTIONS = {"LINEAR_EXACT": lambda x: np.clip((x - 2000) / 1000 + 0.5, 0, 1), "SIGMOID": lambda x: 1 / (1 + np.exp(-4 * (x - 2000) / 1000))}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_functions_of_a_window(tmp_path, function):
     "PS3.3 C.11.2.1.2.3 and C.11.2.1.3."
     got = shown(dicom(tmp_path / "a.dcm", WIDE, WindowCenter=[2000, 1], WindowWidth=[1000, 1], VOILUTFunction=function))
-    assert np.abs(got - formula(WIDE.astype(float)) * 255).max() <= 1
+    assert np.abs(got - FUNCTIONS[function](WIDE.astype(float)) * 255).max() <= 1
 
 
-@pytest.mark.parametrize("data", ["words", "packed", "list"])
+@pytest.mark.parametrize("data", ["words", "list"])
 def test_a_table_of_interest_runs_over_the_range_of_its_bits(tmp_path, data):
     "PS3.3 C.11.2.1.1: the output range is 0 to 2^n - 1, n the third number of the descriptor."
     entries = (np.arange(100) * 2).astype(np.uint8)
@@ -131,8 +132,7 @@ def test_a_table_of_interest_runs_over_the_range_of_its_bits(tmp_path, data):
 
 # ---- A. DICOM: bits, padding, photometric interpretation
 
-@pytest.mark.parametrize("container", [np.uint8, np.uint16, np.uint32])
-@pytest.mark.parametrize("bits", [1, 4, 7, 8])
+@pytest.mark.parametrize("bits, container", [(1, np.uint8), (7, np.uint16), (8, np.uint8), (8, np.uint32)])
 def test_up_to_8_bits_are_gray_levels_whatever_the_container(tmp_path, container, bits):
     "PS3.5 8.1.1: Bits Stored, not Bits Allocated, says what the values reach; MONOCHROME1 has white at zero (PS3.3 C.7.6.3.1.2)."
     values, top = RNG.integers(0, 2 ** bits, (12, 16)), 2 ** bits - 1
@@ -163,9 +163,12 @@ def test_what_other_bits_of_the_container_hold_is_no_value(tmp_path):
     assert not got[:3].any() and np.array_equal(got[3:], shown(tmp_path / "e.dcm", (-2048, 2047))[3:])
 
 
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-@pytest.mark.parametrize("facts", [{}, dict(WindowCenter=1500, WindowWidth=3000)], ids=["range", "window"])
-@pytest.mark.parametrize("value, limit, padding", [(-32768, None, [-32768]), (-32768, -30000, [-32768, -31000, -30000]), (-30000, -32768, [-32768, -31000, -30000])])
+WINDOW = dict(WindowCenter=1500, WindowWidth=3000)
+
+
+@pytest.mark.parametrize("photometric, facts, value, limit, padding", [
+    ("MONOCHROME2", {}, -32768, None, [-32768]), ("MONOCHROME1", {}, -32768, -30000, [-32768, -31000, -30000]),
+    ("MONOCHROME1", WINDOW, -32768, None, [-32768]), ("MONOCHROME2", WINDOW, -30000, -32768, [-32768, -31000, -30000])])
 def test_padding_is_no_part_of_the_image(tmp_path, photometric, facts, value, limit, padding):
     "PS3.3 C.7.5.1.1.2: padding is excluded from the dynamic range, and is shown as background."
     plain = RNG.integers(0, 3000, (20, 20)).astype(np.int16)
@@ -205,7 +208,7 @@ def test_float_pixels_are_decoded(tmp_path, kind):
     assert not got[1].any() and np.array_equal(np.delete(got, 1, 0), to_gray(rest, np.nanmin(rest), np.nanmax(rest)))
 
 
-@pytest.mark.parametrize("nominal, kind, scale", [(8, np.uint8, 1), (8, np.dtype("<u2"), 1), (16, np.dtype("<u2"), 257), (8, np.dtype("<u2"), 257), (16, np.uint8, 1)])
+@pytest.mark.parametrize("nominal, kind, scale", [(8, np.uint8, 1), (8, np.dtype("<u2"), 1), (16, np.dtype("<u2"), 257)])
 def test_palettes_of_either_entry_width(tmp_path, nominal, kind, scale):
     "PS3.3 C.7.6.3.1.5: entries of 8 or 16 bits; some programs write 8 bits in words, or call words 8 bits."
     index, level = RNG.integers(0, 256, (9, 11)).astype(np.uint8), np.arange(256)[::-1]
@@ -214,8 +217,7 @@ def test_palettes_of_either_entry_width(tmp_path, nominal, kind, scale):
     assert np.abs(shown(dicom(tmp_path / "a.dcm", index, "PALETTE COLOR", **facts)) - level[index]).max() <= 1
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
-@pytest.mark.parametrize("cut", ["preamble", "meta"])
+@pytest.mark.parametrize("syntax, cut", [(ImplicitVRLittleEndian, "meta"), (ExplicitVRLittleEndian, "preamble")])
 def test_without_preamble_or_meta_header_the_encoding_is_guessed(tmp_path, syntax, cut):
     "PS3.5 10.1: Implicit VR Little Endian is the default; a data set in explicit form tells so itself. PS3.10 7.1: the preamble."
     path = dicom(tmp_path / "whole.dcm", WIDE, syntax=syntax, PatientID="P7")
@@ -227,21 +229,6 @@ def test_without_preamble_or_meta_header_the_encoding_is_guessed(tmp_path, synta
     header = pydicom.dcmread(path)
     del header.file_meta.TransferSyntaxUID
     assert np.array_equal(shown(bare, (0, 4095)), to_gray(WIDE, 0, 4095))
-
-
-def test_the_papers_own_conversion_stays(tmp_path):
-    "DESIGN, section 4: nothing but the stored values counts; MONOCHROME1 is turned over about the largest value, before min-max; the cast truncates."
-    padded = WIDE.copy()
-    padded[:, :4] = 60000
-    facts = dict(PixelPaddingValue=60000, WindowCenter=100, WindowWidth=5, RescaleSlope=-3, RescaleIntercept=9)
-    for photometric, values in (("MONOCHROME2", padded.astype(float)), ("MONOCHROME1", 60000.0 - padded)):
-        gray = ((values - values.min()) / (values.max() - values.min()) * 255).astype(np.uint8)
-        want = np.asarray(Image.fromarray(gray).resize((64, 64), Image.Resampling.BILINEAR))
-        assert np.array_equal(prepare_radiograph(dicom(tmp_path / "a.dcm", padded, photometric, **facts), 64), want)
-    byte = (WIDE % 90 + 10).astype(np.uint8)
-    for photometric, values in (("MONOCHROME2", byte), ("MONOCHROME1", byte.max() - byte)):
-        want = np.asarray(Image.fromarray(values).resize((64, 64), Image.Resampling.BILINEAR))
-        assert np.array_equal(prepare_radiograph(dicom(tmp_path / "b.dcm", byte, photometric), 64), want)
 
 
 # ---- B. pictures
@@ -266,30 +253,24 @@ TURNS = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-def test_an_uncompressed_tiff_is_turned(tmp_path, orientation, kind):
-    "TIFF 6.0, tag 274: where the stored first row and first column are, seen by the viewer."
-    values = GRAY.astype(kind) * (257 if kind == np.uint16 else 1)
-    got = shown(tiff(tmp_path / "a.tif", values, orientation=orientation), "auto" if kind == np.uint8 else (0, 65535 if kind == np.uint16 else 255))
-    assert np.abs(got - TURNS[orientation](GRAY)).max() <= 1
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "deep.png", "packed.tif"])
-def test_pictures_are_turned_as_their_facts_say_and_benchmarks_are_not(tmp_path, orientation, name):
-    "EXIF 2.3, tag 274, has the values of TIFF; the paper reads a benchmark's images as they are stored."
-    image = Image.fromarray(GRAY.astype(np.uint16) * 257 if name == "deep.png" else GRAY)
+def test_pictures_are_turned_as_their_facts_say_and_benchmarks_are_not(tmp_path, orientation):
+    "TIFF 6.0 and EXIF 2.3, tag 274: where the stored first row and column are, seen by the viewer; the paper reads images as they are stored."
+    turned = TURNS[orientation](GRAY)
+    assert np.array_equal(shown(tiff(tmp_path / "plain.tif", GRAY, orientation=orientation)), turned)
+    deep = shown(tiff(tmp_path / "deep.tif", GRAY.astype(np.uint16) * 257, orientation=orientation), (0, 65535))
+    assert np.abs(deep - turned).max() <= 1
+    image = Image.fromarray(GRAY)
     exif = image.getexif()
     exif[274] = orientation
-    image.save(tmp_path / name, exif=exif, **dict(compression="tiff_lzw") if name.endswith("tif") else dict(lossless=True) if name.endswith("webp") else {})
-    with Image.open(tmp_path / name) as stored: plain = np.asarray(stored if name == "deep.png" else stored.convert("L")) // (257 if name == "deep.png" else 1)
-    got = shown(tmp_path / name, (0, 65535) if name == "deep.png" else "auto")
-    assert np.abs(got - TURNS[orientation](GRAY if name == "packed.tif" else plain.astype(int))).max() <= (name == "deep.png")
-    if name in ("a.jpg", "a.png"): assert np.array_equal(read_image(tmp_path / name, None), plain)
+    for name, options in (("a.png", {}), ("a.webp", dict(lossless=True)), ("packed.tif", dict(compression="tiff_lzw"))):
+        image.save(tmp_path / name, exif=exif, **options)
+        assert np.array_equal(shown(tmp_path / name), turned), name
+    assert np.array_equal(read_image(tmp_path / "a.png", None), GRAY)
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert np.array_equal(shown(tmp_path / "a.jpg"), TURNS[orientation](read_image(tmp_path / "a.jpg", None)))
 
 
-@pytest.mark.parametrize("kind, top, order", [(np.uint8, 255, "<"), (np.uint8, 255, ">"), (np.uint16, 65535, "<"), (np.uint16, 65535, ">"), (np.int16, None, "<"), (np.int16, None, ">"),
-                                              (np.float32, None, "<"), (np.float32, None, ">"), (np.uint32, None, "<")])
+@pytest.mark.parametrize("kind, top, order", [(np.uint8, 255, "<"), (np.uint16, 65535, ">"), (np.int16, None, "<"), (np.float32, None, ">"), (np.uint32, None, "<")])
 def test_white_is_zero_at_every_depth(tmp_path, kind, top, order):
     "TIFF 6.0, tag 262: 0 is white, the largest value black."
     values = (GRAY.astype(np.float64) * (257 if kind == np.uint16 else 1)).astype(kind)
@@ -299,32 +280,22 @@ def test_white_is_zero_at_every_depth(tmp_path, kind, top, order):
     if top: assert np.abs(shown(tmp_path / "b.tif", (0, top)) - (255 - shown(tmp_path / "a.tif", (0, top)))).max() <= 1
 
 
-@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "PA", "L with a colour", "16 bits with a value"])
-def test_what_is_transparent_is_black(tmp_path, mode):
+def test_what_is_transparent_is_black(tmp_path):
     "Composed over black, the background of scans (PNG, section 12: alpha compositing)."
     alpha = np.zeros_like(GRAY)
     alpha[:, 10:] = 255
     alpha[:, 20:24] = 128
-    want = np.round(GRAY * (alpha / 255.0))
-    if mode in ("LA", "RGBA"): Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(alpha)]).convert(mode).save(tmp_path / "a.png")
-    elif mode in ("P", "PA"):
-        image = Image.fromarray(GRAY).convert("P")
-        image.save(tmp_path / "a.png", transparency=int(GRAY[0, 0]))
-        want = np.where(GRAY == GRAY[0, 0], 0, GRAY)
-    elif mode == "L with a colour":
-        Image.fromarray(GRAY).save(tmp_path / "a.png", transparency=int(GRAY[0, 0]))
-        want = np.where(GRAY == GRAY[0, 0], 0, GRAY)
-    else:
-        deep = GRAY.astype(np.uint16) * 100 + 5
-        deep[:, :4] = 60000
-        Image.fromarray(deep).save(tmp_path / "a.png", transparency=60000)
-        want = np.where(deep == 60000, 0, to_gray(deep, deep[:, 4:].min(), deep[:, 4:].max()))
+    for mode in ("LA", "RGBA"):
+        Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(alpha)]).convert(mode).save(tmp_path / "a.png")
+        assert np.abs(shown(tmp_path / "a.png") - np.round(GRAY * (alpha / 255.0))).max() <= 1
+    for mode in ("P", "L"):
+        Image.fromarray(GRAY).convert(mode).save(tmp_path / "a.png", transparency=int(GRAY[0, 0]))
+        assert np.abs(shown(tmp_path / "a.png") - np.where(GRAY == GRAY[0, 0], 0, GRAY)).max() <= 1
+    deep = GRAY.astype(np.uint16) * 100 + 5
+    deep[:, :4] = 60000
+    Image.fromarray(deep).save(tmp_path / "a.png", transparency=60000)
+    want = np.where(deep == 60000, 0, to_gray(deep, deep[:, 4:].min(), deep[:, 4:].max()))
     assert np.abs(shown(tmp_path / "a.png") - want).max() <= 1
-
-
-def test_damaged_facts_turn_nothing(tmp_path):
-    Image.fromarray(GRAY).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert shown(tmp_path / "a.jpg").shape == GRAY.shape
 
 
 # ---- C. a degenerate range
@@ -334,8 +305,7 @@ def nifti(path, values, affine=np.eye(4)):
     return path
 
 
-@pytest.mark.parametrize("window", ["auto", "minmax"])
-@pytest.mark.parametrize("odd, share", [(np.inf, 0.3), (-np.inf, 0.3), (np.nan, 0.3), (np.inf, 0), (1e300, 0)])
+@pytest.mark.parametrize("window, odd, share", [("auto", np.inf, 0.3), ("minmax", -np.inf, 0.3), ("minmax", np.nan, 0.3), ("auto", 1e300, 0)])
 def test_what_is_not_finite_does_not_count(tmp_path, odd, share, window):
     values = RNG.normal(100, 20, (16, 20, 4))
     values.ravel()[RNG.permutation(values.size)[:max(1, int(share * values.size))]] = odd
@@ -373,7 +343,7 @@ def test_a_dim_slice_stays_dim_beside_a_bright_one_in_every_kind_of_file(tmp_pat
     assert read["tiff"][0].max() <= 255 * 100 / 2000 and read["tiff"][4].max() == 255
 
 
-@pytest.mark.parametrize("kind", ["nifti", "dicom", "tiff"])
+@pytest.mark.parametrize("kind", ["nifti", "tiff"])
 def test_a_file_that_comes_out_black_says_so(tmp_path, kind):
     path = stack_of(kind, tmp_path / "a", [RNG.integers(0, 100, (8, 8)) for _ in range(3)])
     with pytest.warns(UserWarning, match=f"{path.name} comes out black, although its values differ"): assert not np.any(list(read_slices(path, (1000, 2000))))
@@ -385,28 +355,18 @@ def test_a_file_that_comes_out_black_says_so(tmp_path, kind):
 
 # ---- what is read of whole files
 
-def test_dicom_rescale_and_window(tmp_path):
-    path = dicom(tmp_path / "ct.dcm", RAMP.astype(np.int16), RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=500, WindowWidth=400)
-    hu = RAMP * 2 - 1000
-    gray = shown(path)
-    assert gray[hu < 299].max() == 0 and gray[hu > 700].min() == 255
-    assert np.abs(gray.astype(float) - np.clip((hu - 300) / 400, 0, 1) * 255).max() <= 2
-    assert np.array_equal(shown(path, (300, 700)), to_gray(hu, 300, 700))
-    assert np.array_equal(shown(path, "minmax"), to_gray(RAMP))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "CMYK", "1"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK", "1"])
 def test_an_8_bit_picture_is_read_as_the_benchmarks_are(mode, tmp_path):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).convert(mode).save(path)
     assert np.array_equal(resize(shown(path).astype(np.uint8), 64), read_image(path, 64))
 
 
-@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
-def test_a_16_bit_picture_keeps_its_range(name, tmp_path):
-    Image.fromarray((RAMP * 20).astype(np.uint16)).save(tmp_path / name)
-    assert np.array_equal(shown(tmp_path / name), to_gray(RAMP))
-    assert np.array_equal(shown(tmp_path / name, (0, 30000)), to_gray(RAMP * 20, 0, 30000))
+def test_a_16_bit_picture_keeps_its_range(tmp_path):
+    for name in ("deep.png", "deep.tif"):
+        Image.fromarray((RAMP * 20).astype(np.uint16)).save(tmp_path / name)
+        assert np.array_equal(shown(tmp_path / name), to_gray(RAMP))
+        assert np.array_equal(shown(tmp_path / name, (0, 30000)), to_gray(RAMP * 20, 0, 30000))
 
 
 def test_pages_of_a_tiff_are_slices_and_an_animation_is_not(tmp_path):
@@ -417,17 +377,13 @@ def test_pages_of_a_tiff_are_slices_and_an_animation_is_not(tmp_path):
     assert len(list(read_slices(tmp_path / "moving.png"))) == 1
 
 
-@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "rtdose.dcm", "MR_small_RLE.dcm", "693_J2KI.dcm"])
+@pytest.mark.parametrize("name", ["CT_small.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "rtdose.dcm", "693_J2KI.dcm"])
 def test_real_dicom_files(name):
     path = pydicom.data.get_testdata_file(name, download=False)
     if path is None: pytest.skip(f"this pydicom does not ship {name}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try: slices = list(read_slices(path))
-        except ValueError as e:
-            assert name in str(e)
-            return pytest.skip(f"no decoder is installed: {str(e)[-120:]}")
-        frames = int(pydicom.dcmread(path).get("NumberOfFrames", 1))
+        slices, frames = list(read_slices(path)), int(pydicom.dcmread(path).get("NumberOfFrames", 1))
     assert len(slices) == frames and all(s.dtype == np.uint8 and s.ndim == 2 and np.ptp(s) > 0 for s in slices)
 
 
@@ -447,7 +403,7 @@ def test_a_volume_gives_axial_slices_as_radiologists_look_at_them(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(slices, read_slices(flipped, "minmax")))
 
 
-@pytest.mark.parametrize("name, content", [("a.png", b""), ("b.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 40), ("c.dcm", b"\0" * 128 + b"DICM"), ("d.dcm", b"text"), ("e.nii", b"\0" * 400), ("f.nii.gz", b"\x1f\x8b"), ("g", b"\0" * 128 + b"DICM" + b"\xff" * 90)])
+@pytest.mark.parametrize("name, content", [("a.png", b""), ("d.dcm", b"text"), ("e.nii", b"\0" * 400), ("f.nii.gz", b"\x1f\x8b"), ("g", b"\0" * 128 + b"DICM" + b"\xff" * 90)])
 def test_a_damaged_file_is_one_clear_error(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with warnings.catch_warnings():
@@ -460,14 +416,3 @@ def test_a_4_d_volume_and_a_wrong_window_are_refused(tmp_path):
     with pytest.raises(ValueError, match="4 dimensions"): list(read_slices(nifti(tmp_path / "a.nii", np.zeros((4, 4, 4, 3), np.float32))))
     for window in ("bone", (5, 5), (1, 2, 3), None):
         with pytest.raises(ValueError, match="window"): list(read_slices(tmp_path / "a.nii", window))
-
-
-def test_folders_are_searched_in_order_and_what_is_missing_is_named(tmp_path):
-    for name in ("b/2.png", "b/1.JPG", "a/x.nii.gz", "a/notes.txt", "a/._hidden.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)] == ["a/x.nii.gz", "b/1.JPG", "b/2.png"]
-    assert [p.name for p in find_images([tmp_path / "b/2.png", tmp_path / "a"])] == ["2.png", "x.nii.gz"]
-    with pytest.raises(FileNotFoundError, match="nowhere"): find_images(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no image in"): find_images(tmp_path / "empty")
