@@ -11,11 +11,9 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ddad.core import machine, record
-from ddad.core.checkpoints import about_checkpoint
+from ddad.core import record
 from ddad.core.machine import run_jobs
-from ddad.core.storage import cached, markdown, read_csv, read_json, write_csv, write_json
-from ddad.core.training import Schedule, fit
+from ddad.core.storage import cached, read_csv, read_json, write_csv, write_json
 
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -37,11 +35,6 @@ def test_a_plain_table_is_written_as_ever(tmp_path):
     assert (tmp_path / "scores.csv").read_bytes() == written
     with pytest.raises(ValueError): write_csv(tmp_path / "scores.csv", {"image": ["a.png"], "label": []})
     assert (tmp_path / "scores.csv").read_bytes() == written
-
-
-def test_a_markdown_row_is_one_line_with_as_many_cells(tmp_path):
-    rows = [{"name": "|x - mean|", "AUC": 0.5}, {"name": "two\nlines", "AUC": None}]
-    assert markdown(rows).splitlines()[2:] == [r"| \|x - mean\| | 0.500 |", "| two lines |  |"]
 
 
 def test_a_key_that_stands_there_twice_is_named(tmp_path):
@@ -126,18 +119,6 @@ def test_the_commit_is_unknown_without_git(monkeypatch):
     assert record.commit() == "unknown"
 
 
-# what is installed
-
-def test_a_package_that_is_missing_is_left_out_of_the_versions(monkeypatch):
-    def version(package):
-        if package in ("nilearn", "papermill", "ddad"): raise record.PackageNotFoundError(package)
-        return "1.0"
-    monkeypatch.setattr(record, "version", version)
-    found = record.environment(torch.device("cpu"))
-    assert list(found) == ["versions", "system", "processor", "cores", "device"] and found["device"] == "cpu"
-    assert list(found["versions"]) == ["python", "torch", "numpy", "pillow", "scikit-learn", "scipy", "safetensors"]
-
-
 # side by side
 
 def jobs(names="abc", epochs=3):
@@ -167,26 +148,3 @@ def test_workers_and_threads():
     def fails(on_epoch, stop): raise FloatingPointError("the loss is nan")
     with pytest.raises(FloatingPointError): run_jobs({"a": fails}, {"a": 1})
     assert torch.get_num_threads() == before
-
-
-# a training is taken up
-
-def test_the_header_adds_up_over_sessions_and_asks_what_else_there_is_to_say_once(tmp_path):
-    batches, asked = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0)), []
-    def about():
-        asked.append(1)
-        return {"commit": "abc"}
-    def train(epochs, until=None):
-        torch.manual_seed(0)
-        stop = machine.threading.Event()
-        def on_epoch(epoch, loss, net):
-            assert not net.training
-            if epoch == until: stop.set()
-        return fit(torch.nn.Linear(2, 2), lambda epoch: list(batches), lambda net, x: (net(x) - x).square().mean(), tmp_path / "net.safetensors", Schedule(epochs, 1e-2), key="k", about=about, on_epoch=on_epoch, stop=stop)
-    with pytest.raises(machine.Stopped): train(4, until=2)
-    broken_off = about_checkpoint(tmp_path / "net.unfinished.safetensors")
-    assert len(broken_off["losses"]) == 2 and set(broken_off) == {"losses", "seconds"} and not asked
-    losses = train(4)
-    header = about_checkpoint(tmp_path / "net.safetensors")
-    assert header == {"losses": losses, "seconds": header["seconds"], "commit": "abc"} and losses[:2] == broken_off["losses"]
-    assert train(4) == losses and len(asked) == 1 and not (tmp_path / "net.unfinished.safetensors").exists()

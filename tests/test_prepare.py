@@ -20,7 +20,7 @@ from ddad import load_benchmark
 from ddad.datasets.commands import main
 from ddad.datasets.layout import read_repartition
 from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
-from ddad.datasets.split import Item, advice, assign, split
+from ddad.datasets.split import Item, assign, split
 
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).parent
 DAMAGED = {"JPEG-lossy.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm", "badVR.dcm"}
@@ -234,11 +234,3 @@ def test_what_cannot_be_split_leaves_nothing(hospital, capsys, monkeypatch, harm
     assert main(given_folders(hospital, *more)) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1 and sorted(hospital.rglob("*")) == before
-
-
-def test_advice_takes_both_pools_whole(tmp_path):
-    for normal, abnormal in ((0, 5), (5, 0), (7, 13), (333, 667), (1, 4999)):
-        lists = {"train": {"0": ["a"], "unlabeled": {"0": [f"n{i}" for i in range(normal)], "1": [f"a{i}" for i in range(abnormal)]}}, "test": {"0": ["b"], "1": ["c"]}}
-        (tmp_path / "data.json").write_text(json.dumps(lists))
-        n, rate = advice(tmp_path).split("--n-unlabeled ")[1].split(" --anomaly-rate ")
-        assert (int(n), int(int(n) * float(rate))) == (normal + abnormal, abnormal)

@@ -3,7 +3,6 @@ import json
 import os
 import sys
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,9 +12,7 @@ from ddad.datasets.layout import list_names
 from ddad.datasets.opening import benchmark_root
 from ddad.datasets.registry import CARDS, card, known_labels, shipped_labels, shipped_repartition
 from ddad.datasets.repartition import lists_of
-from ddad.method import metrics
 from ddad.method.data import draw_unlabeled
-from ddad.study import results
 from ddad.study.config import PRESETS, Config
 from ddad.study.run import known_columns
 
@@ -114,16 +111,6 @@ def test_another_repartition_needs_the_images_of_the_first_alone(tmp_path, monke
     assert benchmark_root("BrainTumorLeakFree", tmp_path) == tmp_path, "a folder of the user's own goes first"
 
 
-def test_committed_scores_find_their_groups_and_kinds():
-    committed = results.Results("figures")
-    labels, kinds, groups = committed.truth("LGG")
-    assert len(set(groups)) == 30 and set(kinds) == {"lower-grade glioma", "no FLAIR lesion on this slice"}
-    scores = committed.scores("LGG_AE-U_seed0", "inter")[0]
-    summary = results.over_seeds(committed, committed.runs.loc[["LGG_AE-U_seed0"]], "inter")
-    by_group, by_image = (metrics.bootstrap_interval(metrics.auc, scores, labels, g) for g in (groups, None))
-    assert (summary["low"], summary["high"]) == pytest.approx(by_group) and np.ptp(by_group) > np.ptp(by_image)
-
-
 def test_a_run_takes_its_groups_from_the_column_that_the_card_names(discs):
     images = [n for names in list_names(discs / "Discs").values() for n in names]
     (discs / "Discs/labels.csv").write_text("image,patient,group\n" + "".join(f"{n},p{i // 2},all\n" for i, n in enumerate(images)))
@@ -145,11 +132,6 @@ def test_a_further_split_opens_with_the_images_of_the_first(tmp_path, monkeypatc
     name = "BrainTumorLeakFree-split1"
     root = benchmark_root(name, tmp_path)
     assert os.path.samefile(root / name / "images", tmp_path / "BrainTumor/images") and list_names(root / name) == lists_of(name)
-    table = shipped_labels("BrainTumorLeakFree")
-    groups, sides = dict(zip(table["image"], table["group"])), {}
-    for split, names in lists_of(name).items():
-        for image in names: sides.setdefault(groups[image], set()).add(split.startswith("test"))
-    assert all(len(s) == 1 for s in sides.values()), "no group in both training and test"
     assert tuple(map(len, lists_of(name).values())) == card(name).counts and lists_of(name) != lists_of("BrainTumorLeakFree-split2")
     with pytest.raises(ValueError, match="There is no NIH-split1. Whole groups give .* with ddad-data repartition"): lists_of("NIH-split1")
     assert card("Mine-split1").of == "" and Config.of(name).n_unlabeled == 990
