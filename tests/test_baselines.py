@@ -12,7 +12,6 @@ from scipy import ndimage
 from ddad import load_benchmark
 from ddad.method import metrics
 from ddad.rivals import reconstruction, selfsupervised
-from ddad.rivals.adversarial import linear_cka
 from ddad.rivals.interface import Baseline, result_here
 from ddad.rivals.methods import METHODS, method_named, methods_for
 from ddad.rivals.selfsupervised import CHANGED, FPI, NSA, PII, AnatPaste, anat_paste, find_lungs
@@ -65,7 +64,7 @@ def test_trivial_scores_are_what_they_say(discs):
         with pytest.raises(ValueError, match="learns from unlabeled images too"): METHODS[name](device="cpu").fit(discs.normal)
 
 
-@pytest.mark.parametrize("name", ["VAE", "NSA", "f-AnoGAN", "Isolation forest"])
+@pytest.mark.parametrize("name", ["VAE", "f-AnoGAN", "Isolation forest"])
 def test_the_same_seed_gives_the_same_scores(name, discs, monkeypatch):
     monkeypatch.setitem(QUICK, name, 1)
     first, again, other = (fitted(name, discs, seed).score(discs.test) for seed in (0, 0, 1))
@@ -164,11 +163,6 @@ def test_nnpu_is_told_the_rate_of_the_run_or_a_wrong_one():
     assert len(set(risks.values())) == 6
 
 
-def test_a_method_with_a_smaller_budget_than_published_says_so():
-    marked = {name for name, cls in METHODS.items() if cls.handicap}
-    assert {"f-AnoGAN", "CutPaste", "AnatPaste"} <= marked and "nnPU" not in marked
-
-
 def drawn_chest(seed, side=64):
     y, x = np.mgrid[-1:1:side * 1j, -1:1:side * 1j]
     image = np.where(abs(x) < 0.95, 0.5, -1.0)
@@ -219,13 +213,6 @@ def test_only_a_network_of_monai_needs_monai(discs, monkeypatch):
     for name in ("AE, SSIM", "FPI", "CutPaste"):
         with pytest.raises(ImportError, match=r"^monai is not installed: run pip install '\.\[rivals\]' in a clone of ddad\.$"): fitted(name, discs)
     assert fitted("PCA", discs).score(discs.test).shape == (24,)
-
-
-def test_cka_sees_no_turn_and_no_scale():
-    g = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 50, 8, generator=g)
-    turn = torch.linalg.qr(torch.randn(8, 8, generator=g))[0]
-    assert linear_cka(a, 5 * a @ turn + 3) == pytest.approx(1, abs=1e-4) and linear_cka(a, b) < 0.5
 
 
 def test_every_method_has_a_card_in_the_chapters():

@@ -154,12 +154,6 @@ def test_a_mask_that_is_missing_and_a_slice_without_channels_are_named(owners, t
     assert f"{first} cannot be prepared (ValueError: its mask {first.stem}_mask.tif is missing)" in error.replace("(its", "(ValueError: its") and "lacks the three channels" in error
 
 
-def test_the_help_shows_the_trees(capsys):
-    with pytest.raises(SystemExit): main(["prepare", "--help"])
-    shown = capsys.readouterr().out
-    for name, d in distributions.DISTRIBUTIONS.items(): assert f"{name:11} {d.tree}" in shown
-
-
 def test_every_shipped_name_tells_its_patient():
     for name in distributions.DISTRIBUTIONS:
         table = distributions._labels(name, Path("nowhere"))

@@ -3,20 +3,15 @@ import gzip
 import hashlib
 import io
 import json
-import os
-import random
 import shutil
-import subprocess
 import sys
 import tarfile
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
-import pooch
 import pytest
 from conftest import make_discs
 from hypothesis import HealthCheck, given, settings
@@ -167,30 +162,17 @@ def test_the_archive_can_be_kept_and_is_taken_from_there(zenodo, tmp_path, conte
         shutil.rmtree(tmp_path / NAME)
 
 
-def test_the_base_address_is_a_variable_or_an_argument(zenodo, monkeypatch):
-    monkeypatch.setenv("DDAD_ZENODO", zenodo.base + "/")
-    assert dl.find_archive(NAME).url == f"{zenodo.base}{KEY.removeprefix('/api/records')}" == zenodo.archive.url
-    monkeypatch.setenv("DDAD_ZENODO", "http://127.0.0.1:1/nothing")
-    assert zenodo.archive.size == len(zenodo.content)
-
-
 # ---- connections that break
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(0, 100_000), max_size=12))
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 100_000), max_size=8))
 def test_after_any_breaks_only_the_rest_is_asked_for(content, tmp_path, cuts):
-    expected, at, idle = [None], 0, 0
-    for cut in cuts:
-        at, idle = min(at + cut, len(content)), 0 if cut else idle + 1
-        if at == len(content) or idle == dl.TRIES: break
-        expected.append(f"bytes={at}-" if at else None)
     with serving(content) as server:
         server.script = [{"cut": cut} for cut in cuts]
-        try:
-            if idle == dl.TRIES: refused("breaks off again and again", server.archive, tmp_path, call=dl.fetch, kind=OSError)
-            else: assert dl.fetch(server.archive, tmp_path, progress=False).read_bytes() == content
-            assert server.ranges == expected[:len(server.ranges)] and (idle == dl.TRIES or sum(server.sent[1:]) == len(content))
-        finally: [p.unlink() for p in tmp_path.iterdir()]
+        assert dl.fetch(server.archive, tmp_path, progress=False).read_bytes() == content
+        assert sum(server.sent[1:]) == len(content), "the record, then each byte once"
+    for path in tmp_path.iterdir(): path.unlink()
 
 
 def test_a_server_that_brings_nothing_is_given_up_and_the_rest_is_kept(zenodo, tmp_path, content):
@@ -202,22 +184,20 @@ def test_a_server_that_brings_nothing_is_given_up_and_the_rest_is_kept(zenodo, t
     assert whole(tmp_path, content) and zenodo.ranges == ["bytes=100000-"]
 
 
-def test_a_server_without_ranges_that_never_gets_further_is_given_up(zenodo, tmp_path):
-    zenodo.script = [{"cut": random.Random(i).randrange(90_000), "no_range": True} for i in range(200)]
-    refused("breaks off again and again", zenodo.archive, tmp_path, call=dl.fetch, kind=OSError)
-    assert len(zenodo.asked) < 40
-
-
-REST = "bytes=100000-"
-
-
-@pytest.mark.parametrize("part, step, ranges", [
-    (100_000, {"no_range": True}, [REST]), (100_000, {"status": 416, "body": b""}, [REST, None]), (100_000, {"range": "bytes 0-9/10"}, [REST, None]),
-    (100_000, {"range": "bytes 100000-1000000/1000001"}, [REST, None]), (100_000, {"range": "nonsense"}, [REST, None]),
-    (100_000, {"status": 204, "headers": {"Content-Length": None}}, [REST, None]), (None, {}, []), ("longer", {}, [None])])
-def test_what_is_there_is_used_where_it_fits(zenodo, tmp_path, content, part, step, ranges):
-    (tmp_path / f"{FILE}.part").write_bytes(content + b"more" if part == "longer" else content[:part])
+@pytest.mark.parametrize("step, ranges", [
+    ({"no_range": True}, ["bytes=100000-"]),
+    ({"status": 416, "body": b""}, ["bytes=100000-", None]),
+    ({"range": "bytes 100000-1000000/1000001"}, ["bytes=100000-", None]),
+])
+def test_what_is_there_is_used_where_it_fits(zenodo, tmp_path, content, step, ranges):
+    (tmp_path / f"{FILE}.part").write_bytes(content[:100_000])
     zenodo.script = [step]
+    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == ranges
+
+
+@pytest.mark.parametrize("more, ranges", [(b"", []), (b"more", [None])])
+def test_a_part_that_is_all_there_is_taken_and_one_that_is_longer_is_not(zenodo, tmp_path, content, more, ranges):
+    (tmp_path / f"{FILE}.part").write_bytes(content + more)
     assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == ranges
 
 
@@ -234,21 +214,14 @@ def test_a_stalled_connection_is_left(zenodo, tmp_path, content, monkeypatch):
     assert zenodo.ranges == [None] + [f"bytes={140_000 // dl.CHUNK * dl.CHUNK}-"] * 2
 
 
-@pytest.mark.parametrize("steps", [[{"status": 500}, {"status": 504}], [{"status": 429, "headers": {"Retry-After": 0}}, {"status": 503, "headers": {"Retry-After": 1}}]])
-def test_a_busy_server_is_asked_again(zenodo, tmp_path, content, steps):
-    zenodo.script, zenodo.record_script = list(steps), [dict(steps[0])]
-    start = time.monotonic()
+def test_a_busy_server_is_asked_again(zenodo, tmp_path, content):
+    zenodo.script = [{"status": 503}, {"status": 429, "headers": {"Retry-After": 0}}]
+    zenodo.record_script = [{"status": 503}]
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
-    assert whole(tmp_path, content) and len(zenodo.asked) == 3 and ("headers" not in steps[1] or time.monotonic() - start >= 1)
+    assert whole(tmp_path, content) and len(zenodo.asked) == 3
 
 
-def test_no_server_makes_one_wait_for_a_day(zenodo, tmp_path, content, monkeypatch):
-    monkeypatch.setattr(dl, "LONGEST_WAIT", 0.05)
-    zenodo.script = [{"status": 429, "headers": {"Retry-After": 86400}}]
-    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content
-
-
-@pytest.mark.parametrize("status, requests", [(500, dl.TRIES), (429, dl.TRIES), (404, 1), (403, 1)])
+@pytest.mark.parametrize("status, requests", [(500, dl.TRIES), (404, 1)])
 def test_a_server_that_refuses_is_given_up(zenodo, tmp_path, status, requests):
     zenodo.script = [{"status": status, "body": b""}] * 20
     assert zenodo.base in refused(f"answers {status}", NAME, tmp_path, zenodo.base, kind=OSError) and len(zenodo.asked) == requests
@@ -295,8 +268,6 @@ def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, conte
             else: refused("checksum", zenodo.archive, tmp_path / name, call=dl.fetch)
     zenodo.script = [{"status": 302, "headers": {"Location": "/elsewhere"}}] * 40
     refused("cannot be reached (TooManyRedirects)", zenodo.archive, tmp_path / "b", call=dl.fetch, kind=OSError)
-    zenodo.script = [{"status": 302, "headers": {"Location": "http://[1/"}}]
-    refused("cannot be reached", zenodo.archive, tmp_path / "c", call=dl.fetch, kind=OSError)
 
 
 def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys, monkeypatch):
@@ -310,35 +281,26 @@ def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys, monke
     assert "answers 404" in error and error.count("\n") == 1
 
 
-def other_field(**fields): return lambda z: z.file.update(fields)
-
-
 @pytest.mark.parametrize("change, says", [
-    (lambda z: z.record_script.append({"body": b"<html>"}), "is not a record"), (lambda z: z.record_script.append({"body": b"[" * 10**5}), "is not a record"),
-    (lambda z: z.record_script.append({"body": b"[]"}), "is not a record"), (lambda z: setattr(z, "record", {"files": {}}), "is not a record"),
-    (lambda z: setattr(z, "record", {"files": [3]}), "is not a record"), (lambda z: z.record_script.append({"body": b"x" * 10**7}), "is not a record"),
-    (lambda z: z.record_script.append({"cut": 50}), "broke off"), (lambda z: z.record["files"].pop(), "has no BrainTumor.tar.gz: it has LAG.tar.gz."),
-    (lambda z: setattr(z, "record", {"files": []}), "it has no files"), (other_field(size=0), "the size 0"), (other_field(size="7"), "the size '7'"), (other_field(size=True), "the size True"),
-    (other_field(size=None), "the size None"), (other_field(checksum="md5:12"), "the checksum 'md5:12'"), (other_field(checksum=None), "the checksum None"), (other_field(checksum="crc:" + "0" * 32), "crc")])
+    (lambda z: z.record_script.append({"body": b"<html>"}), "is not a record"),
+    (lambda z: z.record_script.append({"cut": 50}), "broke off"),
+    (lambda z: setattr(z, "record", {"files": [3]}), "is not a record"),
+    (lambda z: z.record["files"].pop(), "has no BrainTumor.tar.gz: it has LAG.tar.gz."),
+    (lambda z: z.file.update(size="7"), "the size '7'"),
+    (lambda z: z.file.update(checksum="md5:12"), "the checksum 'md5:12'"),
+])
 def test_a_record_that_is_none(zenodo, tmp_path, change, says):
     change(zenodo)
     refused(says, NAME, tmp_path, zenodo.base)
     assert zenodo.asked == []
 
 
-@pytest.mark.parametrize("links", [None, 7, {}, {"self": 7}, {"self": "http://[1"}, {"self": "https://127.0.0.1/x"}, {"self": "//elsewhere/x"}])
-def test_an_odd_link_is_not_followed(zenodo, links):
-    zenodo.file["links"] = links
-    assert zenodo.archive.url == f"{zenodo.base}/12677223/files/{FILE}/content"
-
-
 # ---- without the extra
 
-@pytest.mark.parametrize("package", ["pooch", "requests"])
-def test_a_missing_package_is_named_with_its_extra_and_nothing_is_made(zenodo, tmp_path, monkeypatch, capsys, package):
-    monkeypatch.setitem(sys.modules, package, None)
+def test_a_missing_package_is_named_with_its_extra_and_nothing_is_made(zenodo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pooch", None)
     assert main(["download", NAME, "--root", str(tmp_path / "root"), "--base-url", zenodo.base]) == 2
-    assert capsys.readouterr().err == f"ddad-data: {package} is not installed: run pip install '.[data]' in a clone of ddad.\n"
+    assert capsys.readouterr().err == "ddad-data: pooch is not installed: run pip install '.[data]' in a clone of ddad.\n"
     assert list(tmp_path.iterdir()) == [] and zenodo.paths == []
     make_discs(tmp_path, NAME)
     assert dl.download(NAME, tmp_path) == tmp_path / NAME, "what is there needs no package"
@@ -360,17 +322,13 @@ def test_space_is_checked_first(zenodo, tmp_path, content, monkeypatch):
 
 def test_a_disk_that_fills_up_and_a_root_that_cannot_be_written(zenodo, tmp_path, content, monkeypatch):
     (tmp_path / "file").touch()
-    for root in (tmp_path / "file", tmp_path / "file" / "deeper"): refused("cannot be written (", NAME, root, zenodo.base, kind=OSError)
-    full = OSError(28, "No space left on device", str(tmp_path))
+    refused("cannot be written (", NAME, tmp_path / "file" / "deeper", zenodo.base, kind=OSError)
+    def fail(*_): raise OSError(28, "No space left on device", str(tmp_path))
     for module, where, left in ((dl, "_append", {".downloads/.lock"}), (archive, "_write", {".downloads/.lock", f".downloads/{FILE}"})):
         with monkeypatch.context() as patch:
-            def fail(*_): raise full
             patch.setattr(module, where, fail)
             refused("cannot be written (No space left on device)", NAME, tmp_path / where, zenodo.base, kind=OSError)
         assert set(files(tmp_path / where)) == left
-    def deny(*_, **__): raise PermissionError("not allowed")
-    monkeypatch.setattr(pooch, "retrieve", deny)
-    refused("cannot be written (PermissionError)", NAME, tmp_path / "c", zenodo.base, kind=OSError)
 
 
 def test_an_unknown_name_and_a_folder_that_is_there(zenodo, tmp_path):
@@ -390,41 +348,6 @@ def test_a_repartition_that_names_what_is_missing(tmp_path):
 
 
 # ---- processes
-
-CHILD = """
-import sys, time
-from ddad.datasets import archive, download as dl
-if sys.argv[3] == "slow":
-    write = archive._write
-    def slow(*a): time.sleep(0.02); write(*a)
-    archive._write = slow
-dl.download("BrainTumor", sys.argv[1], sys.argv[2], progress=False)
-"""
-
-
-def killed(root, base, how, ready):
-    "Kills -9 a process that downloads, as soon as `ready()`."
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(root), base, how], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    try:
-        end = time.monotonic() + 60
-        while not ready():
-            assert child.poll() is None and time.monotonic() < end
-            time.sleep(0.005)
-    finally: child.kill()
-    assert child.wait() == -9
-
-
-@pytest.mark.slow
-def test_killed_while_it_fetches_and_while_it_unpacks_then_resumed(zenodo, tmp_path, content):
-    part, inside = tmp_path / ".downloads" / f"{FILE}.part", tmp_path / f".{NAME}.part" / NAME / "images"
-    zenodo.script = [{"cut": 140_000, "stall": 60}]
-    killed(tmp_path, zenodo.base, "fast", lambda: part.is_file() and part.stat().st_size == 2 * dl.CHUNK)
-    assert not (tmp_path / NAME).exists()
-    killed(tmp_path, zenodo.base, "slow", lambda: inside.is_dir() and len(list(inside.iterdir())) > 5)
-    assert zenodo.ranges == [None, f"bytes={2 * dl.CHUNK}-"] and not (tmp_path / NAME).exists()
-    (tmp_path / ".downloads" / "tmpleft").touch()
-    dl.download(NAME, tmp_path, zenodo.base, progress=False)
-    assert whole(tmp_path, content) and len(zenodo.asked) == 2
 
 
 def test_two_at_once_take_turns(zenodo, tmp_path, content, capsys):
@@ -459,15 +382,23 @@ def bad(tmp_path, path, says="", **kwargs):
     assert list((tmp_path / "root").iterdir()) == []
 
 
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}
+
+
 @pytest.mark.parametrize("filtered", [True, False], ids=["filter", "early 3.11"])
 @pytest.mark.parametrize("extra, says", [
-    (entry("../x", b"x"), "outside"), (entry("images/../../x", b"x"), "outside"), ("absolute", "outside"), (entry("..\\x", b"x"), "outside"), (entry("C:/x", b"x"), "outside"),
-    (entry("a/" * 200 + "x", b"x"), "outside"), (entry("images/l", type=tarfile.SYMTYPE, linkname="a.png"), "no plain file"), (entry("images/l", type=tarfile.LNKTYPE, linkname="images/a.png"), "no plain file"),
-    (entry("images/d", type=tarfile.CHRTYPE), "no plain file"), (entry("images/d", type=tarfile.BLKTYPE), "no plain file"), (entry("images/f", type=tarfile.FIFOTYPE), "no plain file"),
-    (entry("images/s", type=b"?"), "no plain file"), (entry("images/s", b"1\n0\n1\n" + bytes(506), pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}), "no plain file"),
-    (entry("images/a.png", b"b"), "twice"), (entry("./images//a.png", b"b"), "twice"), (entry("images/a.png/b", b"b"), "twice"), (entry("images", b"b"), "twice"), (entry(".", b"b"), "twice"),
-    (entry("images/z", bytes(archive.FLOOR)), "unpacks to more"), (entry("images/p", b"x", pax_headers={"comment": "c" * archive.HEADER}), "between two files"),
-    (entry("images/n", b"x", pax_headers={"size": "-512"}), "cannot be unpacked"), (entry("images/b", b"x", pax_headers={"size": str(1 << 60)}), "unpacks to more")])
+    (entry("images/../../x", b"x"), "outside"),
+    ("absolute", "outside"),
+    (entry("C:/x", b"x"), "outside"),
+    (entry("images/l", type=tarfile.SYMTYPE, linkname="a.png"), "no plain file"),
+    (entry("images/l", type=tarfile.LNKTYPE, linkname="images/a.png"), "no plain file"),
+    (entry("images/d", type=tarfile.CHRTYPE), "no plain file"),
+    (entry("images/s", b"1\n0\n1\n" + bytes(506), pax_headers=SPARSE), "no plain file"),
+    (entry("./images//a.png", b"b"), "twice"),
+    (entry("images/a.png/b", b"b"), "twice"),
+    (entry("images/z", bytes(archive.FLOOR)), "unpacks to more"),
+    (entry("images/n", b"x", pax_headers={"size": "-512"}), "cannot be unpacked"),
+])
 def test_an_evil_archive_is_refused_and_nothing_is_left(tmp_path, monkeypatch, extra, says, filtered):
     if not filtered: monkeypatch.delattr(tarfile, "data_filter", raising=False)
     extra = entry(str(tmp_path / "x"), b"x") if extra == "absolute" else extra
@@ -485,18 +416,9 @@ def test_headers_cannot_grow_in_memory(tmp_path):
     bad(tmp_path, pack(path, GOOD + [entry("end")], end=5000), "between two files")
 
 
-def test_the_number_of_members_and_the_sum_of_sizes(tmp_path, monkeypatch):
-    path = pack(tmp_path / "a.tar.gz", GOOD)
-    bad(tmp_path, path, "unpacks to more", limit=701)
-    monkeypatch.setattr(archive, "MEMBERS", 1)
-    bad(tmp_path, path, "more than 1 members")
-    monkeypatch.setattr(archive, "MEMBERS", 2)
-    assert set(files(dl.unpack(path, tmp_path / "root", "LAG", limit=702))) == {"images/a.png", "data.json"}
-
-
-@pytest.mark.parametrize("top", ["", "./", "LAG/", "./LAG/", "Med-AD/"])
+@pytest.mark.parametrize("top", ["", "./LAG/", "Med-AD/"])
 def test_with_a_top_folder_or_without(tmp_path, top):
-    junk = [entry(f"{top}images/._a.png", b"x"), entry(f"{top}.DS_Store", b"x"), entry(f"__MACOSX/{top.strip('./')}/images/b.png", b"x")]
+    junk = [entry(f"{top}images/._a.png", b"x"), entry(f"__MACOSX/{top.strip('./')}/images/b.png", b"x")]
     folders = [entry(n, type=tarfile.DIRTYPE) for n in dict.fromkeys(["./", top or ".", f"{top}images/"])]
     path = pack(tmp_path / "a.tar.gz", [*folders, *((entry(top + i.name, c, mode=0o7777, uid=12345)) for i, c in GOOD), *junk])
     (tmp_path / "root" / ".LAG.part" / "images").mkdir(parents=True)
@@ -507,7 +429,7 @@ def test_with_a_top_folder_or_without(tmp_path, top):
     assert state.st_mode == ours.st_mode and state.st_uid == ours.st_uid
 
 
-@pytest.mark.parametrize("entries, says", [(GOOD[:1], "has no data.json"), (GOOD[1:], "has no images"), ([entry("README", b"x")], "has no images and no data.json"), ([entry("images", b"x"), GOOD[1]], "has no images")])
+@pytest.mark.parametrize("entries, says", [(GOOD[:1], "has no data.json"), (GOOD[1:], "has no images")])
 def test_what_is_missing_is_said(tmp_path, entries, says):
     path = pack(tmp_path / "a.tar.gz", entries)
     bad(tmp_path, path, says)
@@ -516,15 +438,13 @@ def test_what_is_missing_is_said(tmp_path, entries, says):
 
 def test_what_is_no_archive(tmp_path):
     path = tmp_path / "a.tar.gz"
-    damaged = {b"": None, b"text": None, gzip.compress(b""): None, gzip.compress(b"text" * 500): None, gzip.compress(bytes(10240)): None}
-    for data in damaged:
+    for data in (b"", b"text", gzip.compress(b"text" * 500), gzip.compress(bytes(10240))):
         path.write_bytes(data)
-        bad(tmp_path, path, "")
+        bad(tmp_path, path)
     bad(tmp_path, pack(path, GOOD, end=False), "end is missing")
-    bad(tmp_path, pack(path, [GOOD[0], (SimpleNamespace(tobuf=lambda _: b"\1" * 512), b""), GOOD[1]]), "a header is damaged")
     path.unlink()
     with pytest.raises(OSError, match="There is no file"): dl.unpack(path, tmp_path / "root", "LAG")
-    for name in ("", ".", "..", "a/b", "a\\b", ".x"):
+    for name in ("..", "a/b", ".x"):
         with pytest.raises(ValueError, match="plain name"): dl.unpack(path, tmp_path, name)
 
 

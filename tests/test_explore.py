@@ -1,4 +1,4 @@
-"The explorer: what it computes, without a browser; then every part of its page in a real one, against running Voilà and JupyterLab servers."
+"The explorer: what it computes, without a browser; then every part of its page in a real one, against a running Voilà server."
 import json
 import os
 import re
@@ -6,15 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import invented
-import ipywidgets
 import numpy as np
 import pytest
 
@@ -22,9 +19,9 @@ from ddad import load_benchmark, plots
 from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
 from ddad.method import metrics, refine, scores
-from ddad.study import explore, markup, others, review, sharing
+from ddad.study import explore, markup, others, review
 from ddad.study.config import Config
-from ddad.study.opened import read_columns, read_run
+from ddad.study.opened import read_run
 from ddad.study.pictures import Pictures
 from ddad.study.run import open_run, refine_run, train_run, weights_places, write_record
 
@@ -77,10 +74,6 @@ def decisions(run): return review.Decisions.of(read_run(run))
 
 # ---- without a browser
 
-def idle(page):
-    "Waits until the thread beside has done what it was given."
-    page._worker.submit(lambda: None).result(60)
-
 
 
 def table(csv, score, t):
@@ -89,17 +82,9 @@ def table(csv, score, t):
     return {"hit": (flagged & sick).sum(), "miss": (~flagged & sick).sum(), "false alarm": (flagged & ~sick).sum(), "correctly passed": (~flagged & ~sick).sum()}
 
 
-@pytest.mark.parametrize("score", ["rec", "intra", "inter", "r_intra", "r_dual"])
+@pytest.mark.parametrize("score", ["rec", "r_dual"])
 def test_counts_are_those_of_the_csv(decisions, csv, score):
     for t in [*csv[score][::5], csv[score].min() - 1, csv[score].max() + 1]: assert decisions.counts(score, t) == table(csv, score, t)
-
-
-def test_the_order_of_the_rows_does_not_matter(decisions, csv):
-    p = np.random.default_rng(0).permutation(24)
-    moved = review.Decisions([decisions.names[i] for i in p], decisions.labels[p], {k: v[p] for k, v in decisions.scores.items()})
-    t = decisions.youden("inter")
-    assert moved.counts("inter", t) == decisions.counts("inter", t) and moved.youden("inter") == t
-    for how in review.ORDERS[:5]: assert [moved.names[i] for i in moved.order(how, "inter", t)] == [decisions.names[i] for i in decisions.order(how, "inter", t)]
 
 
 def test_rates_and_their_intervals():
@@ -169,8 +154,6 @@ def test_another_result_is_matched_by_name(run, decisions, csv):
     assert both.difference("rec", pca.key("score"))["difference"] == 0 and both.disagreement("rec", pca.key("score")).max() == 0
     twin = others.Other.of(run.parent / "twin", decisions)
     d = twin.beside(decisions)
-    ranks = np.argsort(np.argsort(csv["inter"]))
-    assert abs(2 * ranks - 23)[d.order("disagree most", "inter", 0.0, against=twin.key("inter"))[:4]].tolist() == [23, 23, 21, 21]
     expected = metrics.paired_bootstrap(metrics.auc, csv["inter"], -csv["inter"], csv["label"], n=1000)
     assert d.difference("inter", twin.key("inter")) == expected and expected["difference"] < 0
     assert f"{expected['difference']:+.3f} [{expected['low']:+.3f}, {expected['high']:+.3f}]" in others.difference_sentence(d, "inter", twin.key("inter"), ("a", "b"))
@@ -179,66 +162,10 @@ def test_another_result_is_matched_by_name(run, decisions, csv):
     assert said["PCA"]["score"] == (csv["rec"][3], decisions.percentile("rec", 3)) and set(said["twin"]) == {"rec", "inter"}
 
 
-def test_a_state_is_a_line_that_opens_it_again(run, tmp_path):
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    page.score.value = "inter"
-    page.filter.choose(review.Filter(label="abnormal", name="_0"), page.show_filter)
-    page.comparison.result.value = "twin"
-    page.comparison.score.value = "rec"
-    page.gallery.how.value = "disagree most"
-    page.histogram.threshold.value = page.decisions.youden("inter")
-    page.select(page.gallery.shown[3])
-    again = explore.Explorer(run.parent / "bare", tmp_path, tmp_path, state=page.state)
-    again_view, view = again.view, page.view
-    assert again.state == page.state and again.run.label == "whole" and again.gallery.shown == page.gallery.shown and again.detail.selected == page.detail.selected
-    assert (again_view.score, again_view.threshold, again_view.filter, again_view.against) == (view.score, pytest.approx(view.threshold), view.filter, "rec of twin")
-    for wrong, said in (("run=nowhere", "no run &#x27;nowhere&#x27;"), ("colour=red", "colour"), ("threshold=x", "no number"), ("second=nobody", "no second &#x27;nobody&#x27;"),
-                        ("image=z.png", "no image"), ("kind=tumour", "no image of this run has the kind"), ("run=../../etc", "no run")):
-        page = explore.Explorer(run, tmp_path, tmp_path, state=wrong)
-        page._worker.shutdown()
-        assert said.lower() in page.message.value.lower() and page.run.label == "whole" and page.decisions is not None
-
-
-def test_the_selection_as_csv(run, tmp_path, csv):
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    page.filter.label.value = "abnormal"
-    page.comparison.result.value = "PCA_seed0"
-    text, name = page._csv()
-    (tmp_path / name).write_text(text)
-    kept = read_csv(tmp_path / name, text=True)
-    assert name == "whole_12_images.csv" and kept["image"] == [n for n, y in zip(csv["image"], csv["label"]) if y]
-    assert kept["score of PCA_seed0"] == kept["rec"] and [float(v) for v in kept["inter"]] == csv["inter"][csv["label"] == 1].tolist()
-    assert set(kept["outcome"]) <= {"hit", "miss"} and kept["outcome"].count("hit") == page.view.counts["hit"]
-
-
-def test_a_filter_moves_every_part(run, tmp_path):
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    page.score.value = "inter"
-    page.filter.name.value = "_0"  # of ten of twelve images in each class
-    assert "20 of 24 images" in page.filter.told.value and sum(page.view.counts.values()) == 20 and len(page.gallery.shown) == 20
-    assert f"AUC {page.view.part.auc('inter'):.3f}" in page.roc.heading.value and sum(map(len, (m.x for m in page.scatter.dots))) == 20
-    assert sum(m.y.sum() for m in page.histogram.classes) == 2 * 20
-    page.filter.name.value = ""
-    page.filter.outcome.value = "miss"
-    page.histogram.threshold.value = page.decisions.grid("inter")[-1]  # the filter follows the threshold
-    assert "12 of 24 images" in page.filter.told.value and "none, for all 12 images are abnormal" in page.roc.heading.value and not page.roc.curve.visible
-    page.comparison.result.value = "twin"
-    idle(page)
-    assert "No difference of AUC: all 12 images are abnormal" in page.comparison.told.value
-    page.filter.name.value = "nothing is called so"
-    assert "0 of 24 images" in page.filter.told.value and page.gallery.shown == [] and "no image is left" in page.roc.heading.value
-    page.filter.clear.click()
-    assert page.view.filter == review.Filter() and len(page.gallery.shown) == 24
-
-
-def test_another_run_of_the_same_images_keeps_the_view(run, tmp_path):
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    page.score.value = "inter"
-    page.filter.label.value = "normal"
-    page.select(4)
-    page.run.value = str(run.parent.resolve() / "twin")
-    assert page.score.value == "inter" and page.view.filter.label == "normal" and page.detail.selected == 4
-    assert page.view.threshold == page.decisions.at_false_alarms("inter")
+@pytest.mark.parametrize("wrong, says", [("colour=red", "colour"), ("threshold=x", "no number"), ("run=../../etc", "no run")])
+def test_a_link_that_names_what_is_not_there_still_opens_the_page(run, tmp_path, wrong, says):
+    page = explore.Explorer(run, tmp_path, tmp_path, state=wrong)
+    assert says in page.message.value.lower() and page.run.label == "whole" and page.decisions is not None
 
 
 def test_it_opens_on_the_run_that_a_reader_wants(tmp_path, monkeypatch):
@@ -254,11 +181,8 @@ def test_it_opens_on_the_run_that_a_reader_wants(tmp_path, monkeypatch):
     assert first() == "BrainTumor_AE-U_seed0"
     there.append("NIH")
     assert first() == "NIH_AE-U_seed0"
-    for place, seed, day in (("runs", 2, 2), ("reproduced/runs", 1, 3)):
-        folder = invented.make_run(tmp_path / place, seed, benchmark="Phantom", backbone="AE", changed={"finished": f"2030-01-0{day}"})
-        assert explore.first_run(tmp_path) == folder
-    page = explore.Explorer(None, tmp_path, tmp_path)
-    assert page.run.label == "Phantom_AE_seed1 in reproduced" and "Phantom_AE_seed1" in dict(page.run.options)
+    mine = invented.make_run(tmp_path / "runs", 2, benchmark="Phantom", backbone="AE", changed={"finished": "2030-01-02"})
+    assert explore.first_run(tmp_path) == mine
 
 
 def test_thresholds_for_looking(decisions, csv):
@@ -279,14 +203,8 @@ def test_maps_are_those_of_the_scores(run, root, csv):
     for i, seen in zip((2, 20), pictures.look([2, 20])):
         for score in ("rec", "intra", "inter", "r_intra", "r_dual"): assert seen[score].mean() == pytest.approx(csv[score][i], rel=1e-4)
         assert np.square(pictures.data.test[i, 0].numpy() / 127.5 - 1 - seen["ndm"]) == pytest.approx(seen["rec"], abs=1e-5)
-    assert pictures.look([2])[0] is pictures.look([2])[0] and set(pictures._seen) == {2, 20}
-    pictures.look(range(10), keep=4)
-    assert len(pictures._seen) == 4
     sample = pictures.sample()
-    assert len(sample["rec"]) == 24 and pictures.scale("rec") == plots.map_range(sample["rec"]) and pictures.scale("r_dual") == plots.map_range(sample["r_dual"])
-    twin = Pictures(read_run(run.parent / "twin"), root)
-    twin.load_images(pictures.data), twin.load_networks()
-    assert twin.data is pictures.data and pictures.scale("rec", twin) == plots.map_range(np.concatenate([sample["rec"]] * 2))
+    assert len(sample["rec"]) == 24 and pictures.scale("rec") == plots.map_range(sample["rec"])
 
 
 def test_what_is_missing_is_said(run, root, tmp_path):
@@ -311,58 +229,6 @@ def test_a_run_that_cannot_be_shown_is_refused_in_a_sentence(run, tmp_path):
         (run.parent / "damaged/scores.csv").write_text(text)
         with pytest.raises(ValueError, match="scores.csv cannot be used"): review.Decisions.of(read_run(run.parent / "damaged"))
     assert "no finished run" in explore.Explorer(tmp_path / "nowhere", tmp_path).message.value
-
-
-def test_the_page_without_a_browser(run, tmp_path):
-    "Each run shows the scores that it has, and a threshold move sends numbers alone."
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    assert "A_inter, upper half" in dict(page.score.options) and "A_inter, upper half" in repr(page)
-    page.score.value = "inter_top"
-    page.select(3)
-    assert "upper half, AUC" in page.roc.heading.value and 'class="inter_top"' in page.detail.table.value
-    page.detail.all.value = True
-    page.scatter.across.value = "inter_top"
-    page.scatter.ranges[0].value = (page.decisions.scores["inter_top"].mean(), page.scatter.ranges[0].max)
-    above = np.flatnonzero(page.decisions.scores["inter_top"] >= page.scatter.ranges[0].value[0])
-    assert page.gallery.how.value == "brushed" and set(page.gallery.shown) == set(above.tolist())
-    idle(page)
-    assert all(name in page.detail.every.value for name in ("whole", "bare", "twin", "PCA_seed0")) and "damaged" not in page.detail.every.value
-    page.run.value = str(run.parent.resolve() / "bare")
-    assert "inter_top" not in page.decisions.scores and page.score.value == "r_dual"
-
-
-def test_a_threshold_move_sends_few_messages(run, tmp_path, monkeypatch):
-    "Line, point, table, captions and slider, what is said of the image, the link, and the names of tiles whose outcome changed; never a picture."
-    page = explore.Explorer(run, tmp_path, tmp_path)
-    page.comparison.result.value = "twin"
-    page.gallery.how.value = "highest score first"
-    page.select(3)
-    page._worker.shutdown()
-    sent = []
-    def count(widget, msg, buffers=None):
-        if threading.current_thread() is threading.main_thread(): sent.append((widget, msg))
-    monkeypatch.setattr(ipywidgets.Widget, "_send", count)
-    slider, at = page.histogram.threshold, page.view
-    for t in page.decisions.grid("r_dual")[::50]:
-        before, now = at, review.View(page.decisions, "r_dual", t)
-        sent.clear()
-        slider.value = t
-        changed = (before.outcomes != now.outcomes).sum()
-        assert len(sent) <= 7 + changed and not any(w in (page.gallery.sheet, page.detail.panels, page.detail.pair, page.detail.table, page.comparison.told) for w, _ in sent)
-        at = now
-    assert changed == 0 and len(sent) > 0
-
-
-def test_a_page_that_connects_late_misses_nothing(run, root, tmp_path, monkeypatch):
-    "Messages are lost while a web page is being connected: what says that the images are there, and the images, are sent again."
-    later, sent = [], []
-    monkeypatch.setattr(explore, "Timer", lambda seconds, send: later.append(send) or SimpleNamespace(start=lambda: None))
-    page = explore.Explorer(run, tmp_path, root)
-    page._worker.shutdown()
-    monkeypatch.setattr(ipywidgets.Widget, "_send", lambda widget, msg, buffers=None: sent.append((widget, msg["state"]["value"])))
-    later[0]()
-    assert dict(sent) == {w: w.value for w in (page.message, page.gallery.sheet, page.detail.panels, page.detail.pair, page.comparison.told)}
-    assert page.message.value == '<div role="status"></div>' and "image/png" in page.gallery.sheet.value
 
 
 def test_a_file_name_is_never_markup(run, tmp_path):
@@ -428,11 +294,11 @@ def overheard(asked, socket):
 def answered(page):
     "Waits until the kernel has answered all that the page asked, and the page has had the time to draw it."
     calm = 0
-    for _ in range(400):
+    for _ in range(1200):
         page.evaluate("new Promise(done => setTimeout(done, 50))")  # in the page: behind all that it still has to draw
         calm = 0 if page.asked else calm + 1
         if calm == 3: return
-    pytest.fail("the kernel did not answer within 20 seconds")
+    pytest.fail("the kernel did not answer within a minute")
 
 
 def choose(page, label, option, **exact):
@@ -450,8 +316,8 @@ def press(page, button, **exact): click(page, page.get_by_role("button", name=bu
 
 def opened(page):
     "Waits until images and weights have been looked for."
-    page.wait_for_selector(".confusion", timeout=60_000)
-    page.wait_for_function("!document.querySelector('[role=status]').innerText.includes('Reading')", timeout=60_000)
+    page.wait_for_selector(".confusion", timeout=120_000)
+    page.wait_for_function("!document.querySelector('[role=status]').innerText.includes('Reading')", timeout=120_000)
     answered(page)
 
 
@@ -464,7 +330,7 @@ def browsers():
 def page(run, root, browsers):
     with served(DDAD_RUN=str(run), DDAD_DATA=str(root)) as address:
         page = chromium(browsers)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.errors = []
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.goto(address)
@@ -505,40 +371,24 @@ def test_another_score(page, csv, decisions):
         assert settled(page, csv, score) == pytest.approx(decisions.at_false_alarms(score), rel=1e-3)
 
 
-def test_a_score_without_a_map_of_its_own(page, csv):
-    press(page, "A_inter, upper half")
-    page.wait_for_function(f"document.body.innerText.includes('ROC curve of A_inter, upper half, AUC {metrics.auc(csv['inter_top'], csv['label']):.3f}')")
-    settled(page, csv, "inter_top")
-    press(page, "A_inter", exact=True)
-    settled(page, csv, "inter")
-
-
-def centre(locator):
-    box = locator.bounding_box()
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-
-
 def test_the_keyboard_moves_the_threshold_and_everything_follows(page, csv):
-    where = lambda: (centre(page.locator(".bqplot").nth(0).locator("path.line").nth(2))[0], *centre(page.locator(".bqplot").nth(1).locator("path.dot").last))
+    point = page.locator(".bqplot").nth(1).locator("path.dot").last
     press(page, "Youden")
-    first, table_before, place = settled(page, csv, "inter"), shown(page), where()
+    first, table_before, before = settled(page, csv, "inter"), shown(page), point.bounding_box()
     handle(page).focus()
     for _ in range(60): page.keyboard.press("PageDown")
     page.keyboard.press("ArrowLeft")
     t = settled(page, csv, "inter")
     assert t < first and shown(page) != table_before
-    now = where()
-    assert now[0] < place[0] and now[1] >= place[1] and now[2] <= place[2] and now != place  # the line left, the point up and to the right
+    now = point.bounding_box()
+    assert now != before and now["x"] >= before["x"] and now["y"] <= before["y"], "the point of the ROC curve goes up and to the right"
     rates = review.rates(table(csv, "inter", t))
     for name, values in rates.items(): assert [float(v) for v in re.findall(r"\d\.\d+", page.locator(f".rates .{name}").inner_text())] == pytest.approx(values, abs=5.1e-4)
-    axes = page.locator(".bqplot").nth(1).locator("path.line").last.bounding_box()
-    assert (now[1] - axes["x"]) / axes["width"] == pytest.approx(1 - rates["specificity"][0], abs=0.03)
-    assert 1 - (now[2] - axes["y"]) / axes["height"] == pytest.approx(rates["sensitivity"][0], abs=0.03)
 
 
 def test_the_gallery_in_every_order(page, csv, decisions):
     t = threshold(page)
-    for how in review.ORDERS[:5]:
+    for how in ("highest score first", "misses", "false alarms"):
         show(page, how)
         expected = [decisions.names[i] for i in decisions.order(how, "inter", t)]
         assert names(page) == expected[:24] and page.locator(".where").inner_text().endswith(f"of {len(expected)}")
@@ -547,7 +397,6 @@ def test_the_gallery_in_every_order(page, csv, decisions):
     tile = page.locator(".ddad-tile").first
     assert tile.inner_text() == markup.tile_name(decisions, worst, "inter", decisions.outcomes("inter", t)[worst])
     assert "data:image/png" in tile.evaluate("e => getComputedStyle(e).backgroundImage")
-    assert decisions.names[worst] and re.search(r"[✓✗]", tile.evaluate("e => getComputedStyle(e, '::after').content"))
 
 
 def test_an_image_with_everything_about_it(page, csv, run, root):
@@ -557,59 +406,14 @@ def test_an_image_with_everything_about_it(page, csv, run, root):
     click(page, page.locator(".ddad-tile", has_text=name))
     page.wait_for_selector(f"h2:has-text('{name}')")
     page.wait_for_selector("text=percentile among the 12 other normal test images (not trained on; not checked for copies in training)")
-    captions = [c.split("\n")[0] for c in page.locator(".panels figcaption").all_inner_texts()]
-    assert [re.match(r"[\w ]+?(?=\d|$)", c)[0].strip() for c in captions] == ["image", "UDM reconstruction", "NDM reconstruction", "A_rec", "A_intra", "A_inter", "R_intra", "R_dual"]
-    assert page.locator(".panels .overlay").count() == 5 and page.locator(".panels .bar i").count() == 5
-    assert page.locator(".panels svg path").count() == 16 and "outlined" in page.locator("p", has=page.locator(".outcome")).inner_text()
+    captions = " ".join(page.locator(".panels figcaption").all_inner_texts())
+    assert all(what in captions for what in ("UDM reconstruction", "NDM reconstruction", "A_rec", "A_intra", "A_inter", "R_intra", "R_dual"))
+    assert page.locator(".panels .overlay").count() == 5
     pixels = page.evaluate("Promise.all([...document.querySelectorAll('.stack img')].map(i => i.decode().then(() => i.naturalWidth)))")
     assert set(pixels) == {32}
     for score in ("rec", "intra", "inter", "inter_top", "r_intra", "r_dual"):
         value, percentile = page.locator(f".scores .{score} td").all_inner_texts()
         assert float(value) == pytest.approx(csv[score][i], rel=1e-3) and float(percentile) == pytest.approx(100 * np.mean(csv[score][csv["label"] == 0] <= csv[score][i]), abs=0.51)
-
-
-def test_the_opacity_of_the_maps(page):
-    opacity = lambda: float(page.locator(".overlay").first.evaluate("e => getComputedStyle(e).opacity"))
-    source = page.locator(".overlay").first.get_attribute("src")
-    assert opacity() == 1
-    page.locator(".widget-slider:has-text('Opacity') .noUi-handle").focus()
-    for _ in range(4): page.keyboard.press("ArrowLeft")
-    answered(page)
-    assert opacity() == pytest.approx(0.8) and page.locator(".overlay").first.get_attribute("src") == source
-
-
-def test_brushing_two_scores(page, csv):
-    plot = page.locator(".bqplot").nth(2)
-    area = plot.locator("rect.overlay").bounding_box()
-    x0, y0, x1, y1 = area["x"] + 0.2 * area["width"], area["y"] + 0.1 * area["height"], area["x"] + 0.9 * area["width"], area["y"] + 0.6 * area["height"]
-    dots = [centre(d) for d in plot.locator("path.dot").all()]  # first the normal images, then the abnormal ones, as in scores.csv
-    inside = {csv["image"][i] for i, (x, y) in enumerate(dots) if x0 <= x <= x1 and y0 <= y <= y1}
-    page.mouse.move(x0, y0)
-    page.mouse.down()
-    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=4)
-    page.mouse.move(x1, y1, steps=4)
-    page.mouse.up()
-    answered(page)
-    page.wait_for_function(f"document.querySelector('.where').innerText.endsWith(' of {len(inside)}')")
-    assert 0 < len(inside) < 24 and set(names(page)) == inside and page.get_by_label("Show", exact=True).input_value() == "brushed"
-
-
-def test_the_brush_from_the_keyboard(page, csv):
-    before = names(page)
-    page.locator(".widget-slider:has-text('A_rec') .noUi-handle").first.focus()
-    for _ in range(25): page.keyboard.press("PageUp")
-    answered(page)
-    low, high = map(float, page.locator(".widget-slider:has-text('A_rec') .widget-readout").inner_text().split("–"))
-    bottom, top = map(float, page.locator(".widget-slider:has-text('R_dual') .widget-readout").inner_text().split("–"))
-    within = lambda slack: {n for n, a, r in zip(csv["image"], csv["rec"], csv["r_dual"]) if low - slack <= a <= high + slack and bottom - slack <= r <= top + slack}
-    assert within(-0.001) <= set(names(page)) <= within(0.001) and set(names(page)) < set(before)
-
-
-def test_pages(page, decisions):
-    "24 test images fill one page: both buttons rest."
-    show(page, "highest score first")
-    assert page.get_by_role("button", name="next").is_disabled() and page.get_by_role("button", name="previous").is_disabled()
-    assert page.locator(".where").inner_text() == "1 – 24 of 24"
 
 
 def test_the_keyboard_alone(page):
@@ -673,13 +477,6 @@ def test_a_second_run_and_another_method(page, csv):
     page.wait_for_selector(".pair .overlay")
     left, right = page.locator(".pair figcaption").all_inner_texts()
     assert left.split()[-2:] == right.split()[-2:] and "One scale for both" in page.locator(".ddad").inner_text()  # the ends of the colour bars
-    assert all(i.get_attribute("src").startswith("data:image/png") for i in page.locator(".pair .overlay").all())
-    choose(page, "by", "A_rec", exact=True)
-    page.wait_for_selector("text=Two scores: each map has the scale of its own.")
-    press(page, "Scores of every run")
-    page.wait_for_selector(".methods dt:has-text('PCA_seed0')")
-    assert [t.split("\n")[0] for t in page.locator(".every li").all_inner_texts()] == ["bare", "twin", "whole"]
-    press(page, "Scores of every run")
     choose(page, "Compare with", "PCA_seed0")
     page.wait_for_selector("text=PCA_seed0 is not a run of DDAD")
     page.wait_for_selector("text=score of PCA_seed0 has AUC")
@@ -702,17 +499,12 @@ def test_a_link_opens_the_view_again(page, csv):
     page.wait_for_selector("text=24 of 24 images")
 
 
-@pytest.mark.parametrize("width", [1280, 800, 360])
+@pytest.mark.parametrize("width", [1280, 360])
 def test_nothing_is_wider_than_the_window(page, width):
-    press(page, "Scores of every run")
-    page.wait_for_selector(".methods dt")
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(500)
     assert page.evaluate("[...document.querySelectorAll('*')].filter(e => !e.parentElement?.closest('.bqplot') && e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className)") == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    scores = page.locator("table.scores")
-    assert scores.evaluate("e => e.scrollWidth <= e.parentElement.clientWidth") and scores.evaluate("e => [...e.querySelectorAll('td, th')].every(c => c.scrollWidth <= c.clientWidth + 1)")
-    press(page, "Scores of every run")
     page.set_viewport_size({"width": 1280, "height": 1700})
 
 
@@ -729,20 +521,6 @@ def test_a_run_without_weights_and_one_that_is_damaged(page, csv):
     assert page.get_by_label("Run").locator("option:checked").inner_text() == "bare"
 
 
-def test_a_committed_run_without_its_images(page):
-    choose(page, "Run", "LGG_AE_seed0")
-    page.wait_for_selector(".warning:has-text('No images')")
-    scores = read_columns(REPO / "figures/runs/LGG_AE_seed0")
-    settled(page, {k: np.array(v) for k, v in scores.items()}, page.evaluate("document.querySelector('.mod-active').innerText").lower().replace("a_", ""))
-    show(page, "highest score first")
-    first = names(page)
-    press(page, "next")
-    page.wait_for_function("document.querySelector('.where').innerText.startsWith('25 – 48 of 468')")
-    order = np.argsort(-np.array(scores["r_dual"]), kind="stable")
-    assert first == [scores["image"][i] for i in order[:24]] and names(page) == [scores["image"][i] for i in order[24:48]]
-    assert page.locator(".ddad-tile").first.evaluate("e => getComputedStyle(e).fontSize") == "10px"  # the name stands for the image
-
-
 def test_copies_in_training_are_flagged_and_found(page):
     choose(page, "Run", "BrainTumor_AE_seed0")
     page.wait_for_selector("text=1200 of 1200 images")
@@ -752,62 +530,6 @@ def test_copies_in_training_are_flagged_and_found(page):
     assert tile.inner_text().endswith("has a copy in training") and "copy in training" in tile.evaluate("e => getComputedStyle(e, '::after').content")
     choose(page, "Copy in training", "no")
     page.wait_for_selector("text=555 of 1200 images: 40 normal, 515 abnormal; 0 with a copy in training")
-    assert "copy in training" not in tile.evaluate("e => getComputedStyle(e, '::after').content")
-    choose(page, "Copy in training", "yes")
-    choose(page, "Class", "normal")
-    page.wait_for_selector("text=560 of 1200")
-    groups = review.Decisions.of(read_run(REPO / "figures/runs/BrainTumor_AE_seed0"))
-    groups = dict(zip(groups.names, groups.groups.tolist()))
-    n = next(n for n, name in enumerate(names(page)) if list(groups.values()).count(groups[name]) > 1)
-    click(page, page.locator(".ddad-tile").nth(n))
-    page.wait_for_selector("text=559 of them with a copy in training")
-    press(page, "Show its group")
-    page.wait_for_function("document.querySelector('.told').innerText.match(/^[0-9]+ of 1200 images/) && !document.querySelector('.told').innerText.startsWith('560')")
-    group = int(page.locator(".told").inner_text().split()[0])
-    assert f"one of {group} test images of its group" in page.locator(".ddad").inner_text() and len(names(page)) == min(24, group)
 
 
 def test_nothing_went_wrong_in_the_browser(page): assert page.errors == []
-
-
-# ---- in JupyterLab
-
-@contextmanager
-def lab(folder):
-    "The address of a JupyterLab server of a folder."
-    command = ["jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
-    env = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-    with serving(command, folder, env) as port: yield f"http://127.0.0.1:{port}/lab/tree/look.ipynb?reset"
-
-
-@pytest.mark.slow  # a minute
-def test_in_jupyterlab_a_state_opens_and_all_parts_answer(run, root, csv, tmp_path, browsers):
-    state = "run=whole;score=inter;order=disagree+most;second=twin;label=abnormal"
-    source = f"from ddad import Explorer\nExplorer({str(run)!r}, {str(tmp_path)!r}, {str(root)!r}, state={state!r})"
-    cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
-    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-    (tmp_path / "look.ipynb").write_text(json.dumps({"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-    with lab(tmp_path) as address:
-        page = chromium(browsers, height=2400)
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.locator(".jp-CodeCell .cm-content").first.click()
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        page.keyboard.press("Shift+Enter")
-        opened(page)
-        page.wait_for_selector("text=12 of 24 images: 0 normal, 12 abnormal")
-        assert page.get_by_label("Compare with").input_value() == "twin" and page.get_by_label("Show", exact=True).input_value() == "disagree most" and len(names(page)) == 12
-        press(page, "All images")
-        page.wait_for_selector("text=24 of 24 images")
-        settled(page, csv, "inter")
-        before = threshold(page)
-        handle(page).focus()
-        for _ in range(5): page.keyboard.press("PageDown")
-        assert settled(page, csv, "inter") < before
-        click(page, page.locator(".ddad-tile").first)
-        page.wait_for_selector(".pair .overlay")
-        press(page, "Images as CSV")
-        with page.expect_download() as download: page.get_by_role("link", name="whole_24_images.csv").click()
-        assert read_csv(download.value.path(), text=True)["image"] == csv["image"]
-        text = page.locator("code.view").inner_text()
-        assert text.startswith("Explorer(state='run=whole;score=inter;threshold=") and sharing.State.of(text.split("'")[1]).second == "twin"

@@ -213,10 +213,3 @@ def test_every_command_is_met_and_every_exception_is_printed():
     unprinted = set(EXCEPTED) - printed - {"make test-slow"}  # that one stands in a comment
     assert not unprinted, "nobody prints these any more"
     assert all(len(why) > 5 and instead for instead, why in EXCEPTED.values())
-
-
-def test_commands_are_collected():
-    text = ("`ddad-fit a -o b` and `ddad-data`, but `make` no `maker x` or `python_x`\n\n```sh\nmake x A='1 2'   # why # not\n\n# nothing\nddad-run\n```\n"
-            "```python\nmake y\n```\n`ddad-fit a -o b` again, ``ddad-run``, ``make z`` and `make z`.\n")
-    assert commands_of(text) == ["ddad-fit a -o b", "ddad-data", "make", "make x A='1 2'", "ddad-run", "make z"]
-    assert executed("ddad-score --precision") == "ddad-score --help | grep -e '--precision'" and executed("ddad-fit a --k 2") == "ddad-fit a --k 2"
