@@ -25,7 +25,8 @@ def refused(capsys, arguments, out):
 
 
 @pytest.mark.parametrize("damage, says", [
-    (break_json, ["data.json is not JSON"]), (drop_image, ["'test_normal_03.png' is missing", "test.0"]), (spoil_image, ["test_normal_03.png cannot be read as an image"]),
+    (break_json, ["data.json is not JSON"]), (drop_image, ["'test_normal_03.png' is missing", "test.0"]),
+    (spoil_image, ["test_normal_03.png cannot be read as an image"]),
     (lead_outside, ["outside the root"])])
 def test_damaged_benchmark(discs, tmp_path, capsys, damage, says):
     damage(discs / "Discs")

@@ -59,7 +59,8 @@ def names_of(tree): return [tree["train"]["0"], *tree["train"]["unlabeled"].valu
 
 anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["train", "test", "0", "1", "unlabeled"]) | st.text(), inner), max_leaves=12)
 bad_name = st.text() | st.sampled_from(
-    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png", "out/secret.png", "a\0b", "\ud800", "x" * 5000, "a\nb", "~"])
+    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png", "out/secret.png",
+     "a\0b", "\ud800", "x" * 5000, "a\nb", "~"])
 
 
 @QUICK
@@ -122,8 +123,8 @@ def picture(kind="PNG", mode="L", size=(24, 20), **options):
     return out.getvalue()
 
 
-PICTURES = {"palette": picture(mode="P", transparency=b"\0\x80"), "alpha": picture(mode="RGBA"), "16 bit": picture(mode="I;16"), "1 bit": picture(mode="1"),
-            "cmyk": picture("JPEG", "CMYK"), "progressive": picture("JPEG", progressive=True), "float": picture("TIFF", "F"),
+PICTURES = {"palette": picture(mode="P", transparency=b"\0\x80"), "alpha": picture(mode="RGBA"), "16 bit": picture(mode="I;16"),
+            "1 bit": picture(mode="1"), "cmyk": picture("JPEG", "CMYK"), "progressive": picture("JPEG", progressive=True), "float": picture("TIFF", "F"),
             "lzw": picture("TIFF", compression="tiff_lzw"), "bmp": picture("BMP"), "1 x 1": picture(size=(1, 1)), "webp": picture("WEBP", "RGB"),
             "animated gif": picture("GIF", save_all=True, append_images=[Image.new("L", (24, 20), 9)]), "pgm": picture("PPM")}
 
