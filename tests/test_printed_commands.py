@@ -40,7 +40,6 @@ PLAN = "make reproduce ARGS=--plan"
 EXCEPTED = {
     "make test": ("make -n test", "runs this test"),
     "make test-slow": ("make -n test-slow", "runs this test"),
-    "make notebooks": ("make -n notebooks", "executes all notebooks"),
     "make book": ("make -n book", "takes minutes; test_book builds it"),
     "make benchmark": ("make -n benchmark", "takes minutes, and trains in ways that only serve as a measure"),
     "make install": ("make -n install", "needs the package index"),
