@@ -29,7 +29,8 @@ def clean_notebook(path: Path) -> None:
     nb = json.loads(path.read_text(encoding="utf-8"))
     nb["metadata"] = {k: v for k, v in nb["metadata"].items() if k == "kernelspec"}
     for cell in nb["cells"]:
-        if "injected-parameters" in cell["metadata"].get("tags", ()): cell["id"] = "injected"  # papermill draws one
+        drawn = "injected-parameters" in cell["metadata"].get("tags", ())
+        if drawn: cell["id"] = "injected"  # papermill draws another each time
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]

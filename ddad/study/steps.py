@@ -259,7 +259,7 @@ def step(
     else: _draw(settings["notebook"], out)
 
 def main(argv: Sequence[str] | None = None) -> None:
-    "`python -m ddad.study.steps KIND SETTINGS OUT [WEIGHTS ...]`."
+    "One step, from the words KIND SETTINGS OUT [WEIGHTS ...]."
     p = argparse.ArgumentParser(prog="ddad-reproduce")
     kinds = ("train", "refine", "score", "epochs", "rival", "crossover", "tables", "page")
     p.add_argument("kind", choices=kinds)
@@ -274,7 +274,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt: sys.exit(f"{a.kind} {a.out}: broken off; the same command goes on.")
     except (ValueError, OSError, ImportError, FloatingPointError, NotebookFailed) as e:
         sys.exit(f"{a.kind} {a.out}: {e}")
-
-# %% ../../nbs/study/17_steps.ipynb #ae8cbe48
-#| eval: false
-if __name__ == "__main__": main()
