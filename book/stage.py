@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from html import escape
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -72,7 +73,7 @@ def stage(
     parts = [*PARTS, *sorted({place.split("/")[0] for place in pages} - set(PARTS))]
     for part in parts:
         inside = {place.removeprefix(f"{part}/"): s for place, s in summaries.items() if place.startswith(f"{part}/")}
-        lead = links.rewrite(gallery(repo, inside), repo / "figures/index.md", f"{part}/index") if part == "paper" else ""
+        lead = gallery(repo, inside, out) if part == "paper" else ""
         write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside, lead=lead))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
@@ -104,21 +105,20 @@ def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix
     return "\n".join([f"# {title}", "", about, "", lead, *lines, "", toctree(entries)])
 
 
-def gallery(repo: Path, inside: dict[str, tuple[str, str]], columns: int = 4) -> str:
+def gallery(repo: Path, inside: dict[str, tuple[str, str]], out: Path) -> str:
     "The paper's pages on one screen: a thumbnail, which leads to its page, and the first finding of each."
-    shown = [page for page in PAGES if page in inside and (repo / f"figures/findings/{page}.csv").is_file()]
-    if not shown: return ""
-    def picture(page):
-        files = sorted(repo.glob(f"figures/{page}.png")) + sorted(repo.glob(f"figures/{page}_*.png"))
-        return f'[<img src="{files[0].name}" alt="{inside[page][0]}" width="240">]({page}.ipynb)' if files else ""
     first = findings(repo / "figures").drop_duplicates("page").set_index("page").finding
-    rows = [shown[i:i + columns] for i in range(0, len(shown), columns)]
-    lines = []
-    for row in rows:
-        cells = [[f"[{inside[page][0]}]({page}.ipynb)" for page in row], [picture(page) for page in row], [first[page] for page in row]]
-        lines += ["| " + " | ".join([*cell, *[""] * (columns - len(row))]) + " |" for cell in cells]
-    head, *rest = lines
-    return "\n".join([head, "| " + " | ".join(["---"] * columns) + " |", *rest, ""])
+    cards = []
+    for page in PAGES:
+        if page not in inside or page not in first: continue
+        files = sorted(repo.glob(f"figures/{page}.png")) + sorted(repo.glob(f"figures/{page}_*.png"))
+        title, finding = escape(inside[page][0]), escape(first[page])
+        for file in files[:1]:
+            (out / "extra/thumbnails").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, out / "extra/thumbnails" / file.name)
+        picture = f'<img src="../thumbnails/{files[0].name}" alt="{title}">' if files else ""
+        cards.append(f'<div><a href="{page}.html">{picture}<strong>{title}</strong></a><p>{finding}</p></div>')
+    return "\n".join(['<div class="gallery">', *cards, "</div>", ""]) if cards else ""
 
 
 # ---- a notebook
