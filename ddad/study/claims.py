@@ -200,15 +200,14 @@ def _unseen(results, benchmark, backbone):
 def _methods(results, benchmark, backbone):
     "Against each other method with the usual D_u, on further splits too."
     main, stable = (results.select(benchmark, backbone=backbone, variant=v) for v in VARIANTS)
-    methods = sorted(results.rivals.method.unique())
+    rivals = {m: results.select(benchmark, m) for m in sorted(results.rivals.method.unique())}
     for runs, score, setting in ((main, "inter", ""), (stable, "r_dual", "stable")):
-        for method in methods:
-            theirs = results.select(benchmark, method)
+        for method, theirs in rivals.items():
             once = len(theirs) == 1 and theirs.group.iloc[0] != "trivial"
             yield effect(results, METHODS, runs, score, theirs, "score", called=method,
                          setting=", ".join(filter(None, [setting, ONE_SEED * once])))
     splits = _on_splits(results, benchmark, backbone=backbone)
-    for method in methods if len(splits) else ():
+    for method in rivals if len(splits) else ():
         theirs = _on_splits(results, benchmark, method)
         yield effect(results, METHODS, splits, "inter", theirs, "score", called=method, setting=SPLITS)
 

@@ -17,20 +17,16 @@ from ..core.storage import read_json, write_json
 from ..datasets.layout import usual_root
 from ..datasets.registry import CARDS, base_of, card
 from ..method.recipe import MODULES, needed_modules
+from ..rivals.methods import METHODS, methods_for
 from .config import Config, expand, rival_name, stage_settings
 from .results import Results
 from .run import shared_place
 
 # %% auto #0
-__all__ = ['PAGES', 'rival_methods', 'known_benchmarks', 'Request', 'crossed', 'Plan', 'training_rates', 'make_plan', 'any_of']
+__all__ = ['PAGES', 'known_benchmarks', 'Request', 'crossed', 'Plan', 'training_rates', 'make_plan', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
 PAGES = ("results", "claims", "methods", "leaks", "lesions", "ablations", "refinement", "status")
-
-def rival_methods() -> dict[str, type]:
-    "Every method of `ddad.rivals` by its name."
-    from ddad.rivals.methods import METHODS
-    return METHODS
 
 def known_benchmarks(
     data: str | None = None,  # the Med-AD folder, as in `ddad.datasets.layout.usual_root`
@@ -102,10 +98,9 @@ class Request:
                 raise ValueError(f"There is no benchmark {benchmark!r}: choose among {', '.join(known)}, "
                                  "or name a folder of DATA that has a data.json.")
         for benchmark in self.benchmarks or tuple(CARDS)[-1:]: self.runs_of(self.experiments, benchmark)
-        methods = rival_methods()
         for name in self.methods:
-            if name not in ("all", *methods):
-                raise ValueError(f"There is no method {name!r}: choose among {'; '.join(methods)} or all.")
+            if name not in ("all", *METHODS):
+                raise ValueError(f"There is no method {name!r}: choose among {'; '.join(METHODS)} or all.")
         for name in self.crossover: crossed(name)
         for name in self.pages:
             if name not in PAGES:
@@ -259,8 +254,7 @@ def make_plan(
 def _asked_rivals(request: Request) -> list[tuple[str, str]]:
     "Benchmark and method; where all are asked for, only those that fit the benchmark."
     if request.methods != ("all",): return [(b, m) for b in request.benchmarks for m in request.methods]
-    methods = rival_methods()
-    return [(b, m) for b in request.benchmarks for m in methods if b in (methods[m].benchmarks or [b])]
+    return [(b, m) for b in request.benchmarks for m in methods_for(b)]
 
 def any_of(
     names: Iterable[str],

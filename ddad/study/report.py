@@ -185,13 +185,14 @@ def report(
     for _, run in chosen.iterrows():
         scores = compare_scores(yours, ours, run)
         tables[run.run] = scores, stages(yours, ours, run, scores)
-    print(headline(tables))
+    verdict = headline(tables)
+    print(verdict)
     for name, (scores, way) in tables.items():
         print(f"\n{name} (AUC; {chosen.precision[name]}, {chosen.processor[name]})")
         print(scores.round(3).fillna("").to_string(index=False))
         if (way.verdict == "differs").any(): print(f"\n{way.to_string(index=False)}")
     sections = [_section(yours, ours, chosen.loc[name], *parts) for name, parts in tables.items()]
-    body = f"<h1>Reproduction report</h1><p><strong>{headline(tables)}</strong></p>{''.join(sections)}"
+    body = f"<h1>Reproduction report</h1><p><strong>{verdict}</strong></p>{''.join(sections)}"
     path = Path(reproduced) / "report.html"
     page = render("core/web/page.html", "Reproduction report", body=Markup(body))
     with written(path) as part: part.write_text(page, encoding="utf-8")

@@ -16,11 +16,12 @@ from ..core.storage import alone, read_json, reason, written
 from ..datasets.registry import shipped_labels
 from ..method import metrics
 from ..method.recipe import NUMERICS
+from ..rivals.methods import METHODS
 from .config import Config, rival_name
 
 # %% auto #0
 __all__ = ['LONG', 'ABOUT', 'SETTINGS', 'OF_SOME', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results',
-           'over_seeds', 'cell', 'add']
+           'over_seeds', 'cell', 'known_images', 'add']
 
 # %% ../../nbs/study/04_results.ipynb #705bb9fe
 LONG = ("networks", "losses", "pixels", "epochs")  # tables in long form; each has a column `run`
@@ -61,15 +62,14 @@ def usual(
 ) -> pd.DataFrame:  # of bool, a column a setting
     "Whether each setting of each run is as usual on its benchmark; one that a method lacks is as usual."
     presets = {b: vars(Config.of(b)) | {"precision_asked": "auto"} for b in runs.benchmark.unique()}
-    usual, rival = pd.DataFrame([presets[b] for b in runs.benchmark], runs.index), runs.method != "DDAD"
-    return pd.DataFrame({name: runs[name].isna() | (runs[name] == usual[name]) | (rival & (name not in DRAWN))
-                         for name in SETTINGS})
+    preset, rival = pd.DataFrame([presets[b] for b in runs.benchmark], runs.index), runs.method != "DDAD"
+    as_preset = {name: runs[name].isna() | (runs[name] == preset[name]) for name in SETTINGS}
+    return pd.DataFrame({name: fits | (rival & (name not in DRAWN)) for name, fits in as_preset.items()})
 
 def current(
     runs: pd.DataFrame,
 ) -> pd.Series:  # of bool
     "Whether each run was computed by the arithmetic that the package has now, DDAD's or a rival's."
-    from ddad.rivals.methods import METHODS
     versions = {"DDAD": NUMERICS} | {name: method.version for name, method in METHODS.items()}
     return runs.version == runs.method.map(versions)
 
@@ -155,7 +155,7 @@ class Results:
         score: str,
     ) -> pd.DataFrame:
         "Those of the runs that have a score."
-        return runs[[len(self.scores(run, score)) > 0 for run in runs.index]]
+        return runs[runs.index.map(lambda run: len(self.scores(run, score)) > 0).astype(bool)]
 
     def truth(
         self,
@@ -292,8 +292,11 @@ def _thinned(losses: pd.DataFrame) -> pd.DataFrame:
     last = losses.groupby("network").epoch.transform("max")
     return losses[(losses.epoch == 1) | (losses.epoch % 10 == 0) | (losses.epoch == last)]
 
-def _known(benchmark: str, scores: pd.DataFrame) -> pd.DataFrame:
-    "Kind and group of each test image: of the scores themselves, else what the package ships."
+def known_images(
+    benchmark: str,
+    scores: pd.DataFrame,  # by image, with the label and perhaps kind and group
+) -> pd.DataFrame:  # label, kind, group; missing where nobody knows
+    "What is known of each test image: of the scores themselves, else what the package ships."
     shipped = pd.DataFrame(shipped_labels(benchmark))
     if len(shipped): shipped = shipped.set_index("image").reindex(scores.index)
     columns = {c: scores.get(c, shipped.get(c)) for c in ("kind", "group")}
@@ -310,16 +313,17 @@ def add(
     Raises `ValueError` naming the folder for a run that is in the tables already, for data other than the
     benchmark's other runs saw, and for arithmetic that the package does not have any more.
     """
-    figures, read = Path(figures), []
-    for folder in map(Path, folders): read.append((folder, *_read_folder(folder)))
+    figures = Path(figures)
+    read = [(folder, *_read_folder(folder)) for folder in map(Path, folders)]
     with alone(figures / "runs.csv"):
-        runs = Results(figures).runs if (figures / "runs.csv").is_file() else pd.DataFrame({"run": []})
+        there = Results(figures)
+        runs = there.runs if (figures / "runs.csv").is_file() else pd.DataFrame({"run": []})
         if replace: runs = runs[~runs.run.isin([row["run"] for _, row, *_ in read])]
-        images, long = {}, {name: [_kept(Results(figures).long(name), runs)] for name in LONG}
+        images, long = {}, {name: [_kept(there.long(name), runs)] for name in LONG}
         for folder, row, scores, tables in read:
             benchmark, one = row["benchmark"], pd.DataFrame([row]).set_index("run", drop=False)
             _check(folder, one, runs)
-            if benchmark not in images: images[benchmark] = _images_there(figures, benchmark, scores, runs)
+            if benchmark not in images: images[benchmark] = _images_there(there, benchmark, scores, runs)
             images[benchmark] = _joined(folder, images[benchmark], row["run"], scores)
             runs = pd.concat([runs, one]) if len(runs) else one
             for name, table in tables.items(): long[name].append(table)
@@ -348,10 +352,10 @@ def _kept(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     "The rows of a table in long form whose runs are still there."
     return table[table.run.isin(runs.run)]
 
-def _images_there(figures: Path, benchmark: str, scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def _images_there(there: Results, benchmark: str, scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     "The table of a benchmark without columns of runs that were taken out, or a new one."
-    if not (figures / "results" / f"{benchmark}.csv").is_file(): return _known(benchmark, scores)
-    table, names = Results(figures).images(benchmark), set(runs.run)
+    if not (there.folder / f"results/{benchmark}.csv").is_file(): return known_images(benchmark, scores)
+    table, names = there.images(benchmark), set(runs.run)
     return table[[c for c in table if c in ABOUT or c.rpartition(":")[0] in names]]
 
 def _joined(folder: Path, images: pd.DataFrame, run: str, scores: pd.DataFrame) -> pd.DataFrame:
