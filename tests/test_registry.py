@@ -20,14 +20,14 @@ SHIPPED = [name for name, c in CARDS.items() if c.shipped]
 
 
 def test_the_cards_agree_with_the_shipped_repartitions_and_the_presets():
-    assert SHIPPED == ["BrainTumor", "BrainTumorLeakFree", "NIH", "Kermany", "LGG", "ODIR"]
+    assert SHIPPED == ["BrainTumor", "BrainTumorLeakFree", "NIH", "Kermany", "RSNAPart", "LGG", "ODIR"]
     for name in SHIPPED:
         lists, c = shipped_repartition(name), card(name)
         assert tuple(len(names) for names in lists.values()) == c.counts and len({n for names in lists.values() for n in names}) == sum(c.counts)
         config = Config.of(name)
         assert config.n_unlabeled == c.n_unlabeled and int(c.n_unlabeled * 0.6) <= c.counts[2] and c.n_unlabeled - int(c.n_unlabeled * 0.6) <= c.counts[1]
-    assert set(PRESETS) <= set(CARDS)
-    assert not card("LGG").panels and not card("ODIR").panels and card("NIH").panels and card("my own").title == "my own"
+    assert set(PRESETS) <= set(CARDS) and Config.of("RSNAPart", backbone="AE-U").name == "RSNAPart_AE-U_seed0"
+    assert not any(card(name).panels for name in ("LGG", "ODIR", "RSNAPart")) and card("NIH").panels and card("my own").title == "my own"
 
 
 def test_groups_keep_to_one_side_but_for_the_repartition_that_leaks():

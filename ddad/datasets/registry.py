@@ -49,6 +49,10 @@ class Card:
 # %% ../../nbs/datasets/07_registry.ipynb #6390cde7
 PHANTOM = "Phantom"
 
+_RSNA = dict(
+    licence="RSNA's terms of use", citation="Shih et al., Radiology: Artificial Intelligence 1 (2019) e180041",
+    url="https://www.rsna.org/artificial-intelligence/ai-image-challenge/"
+        "rsna-pneumonia-detection-challenge-2018")
 _NIH = dict(
     url="https://nihcc.app.box.com/v/ChestXray-NIHCC", citation="Wang et al., CVPR 2017, 3462-3471",
     source="NIH ChestX-ray14, NIH Clinical Center, https://nihcc.app.box.com/v/ChestXray-NIHCC")
@@ -58,11 +62,8 @@ _BRAIN = dict(
     source="Brain Tumor MRI Dataset, M. Nickparvar, Kaggle, CC0")
 
 CARDS = {card.name: card for card in (
-    Card("RSNA", "RSNA Pneumonia", "chest X-ray", "RSNA's terms of use",
-         "https://www.rsna.org/artificial-intelligence/ai-image-challenge/"
-         "rsna-pneumonia-detection-challenge-2018",
-         "Shih et al., Radiology: Artificial Intelligence 1 (2019) e180041",
-         (3851, 4000, 5012, 1000, 1000), 4000, paper=True),
+    Card("RSNA", "RSNA Pneumonia", "chest X-ray", counts=(3851, 4000, 5012, 1000, 1000), n_unlabeled=4000,
+         paper=True, **_RSNA),
     Card("VinCXR", "VinDr-CXR", "chest X-ray", "PhysioNet Credentialed Health Data License",
          "https://physionet.org/content/vindr-cxr/", "Nguyen et al., Scientific Data 9 (2022) 429",
          (4000, 5606, 3394, 1000, 1000), 4000, paper=True),
@@ -86,6 +87,8 @@ CARDS = {card.name: card for card in (
          (800, 320, 480, 400, 400), 800, "Kermany et al., Cell 172 (2018) 1122-1131, CC BY 4.0",
          group="patient",
          sheet="9b9fda3530c6843eff3b615ca0f1d33a256d65ada32851034fa4f120a19ecf32"),
+    Card("RSNAPart", "RSNA Pneumonia, a part", "chest X-ray of adults", counts=(453, 240, 600, 400, 400),
+         n_unlabeled=600, group="patient", **_RSNA),
     Card("LGG", "LGG Segmentation", "brain MRI (FLAIR), gliomas", "images CC BY 3.0, masks CC BY-NC-SA 4.0",
          "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
          "Buda et al., Computers in Biology and Medicine 109 (2019) 218-225", (478, 164, 221, 234, 234), 366,

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from ..core.storage import reason, write_csv, write_json, written
+from .distributions import DISTRIBUTIONS
 from .layout import as_repartition, content_hash
 from .registry import CARDS, base_of, card, known_labels, shipped_labels
 from .repartition import lists_of
@@ -128,8 +129,8 @@ def not_inside(
     "One sentence on how to get a benchmark that is not in the package."
     its, inside = card(base_of(name)), ", ".join(n for n in CARDS if sheet_name(n))
     how = "name the Med-AD folder that has it"
-    if its.shipped:
+    if its.name in DISTRIBUTIONS:
         how = f"make its folder with ddad-data prepare {its.name}, then name the Med-AD folder"
     elif its.paper and its.url:
-        how = f"get it with ddad-data download {name}, then name the Med-AD folder"
+        how = f"get it with ddad-data download {its.name}, then name the Med-AD folder"
     return f"The scans of {name} are not in the package, which has {inside}: {how}, or set DDAD_DATA to it."

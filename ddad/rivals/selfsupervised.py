@@ -308,7 +308,7 @@ class AnatPaste(CutPaste):
     name, paper = "AnatPaste", "Sato et al., iScience 2023"
     settings = ("as CutPaste, two ways; the lungs by a threshold, without equalisation of the contrast; "
                 "patches scaled from 256 to 64 pixels; images without lungs are left out of the training")
-    classes, benchmarks = 2, ("RSNA", "VinCXR", "CXAD", "NIH", "Kermany")
+    classes, benchmarks = 2, ("RSNA", "VinCXR", "CXAD", "NIH", "Kermany", "RSNAPart")
 
     def ways(self, pixels, index, rng):
         return [pixels[index], np.stack([anat_paste(pixels[i], self.lungs[i], rng) for i in index])]

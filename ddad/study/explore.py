@@ -37,7 +37,7 @@ widgets = needed("ipywidgets", "explore")
 
 # %% ../../nbs/study/14_explore.ipynb #26b4d5e9
 _PLACES = ("reproduced/runs", "runs", "figures/runs")  # of runs in a repository, the reader's own first
-_FIRST = ("Kermany", "BrainTumorLeakFree", "NIH", "LGG", "ODIR", "BrainTumor")  # as the README; copies last
+_FIRST = ("Kermany", "BrainTumorLeakFree", "NIH", "RSNAPart", "LGG", "ODIR", "BrainTumor")  # copies last
 
 def first_run(
     root: Path,  # the repository
