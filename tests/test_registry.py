@@ -16,11 +16,12 @@ from ddad.method.data import draw_unlabeled
 from ddad.study.config import PRESETS, Config
 from ddad.study.run import known_columns
 
+NAMES_ALONE = ["RSNA", "VinCXR", "LAG"]  # no kinds, no groups
 SHIPPED = [name for name, c in CARDS.items() if c.shipped]
 
 
 def test_the_cards_agree_with_the_shipped_repartitions_and_the_presets():
-    assert SHIPPED == ["BrainTumor", "BrainTumorLeakFree", "NIH", "Kermany", "RSNAPart", "LGG", "ODIR"]
+    assert SHIPPED == [*NAMES_ALONE, "BrainTumor", "BrainTumorLeakFree", "NIH", "Kermany", "RSNAPart", "LGG", "ODIR"]
     for name in SHIPPED:
         lists, c = shipped_repartition(name), card(name)
         assert tuple(len(names) for names in lists.values()) == c.counts and len({n for names in lists.values() for n in names}) == sum(c.counts)
@@ -31,10 +32,23 @@ def test_the_cards_agree_with_the_shipped_repartitions_and_the_presets():
 
 
 def test_groups_keep_to_one_side_but_for_the_repartition_that_leaks():
-    for name in SHIPPED:
+    for name in SHIPPED[len(NAMES_ALONE):]:
         table, sides = shipped_labels(name), {}
         for split, group in zip(table["split"], table["group"]): sides.setdefault(group, set()).add(split.startswith("test"))
         assert (max(map(len, sides.values())) == 1) == (name != "BrainTumor")
+
+
+@pytest.mark.parametrize("name", NAMES_ALONE)
+def test_of_the_papers_other_lists_the_names_alone_are_known(name, tmp_path, monkeypatch):
+    lists = shipped_repartition(name)
+    assert list(shipped_labels(name)) == ["image", "split"] and known_labels(name) == {} and len(draw_unlabeled(lists["unlabeled_normal"], lists["unlabeled_abnormal"], card(name).n_unlabeled, 0.6)[1]) == card(name).n_unlabeled * 0.6
+    monkeypatch.setenv("DDAD_DATA", str(tmp_path))
+    says = f"There is no {name}-split1, since the paper's list of {name} tells no kinds and groups: make one with ddad-data repartition."
+    for arguments in ((f"{name}-split1",), (tmp_path, f"{name}-split1")):
+        with pytest.raises(ValueError, match=f"^{says}$"): load_benchmark(*arguments)
+    (tmp_path / f"{name}-split1").mkdir()
+    (tmp_path / f"{name}-split1/data.json").write_text("{}")
+    assert benchmark_root(f"{name}-split1", tmp_path) == benchmark_root(f"{name}-split1") == tmp_path, "a folder of the user's own goes first"
 
 
 def labelled(discs, rows=None):

@@ -99,9 +99,9 @@ def test_a_further_split_parts_the_same_scans():
 
 
 REMEDIES = {
-    "LGG-split1": "make its folder with ddad-data prepare LGG, then name the Med-AD folder, or set DDAD_DATA to it.",
+    "LGG": "make its folder with ddad-data prepare LGG, then name the Med-AD folder, or set DDAD_DATA to it.",
     "RSNA": "get it with ddad-data download RSNA, then name the Med-AD folder, or set DDAD_DATA to it.",
-    "RSNAPart": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
+    "RSNAPart-split1": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
     "CXAD": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
 }
 

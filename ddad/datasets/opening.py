@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.storage import alone, cache_folder, write_json
 from .layout import as_repartition, find_root, read_benchmark, usual_root
 from .phantom import VERSION, make_phantom
-from .registry import CARDS, PHANTOM, card, known_labels
+from .registry import CARDS, PHANTOM, card, known_labels, split_of
 from .repartition import lists_of
 from .sheets import TILE, export_sheet, load_sheet, not_inside, sheet_name
 from ..method.data import Benchmark, check_image_size
@@ -43,9 +43,10 @@ def _place(name: str, data_root: str | Path | None) -> Path | None:  # None: onl
     root = usual_root()
     if any((root / known / "data.json").is_file() for known in (name, card(name).of) if known):
         return _linked(name, root)
-    # the error names what is there
-    if name not in CARDS and not sheet_name(name) and root.is_dir(): return root
-    if not sheet_name(name): raise ValueError(not_inside(name))
+    if not sheet_name(name):
+        if split_of(name): lists_of(name)  # raises where there is no such split
+        if name not in CARDS and root.is_dir(): return root  # the error names what is there
+        raise ValueError(not_inside(name))
     if root.is_dir() or os.environ.get("DDAD_DATA"): _tell_embedded(root, name)
     return None
 
@@ -64,13 +65,12 @@ def _exported(name: str) -> Path:
 def _linked(name: str, root: Path) -> Path:
     "The root itself, or one that links to the images of the benchmark that this is another repartition of."
     of = card(name).of
-    if of and not (root / name / "data.json").is_file() and (root / of / "images").is_dir():
-        return _parted_anew(name, (root / of).resolve())
-    return root
-
-def _parted_anew(name: str, folder: Path) -> Path:
-    "A root, in the cache folder, whose benchmark links to the images of this folder."
+    if not of or (root / name / "data.json").is_file(): return root
     lists = lists_of(name)
+    return _parted_anew(name, lists, (root / of).resolve()) if (root / of / "images").is_dir() else root
+
+def _parted_anew(name: str, lists: dict[str, list[str]], folder: Path) -> Path:
+    "A root, in the cache folder, whose benchmark links to the images of this folder."
     key = hashlib.sha256(repr((str(folder), lists)).encode()).hexdigest()[:16]
     root = cache_folder() / f"repartition-{key}"
     if (root / name / "data.json").is_file(): return root

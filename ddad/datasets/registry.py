@@ -130,15 +130,16 @@ def _table(name: str): return files("ddad.datasets") / "repartitions" / f"{name}
 @cache
 def shipped_labels(
     name: str,  # of a benchmark
-) -> dict[str, list]:  # the columns image, split, kind, group; empty where the package has none
+) -> dict[str, list]:  # image, split and, if known, kind and group; empty where the package has none
     "Every image of a benchmark, in the order of its `data.json`."
     return read_csv(Path(str(_table(name))), text=True) if card(name).shipped else {}
 
 def known_labels(
     name: str,  # of a benchmark, or of a further split of one
-) -> dict[str, list[str]]:  # the columns of a `labels.csv`, by name; empty where the package has none
+) -> dict[str, list[str]]:  # the columns of a `labels.csv`, by name; empty where it knows nothing
     "What the package knows of a benchmark's images beside their split."
-    return {column: values for column, values in shipped_labels(base_of(name)).items() if column != "split"}
+    table = shipped_labels(base_of(name))
+    return {column: table[column] for column in table if column != "split"} if "kind" in table else {}
 
 def shipped_repartition(
     name: str,  # of a benchmark

@@ -103,11 +103,14 @@ def lists_of(
     """The names in each part of a benchmark.
 
     A further split puts whole groups on one side: patients, or copies of one picture. Raises `ValueError`
-    where whole groups cannot fill parts of the usual sizes.
+    where the groups are not known, or cannot fill parts of the usual sizes.
     """
     if not split_of(name): return shipped_repartition(name)
     base, seed = split_of(name)
     table, sizes = shipped_labels(base), dict(zip(SPLITS, card(name).counts))
+    if "group" not in table:
+        raise ValueError(f"There is no {name}, since the paper's list of {base} tells no kinds and groups: "
+                         "make one with ddad-data repartition.")
     abnormal = [split.endswith("abnormal") for split in table["split"]]
     try: parted = part_groups(table["group"], table["kind"], abnormal, sizes, seed)
     except ValueError as e:
