@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from ddad.datasets import archive, check
 from ddad.datasets import download as dl
 from ddad.datasets.commands import main
-from ddad.datasets.layout import read_repartition
+from ddad.datasets.layout import list_names, read_repartition
+from ddad.datasets.registry import shipped_repartition
 
 NAME, FILE = "BrainTumor", "BrainTumor.tar.gz"
 KEY = f"/api/records/12677223/files/{FILE}/content"
@@ -429,11 +430,10 @@ def test_with_a_top_folder_or_without(tmp_path, top):
     assert state.st_mode == ours.st_mode and state.st_uid == ours.st_uid
 
 
-@pytest.mark.parametrize("entries, says", [(GOOD[:1], "has no data.json"), (GOOD[1:], "has no images")])
-def test_what_is_missing_is_said(tmp_path, entries, says):
-    path = pack(tmp_path / "a.tar.gz", entries)
-    bad(tmp_path, path, says)
-    bad(tmp_path, path, "data/LAG/data.json in caiyu6666/DDAD-ASR on GitHub")
+def test_what_is_missing_is_said_and_a_repartition_comes_from_the_package(tmp_path):
+    bad(tmp_path, pack(tmp_path / "a.tar.gz", GOOD[1:]), "has no images: unpack it to")
+    assert list_names(dl.unpack(pack(tmp_path / "a.tar.gz", GOOD[:1]), tmp_path / "root", "LAG")) == shipped_repartition("LAG")
+    with pytest.raises(ValueError, match="a.tar.gz has no data.json: unpack it to .* and add what is missing.$"): dl.unpack(tmp_path / "a.tar.gz", tmp_path / "root", "Mine")
 
 
 def test_what_is_no_archive(tmp_path):

@@ -1,6 +1,5 @@
 "From DICOM files and folders of one's own to benchmarks: as the paper does, whole, and no patient on both sides."
 import csv
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -17,10 +16,14 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ddad import load_benchmark
+from ddad.core.storage import write_json
+from ddad.datasets import prepare as preparing
 from ddad.datasets.commands import main
-from ddad.datasets.layout import read_repartition
+from ddad.datasets.layout import as_repartition, read_repartition
 from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
+from ddad.datasets.registry import shipped_repartition
 from ddad.datasets.split import Item, assign, split
+from ddad.method.data import SPLITS
 
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).parent
 DAMAGED = {"JPEG-lossy.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm", "badVR.dcm"}
@@ -99,11 +102,19 @@ def test_every_transfer_syntax_and_interpretation_that_pydicom_ships():
     assert {"MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR", "YBR_RCT"} <= set(covered)
 
 
-def test_a_folder_is_prepared_once_and_what_cannot_be_read_is_listed(tmp_path, capsys):
+def parted(names):
+    "A repartition of these images: all known normal but for the last two, which are the test set."
+    return dict.fromkeys(SPLITS, []) | {"normal": names[:-2], "test_normal": names[-2:-1], "test_abnormal": names[-1:]}
+
+
+def test_a_folder_is_prepared_once_and_what_cannot_be_read_is_listed(tmp_path, monkeypatch, capsys):
     source = tmp_path / "source/deep"
     source.mkdir(parents=True)
+    lists = parted([*(f"brain.{i}.png" for i in range(5)), "broken.png", "1.2.840.1.png", "blank.png"])
+    monkeypatch.setattr(preparing, "shipped_repartition", lambda name: lists)
     for i in range(5): radiograph(source / f"brain.{i}.dicom", (VALUES + 900 + i).astype(np.uint16))
     radiograph(source / "1.2.840.1", (VALUES + 900).astype(np.uint16))  # a UID for a name
+    radiograph(source / "not listed.dcm", (VALUES + 900).astype(np.uint16))
     radiograph(source / "blank.dcm", np.full((8, 8), 7, np.uint16))
     radiograph(source.parent / "brain.0.dcm", (VALUES + 900).astype(np.uint16))
     (source / "broken.dcm").write_bytes((DICOM / "MR_truncated.dcm").read_bytes())
@@ -112,22 +123,33 @@ def test_a_folder_is_prepared_once_and_what_cannot_be_read_is_listed(tmp_path, c
     shown = capsys.readouterr()
     images = tmp_path / "root/RSNA/images"
     assert sorted(p.name for p in images.iterdir()) == ["1.2.840.1.png", *(f"brain.{i}.png" for i in range(5))]
-    assert "6 images made, 0 there already, 3 failed" in shown.out and "data.json" in shown.out
+    assert "6 images made, 0 there already, 3 failed" in shown.out and "Licence of the data: RSNA's terms of use" in shown.out and not (tmp_path / "root/RSNA/data.json").exists()
     assert all(word in shown.err for word in ("one intensity everywhere", "broken.dcm", "has the name of")) and "Traceback" not in shown.err
     before = {p.name: p.stat().st_mtime_ns for p in images.iterdir()}
     (images / "brain.2.png").unlink()
-    assert main(command) == 1 and "1 images made, 5 there already" in capsys.readouterr().out
-    assert {p.name for p in images.iterdir() if p.stat().st_mtime_ns != before[p.name]} == {"brain.2.png"}
+    for name in ("blank", "broken"): radiograph(source / f"{name}.dcm", (VALUES + 900).astype(np.uint16))
+    (source.parent / "brain.0.dcm").unlink()
+    assert main(command) == 0 and "3 images made, 5 there already" in (said := capsys.readouterr().out) and "Next: ddad-run --benchmark RSNA" in said
+    assert {p.name for p in images.iterdir() if p.stat().st_mtime_ns != before.get(p.name)} == {"brain.2.png", "blank.png", "broken.png"}
+    assert read_repartition(tmp_path / "root", "RSNA") == lists, "the list comes from the package, once all images are there"
 
 
-def test_only_what_the_repartition_lists_is_prepared(tmp_path):
+def test_only_what_the_repartition_lists_is_prepared_and_what_is_missing_is_one_sentence(tmp_path):
     (tmp_path / "source").mkdir()
     for i in range(4): radiograph(tmp_path / f"source/{i}.dcm", (VALUES + 900 + i).astype(np.uint16))
-    (tmp_path / "RSNA").mkdir()
-    (tmp_path / "RSNA/data.json").write_text(json.dumps({"train": {"0": ["0.png"], "unlabeled": {"0": [], "1": []}}, "test": {"0": ["1.png"], "1": ["nine.png"]}}))
+    with pytest.raises(ValueError, match="source has none of the 14863 images of RSNA: it should have the original DICOM files.$"): prepare("RSNA", tmp_path / "source", tmp_path, 16, workers=1, progress=False)
+    write_json(tmp_path / "RSNA/data.json", as_repartition(parted(["0.png", "1.png", *(f"more{i}.png" for i in range(22))])))
     outcome = prepare("RSNA", tmp_path / "source", tmp_path, 16, workers=1, progress=False)
-    assert outcome.done == 2 and len(outcome.failed) == 1 and "nine.png is listed" in outcome.failed[0]
+    assert outcome.done == 2 and outcome.failed == [f"22 images of RSNA are missing in {tmp_path / 'source'}: {', '.join(f'more{i}.png' for i in range(20))} and 2 more."]
     assert sorted(p.name for p in (tmp_path / "RSNA/images").iterdir()) == ["0.png", "1.png"]
+
+
+def test_the_files_of_the_paper_are_prepared_by_its_own_list(tmp_path):
+    names = shipped_repartition("RSNA")["test_abnormal"]
+    (tmp_path / "source").mkdir()
+    radiograph(tmp_path / "source" / names[0].replace(".png", ".dcm"), (VALUES + 900).astype(np.uint16))
+    outcome = prepare("RSNA", tmp_path / "source", tmp_path, 16, workers=1, progress=False)
+    assert [p.name for p in tmp_path.glob("RSNA/**/*.*")] == names[:1] and outcome.done == 1 and outcome.failed[0].startswith("14862 images of RSNA are missing")
 
 
 def _dies(path):

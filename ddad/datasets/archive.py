@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ..core.storage import write_json
+from .layout import as_repartition
+from .registry import card, shipped_repartition
+
 # %% auto #0
 __all__ = ['CHUNK', 'MEMBERS', 'HEADER', 'MULTIPLE', 'FLOOR', 'in_words', 'free_place', 'unpack']
 
@@ -119,16 +123,20 @@ def _extract(archive: Path, folder: Path, limit: int) -> None:
 
 # %% ../../nbs/datasets/06_archive.ipynb #48d1b6fc
 def _find_benchmark(part: Path, name: str, archive: Path, target: Path) -> Path:
-    "The folder with `images/` and `data.json`, `part` or one in it. Raises `ValueError` for what is missing."
+    """The folder with `images/` and `data.json`, `part` or one in it.
+
+    A missing `data.json` is written where the package has it. Raises `ValueError` for what is missing.
+    """
     places = (part, part / name, *sorted(part.iterdir()))
     folder = next((p for p in places if (p / "images").is_dir()), part)
-    missing = []
+    path, missing = folder / "data.json", []
     if not (folder / "images").is_dir(): missing.append("images")
-    if not (folder / "data.json").is_file(): missing.append("data.json")
-    if not missing: return folder
-    raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add "
-                     f"what is missing; the repartition is published as data/{name}/data.json in "
-                     "caiyu6666/DDAD-ASR on GitHub.")
+    if not path.is_file() and not card(name).shipped: missing.append("data.json")
+    if missing:
+        raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add "
+                         "what is missing.")
+    if not path.is_file(): write_json(path, as_repartition(shipped_repartition(name)))
+    return folder
 
 def unpack(
     archive_path: str | Path,  # a .tar.gz file of `images/` and `data.json`, in a folder of their own or not

@@ -70,22 +70,13 @@ def _terms(benchmark: str) -> str:
     return f"Licence of the data: {its.licence}. Cite {its.citation} ({its.url})."
 
 def _prepare(a: argparse.Namespace) -> int:
-    if a.benchmark in DISTRIBUTIONS: return _prepare_distribution(a)
-    outcome, folder = prepare(a.benchmark, a.source, a.root, a.size, a.workers), Path(a.root) / a.benchmark
+    owners = DISTRIBUTIONS.get(a.benchmark)
+    if owners: outcome = prepare_distribution(a.benchmark, a.source, a.root, a.workers)
+    else: outcome = prepare(a.benchmark, a.source, a.root, a.size, a.workers)
     made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
-    print(f"{folder / 'images'}: {made} images made, {kept} there already, {failed} failed.")
-    if not (folder / "data.json").is_file():
-        print(f"Next: put the paper's data.json of {a.benchmark} (the authors' repository, "
-              f"data/{a.benchmark}/) into {folder}, then ddad-data check {a.benchmark} --root {a.root}")
-    return _say_failed(outcome)
-
-def _prepare_distribution(a: argparse.Namespace) -> int:
-    outcome = prepare_distribution(a.benchmark, a.source, a.root, a.workers)
-    folder, note = Path(a.root) / a.benchmark, DISTRIBUTIONS[a.benchmark].note
-    made, kept, failed = outcome.done, outcome.kept, len(outcome.failed)
-    print(f"{folder}: {made} images made, {kept} there already, {failed} failed.")
+    print(f"{Path(a.root) / a.benchmark}: {made} images made, {kept} there already, {failed} failed.")
     print(_terms(a.benchmark))
-    if note: print(f"Note: {note}.")
+    if owners and owners.note: print(f"Note: {owners.note}.")
     if not outcome.failed: print(f"Next: ddad-run --benchmark {a.benchmark} --data {a.root}")
     return _say_failed(outcome)
 
@@ -94,11 +85,10 @@ def _add_prepare(commands) -> None:
                  "make a benchmark from the files that the owners of its images give")
     c.formatter_class = argparse.RawDescriptionHelpFormatter
     trees = "\n".join(f"  {name:11} {d.tree}" for name, d in DISTRIBUTIONS.items())
-    c.epilog = f"What --source should have:\n  RSNA, VinCXR  the original DICOM files, in any folder\n{trees}"
+    c.epilog = f"What --source should have:\n  RSNA, VinCXR  the original DICOM files of the training set\n{trees}"
     c.add_argument("benchmark", choices=("RSNA", "VinCXR", *DISTRIBUTIONS))
     c.add_argument("--source", required=True, help="folder of the files")
-    c.add_argument("--root", required=True,
-                   help="the Med-AD folder to put them in; with a data.json there, only what it lists")
+    c.add_argument("--root", required=True, help="the Med-AD folder to put it in")
     c.add_argument("--size", type=int, default=512,
                    help="side of RSNA's and VinCXR's images in pixels (default: 512, the paper's)")
     c.add_argument("--workers", type=int, help="processes side by side (default: one a core)")

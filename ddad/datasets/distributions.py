@@ -104,10 +104,6 @@ def _find(source: Path, stems: set[str], inside: str, target: Path) -> dict[str,
                 raise ValueError(f"{first} and {path} have the same name but differ: leave one of them out.")
     return paths
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
-
 def _make(path: Path, folder: Path, distribution: Distribution) -> None:
     "Writes the image of a file, after its mask if it has one."
     name = path.stem + (".jpg" if distribution.quality else ".png")
@@ -190,6 +186,6 @@ def prepare_distribution(
     return outcome
 
 def _finish(name: str, source: Path, folder: Path, lists: dict, lost: list[str], outcome: Outcome) -> None:
-    if lost: outcome.failed.append(f"{len(lost)} images of {name} are missing in {source}: {_listed(lost)}.")
+    outcome.lack(lost, source, name)
     write_csv(folder / "labels.csv", _labels(name, source))
     if not outcome.failed: write_json(folder / "data.json", as_repartition(lists))

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from ..core.dicom import frames_of, open_dicom, read_frame
 from ..core.formats import PICTURES, find_images
 from ..core.images import resize, to_gray
-from ..core.storage import reason, written
-from .layout import list_names
+from ..core.storage import reason, write_json, written
+from .layout import as_repartition, list_names
+from .registry import shipped_repartition
 
 # %% auto #0
 __all__ = ['prepare_radiograph', 'Outcome', 'in_processes', 'prepare']
@@ -57,6 +58,13 @@ class Outcome:
     done: int = 0
     kept: int = 0  # there already
     failed: list[str] = field(default_factory=list)  # a sentence each
+
+    def lack(self, images: Sequence[str], source: str | Path, benchmark: str) -> None:
+        "Says of images, if there are any, that a benchmark's source does not have them."
+        more = f" and {len(images) - 20} more" if len(images) > 20 else ""
+        if images:
+            self.failed.append(f"{len(images)} images of {benchmark} are missing in {source}: "
+                               f"{', '.join(images[:20])}{more}.")
 
 def _attempt(work: Callable, path: Path):
     warnings.simplefilter("ignore")  # of this process: pydicom warns much of files that it reads all the same
@@ -105,11 +113,11 @@ def _png(path: Path) -> str:
     stem = path.name[:-len(path.suffix)] if path.suffix.lower() in (".dcm", ".dicom") else path.name
     return f"{stem}.png"
 
-def _find_files(source: str | Path, failed: list[str]) -> dict[str, Path]:
-    "The files of a folder by the names of their images; a second file of a name is listed in `failed`."
+def _find_files(source: str | Path, listed: set[str], failed: list[str]) -> dict[str, Path]:
+    "The files of listed images by these images' names; a second file of a name is listed in `failed`."
     files = {}
     for path in find_images(source):
-        if path.name.lower().endswith(PICTURES): continue
+        if path.name.lower().endswith(PICTURES) or _png(path) not in listed: continue
         first = files.setdefault(_png(path), path)
         if first != path: failed.append(f"{path} has the name of {first}: only that one is prepared.")
     return files
@@ -122,25 +130,29 @@ def prepare(
     workers: int | None = None,  # processes side by side; None: one a core
     progress: bool = True,
 ) -> Outcome:
-    """Makes `root/name/images/`, `<file>.png` of each file.
+    """Makes `root/name/`: the images of the paper's list and, once all of them are there, `data.json`.
 
-    Where there is a `root/name/data.json`, only what it lists is made. Raises `FileNotFoundError` or
-    `ValueError` for a `source` without images and `OSError` where nothing can be written; a file that cannot
-    be read is listed in the outcome.
+    A `data.json` that is there already goes before the paper's list. Raises `FileNotFoundError` or
+    `ValueError` for a `source` that has none of the images and `OSError` where nothing can be written; a file
+    that cannot be read, and what is missing, is listed in the outcome.
     """
     folder, outcome = Path(root) / name, Outcome()
-    images, files = folder / "images", _find_files(source, outcome.failed)
-    if (folder / "data.json").is_file():
-        listed = {n for names in list_names(folder).values() for n in names}
-        for n in sorted(listed - set(files)):
-            outcome.failed.append(f"{n} is listed in {folder / 'data.json'}, but {source} has no such file.")
-        files = {n: p for n, p in files.items() if n in listed}
-    todo = [p for n, p in files.items() if not (images / n).is_file()]
-    outcome.kept = len(files) - len(todo)
+    images, path = folder / "images", folder / "data.json"
+    lists = list_names(folder) if path.is_file() else shipped_repartition(name)
+    listed = [n for names in lists.values() for n in names]
+    files = _find_files(source, set(listed), outcome.failed)
+    there = {n for n in listed if (images / n).is_file()}
+    if not files and len(there) < len(listed):
+        raise ValueError(f"{source} has none of the {len(listed)} images of {name}: "
+                         "it should have the original DICOM files.")
+    outcome.kept, todo = len(there), [p for n, p in files.items() if n not in there]
+    outcome.lack([n for n in listed if n not in files and n not in there], source, name)
     images.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(todo), desc=name, unit="file", disable=None if progress else True) as bar:
         for _, result in in_processes(partial(_make, images=images, size=size), todo, workers):
             bar.update()
             if isinstance(result, ValueError): outcome.failed.append(str(result))
             else: outcome.done += 1
+    if not path.is_file() and all((images / n).is_file() for n in listed):
+        write_json(path, as_repartition(lists))
     return outcome
