@@ -1,6 +1,6 @@
 """How well copies are told from other images: half of the patients set the bar, the other half is judged by it.
 
-    python benchmarks/copies.py DATA    # a Med-AD folder with NIH, Kermany, LGG and ODIR; writes benchmarks/copies.md
+    python benchmarks/copies.py DATA    # a Med-AD folder with NIH, Kermany, RSNAPart, LGG and ODIR; writes benchmarks/copies.md
 """
 import argparse
 import os
@@ -63,7 +63,7 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("data", type=Path)
     root = p.parse_args().data
-    rows = [judge(root, name) for name in ("NIH", "Kermany", "LGG", "ODIR")]
+    rows = [judge(root, name) for name in ("NIH", "Kermany", "RSNAPart", "LGG", "ODIR")]
     rows = [{column: row.get(column) for column in rows[0]} for row in rows]
     text = f"""# Copies told from other images
 

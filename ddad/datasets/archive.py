@@ -133,8 +133,8 @@ def _find_benchmark(part: Path, name: str, archive: Path, target: Path) -> Path:
     if not (folder / "images").is_dir(): missing.append("images")
     if not path.is_file() and not card(name).shipped: missing.append("data.json")
     if missing:
-        raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand and add "
-                         "what is missing.")
+        raise ValueError(f"{archive} has no {' and no '.join(missing)}: unpack it to {target} by hand "
+                         "and add what is missing.")
     if not path.is_file(): write_json(path, as_repartition(shipped_repartition(name)))
     return folder
 

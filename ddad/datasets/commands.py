@@ -85,7 +85,8 @@ def _add_prepare(commands) -> None:
                  "make a benchmark from the files that the owners of its images give")
     c.formatter_class = argparse.RawDescriptionHelpFormatter
     trees = "\n".join(f"  {name:11} {d.tree}" for name, d in DISTRIBUTIONS.items())
-    c.epilog = f"What --source should have:\n  RSNA, VinCXR  the original DICOM files of the training set\n{trees}"
+    radiographs = "  RSNA, VinCXR  the original DICOM files of the training set"
+    c.epilog = f"What --source should have:\n{radiographs}\n{trees}"
     c.add_argument("benchmark", choices=("RSNA", "VinCXR", *DISTRIBUTIONS))
     c.add_argument("--source", required=True, help="folder of the files")
     c.add_argument("--root", required=True, help="the Med-AD folder to put it in")

@@ -50,7 +50,8 @@ class Card:
 PHANTOM = "Phantom"
 
 _RSNA = dict(
-    licence="RSNA's terms of use", citation="Shih et al., Radiology: Artificial Intelligence 1 (2019) e180041",
+    licence="RSNA's terms of use",
+    citation="Shih et al., Radiology: Artificial Intelligence 1 (2019) e180041",
     url="https://www.rsna.org/artificial-intelligence/ai-image-challenge/"
         "rsna-pneumonia-detection-challenge-2018")
 _NIH = dict(
@@ -62,8 +63,8 @@ _BRAIN = dict(
     source="Brain Tumor MRI Dataset, M. Nickparvar, Kaggle, CC0")
 
 CARDS = {card.name: card for card in (
-    Card("RSNA", "RSNA Pneumonia", "chest X-ray", counts=(3851, 4000, 5012, 1000, 1000), n_unlabeled=4000,
-         paper=True, **_RSNA),
+    Card("RSNA", "RSNA Pneumonia", "chest X-ray", counts=(3851, 4000, 5012, 1000, 1000),
+         n_unlabeled=4000, paper=True, **_RSNA),
     Card("VinCXR", "VinDr-CXR", "chest X-ray", "PhysioNet Credentialed Health Data License",
          "https://physionet.org/content/vindr-cxr/", "Nguyen et al., Scientific Data 9 (2022) 429",
          (4000, 5606, 3394, 1000, 1000), 4000, paper=True),
@@ -130,7 +131,7 @@ def _table(name: str): return files("ddad.datasets") / "repartitions" / f"{name}
 @cache
 def shipped_labels(
     name: str,  # of a benchmark
-) -> dict[str, list]:  # image, split and, if known, kind and group; empty where the package has none
+) -> dict[str, list]:  # the columns image, split, perhaps kind and group; empty where the package has none
     "Every image of a benchmark, in the order of its `data.json`."
     return read_csv(Path(str(_table(name))), text=True) if card(name).shipped else {}
 
