@@ -21,13 +21,14 @@ from .frozen import LOCAL, POOLED, SIDE, local, pooled
 from .ratio import Classifier, Gaussian, TwoGaussians
 
 # %% auto #0
-__all__ = ['INTER', 'ONE_CLASS', 'FeatureRecipe', 'patches_of', 'Readings', 'cross_fitted', 'fisher', 'FeatureDDAD',
+__all__ = ['INTER', 'ONE_CLASS', 'VERSION', 'FeatureRecipe', 'patches_of', 'Readings', 'cross_fitted', 'fisher', 'FeatureDDAD',
            'train_features', 'score_features']
 
 # %% ../../nbs/features/03_recipe.ipynb #73bf0674
 INTER = ("rec", "intra", "inter", "gaussian", "classifier", "rec_local", "intra_local",
          "inter_local", "gaussian_local", "combined")  # with unlabeled images
 ONE_CLASS = ("rec", "intra", "mahalanobis", "rec_local", "intra_local")  # without
+VERSION = 1  # raised when what is computed changes: older results are then told apart
 
 @dataclass(frozen=True)
 class FeatureRecipe:

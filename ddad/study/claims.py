@@ -70,8 +70,7 @@ def pairs(
 ) -> list[tuple[str, str]]:
     "The runs of both sides that are compared, on the same test images."
     once = any(len(side) == 1 and side.method.iloc[0] != "DDAD" for side in (ours, theirs))
-    both_ddad = {*ours.method, *theirs.method} == {"DDAD"}
-    on = ["benchmark"] + ["seed"] * (not once) + ["precision"] * both_ddad
+    on = ["benchmark"] + ["seed"] * (not once)
     matched = ours[["run", *on]].merge(theirs[["run", *on]], on=on, suffixes=("", "_theirs"))
     return list(zip(matched.run, matched.run_theirs))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 
 from ..core.machine import Machine, pick_device, pick_precision
@@ -18,11 +18,13 @@ from ..method.recipe import Recipe, needed_modules
 from ..method.refine import INPUTS
 
 # %% auto #0
-__all__ = ['PRESETS', 'SMALLER_POOL', 'Config', 'stage_settings', 'expand', 'sweep_size', 'rival_name']
+__all__ = ['PRESETS', 'FEATURES', 'SMALLER_POOL', 'Config', 'stage_settings', 'expand', 'sweep_size', 'rival_name']
 
 # %% ../../nbs/study/00_config.ipynb #48060b3f
 PRESETS = {name: {"n_unlabeled": c.n_unlabeled} for name, c in CARDS.items() if c.counts}
 PRESETS[PHANTOM] = {"n_unlabeled": CARDS[PHANTOM].n_unlabeled, "epochs": 60, "refine_epochs": 15}
+
+FEATURES = "features"  # as a backbone: frozen features, see `ddad.features.recipe`
 
 # settings that change the networks, D_u and ASR-Net, and what stands for them in the name of a folder
 _NETWORK = {"image_size": "size", "latent": "latent", "width": "width", "epochs": "epochs",
@@ -72,11 +74,22 @@ class Config(Recipe):
 
     def check(self) -> Config:
         "The configuration itself; raises `ValueError` for a value that makes no sense."
-        super().check()
+        if self.backbone == FEATURES: self._check_features()
+        else: super().check()
         if self.draw not in DRAWS: raise ValueError(f"draw is {self.draw!r}: choose {' or '.join(DRAWS)}.")
         unlabeled_counts(self.n_unlabeled, self.anomaly_rate, self.n_unlabeled, self.n_unlabeled)
         pick_precision(self.precision, pick_device(self.device))
         return self
+
+    def _check_features(self) -> None:
+        "Raises `ValueError` for a setting that only networks of pixels have."
+        usual = Config(benchmark=self.benchmark, **PRESETS.get(base_of(self.benchmark), {}))
+        fixed = {*_NETWORK, *_REFINEMENT, "refined", "variant"} - {"epochs", "refine_epochs"}
+        changed = sorted(name for name in fixed if getattr(self, name) != getattr(usual, name))
+        if changed:
+            raise ValueError(f"{changed[0]} is {getattr(self, changed[0])!r}, but on frozen features it is "
+                             "fixed: leave it out.")
+        replace(self, backbone=usual.backbone).check()
 
     def machine(
         self,

@@ -18,7 +18,7 @@ from ..datasets.layout import usual_root
 from ..datasets.registry import CARDS, base_of, card
 from ..method.recipe import MODULES, needed_modules
 from ..rivals.methods import METHODS, methods_for
-from .config import Config, expand, rival_name, stage_settings
+from .config import FEATURES, Config, expand, rival_name, stage_settings
 from .results import Results
 from .run import shared_place
 
@@ -134,10 +134,20 @@ class Plan:
     rates: dict[str, float] = field(default_factory=dict)  # seconds an image and epoch, by "network, AE-U"
 
     @cached_property
+    def on_features(self) -> dict[str, Config]:
+        "The runs on frozen features: each is one job."
+        return {name: c for name, c in self.runs.items() if c.backbone == FEATURES}
+
+    @cached_property
+    def on_pixels(self) -> dict[str, Config]:
+        "The other runs, of the paper's networks."
+        return {name: c for name, c in self.runs.items() if c.backbone != FEATURES}
+
+    @cached_property
     def modules(self) -> dict[str, tuple[str, Config]]:
         "Each module to train by name, with the configuration that asks for most networks."
         modules = {}
-        for config in self.runs.values():
+        for config in self.on_pixels.values():
             for module in MODULES:
                 name = config.module_name(module)
                 if name not in modules or config.k > modules[name][1].k: modules[name] = module, config
@@ -146,21 +156,21 @@ class Plan:
     @cached_property
     def refiners(self) -> dict[str, tuple[str, Config]]:
         "Each ASR-Net to train by name: its score and a configuration."
-        return {c.refiner_name(score): (score, c) for c in self.runs.values() for score in c.refiners}
+        return {c.refiner_name(score): (score, c) for c in self.on_pixels.values() for score in c.refiners}
 
     @property
     def watched(self) -> list[str]:
         "The runs of the stable variant, of which R_dual is looked at at earlier epochs."
-        return [name for name, c in self.runs.items() if c.variant == "stable" and "r_dual" in c.refiners]
+        return [name for name, c in self.on_pixels.items() if c.variant == "stable" and "r_dual" in c.refiners]
 
     @property
     def alone(self) -> bool:
-        "Whether one run without an ASR-Net is all: its one job trains all six networks, side by side."
-        return len(self.runs) == 1 and not any(config.refiners for config in self.runs.values())
+        "Whether one run without an ASR-Net is all on pixels: its one job trains its networks side by side."
+        return len(self.on_pixels) == 1 and not self.refiners
 
     def settings(
         self,
-        kind: str,  # train, refine, score, epochs or rival
+        kind: str,  # train, refine, score, epochs, features or rival
         name: str,  # what the rule's wildcard stands for
     ) -> str:  # JSON
         "What a step is told; a training only what it depends on, so no change elsewhere starts it anew."

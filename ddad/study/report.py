@@ -36,7 +36,7 @@ def family(
 ) -> pd.DataFrame:
     "The committed runs of the same settings: any seed, either arithmetic."
     runs = committed.runs[committed.runs.method == "DDAD"]
-    for name in {"benchmark", "backbone", *SETTINGS} - {"precision_asked"}:
+    for name in ("benchmark", "backbone", *SETTINGS):
         runs = runs[runs[name].isna() if pd.isna(run[name]) else runs[name] == run[name]]
     return runs
 

@@ -14,10 +14,11 @@ import pandas as pd
 
 from ..core.storage import alone, read_json, reason, written
 from ..datasets.registry import shipped_labels
+from ..features.recipe import VERSION
 from ..method import metrics
 from ..method.recipe import NUMERICS
 from ..rivals.methods import METHODS
-from .config import Config, rival_name
+from .config import FEATURES, Config, rival_name
 
 # %% auto #0
 __all__ = ['LONG', 'ABOUT', 'SETTINGS', 'OF_SOME', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results',
@@ -53,7 +54,7 @@ def _digits(column: pd.Series) -> pd.Series:
 
 # %% ../../nbs/study/04_results.ipynb #2feaad98
 SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
-            "latent", "width", "variant", "precision_asked")  # which may differ from a benchmark's usual ones
+            "latent", "width", "variant")  # which may differ from a benchmark's usual ones
 OF_SOME = (*SETTINGS, "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")  # of some methods
 DRAWN = ("n_unlabeled", "anomaly_rate", "draw", "match")  # those that another method has, too
 
@@ -61,7 +62,7 @@ def usual(
     runs: pd.DataFrame,  # rows of `Results.runs`
 ) -> pd.DataFrame:  # of bool, a column a setting
     "Whether each setting of each run is as usual on its benchmark; one that a method lacks is as usual."
-    presets = {b: vars(Config.of(b)) | {"precision_asked": "auto"} for b in runs.benchmark.unique()}
+    presets = {b: vars(Config.of(b)) for b in runs.benchmark.unique()}
     preset, rival = pd.DataFrame([presets[b] for b in runs.benchmark], runs.index), runs.method != "DDAD"
     as_preset = {name: runs[name].isna() | (runs[name] == preset[name]) for name in SETTINGS}
     return pd.DataFrame({name: fits | (rival & (name not in DRAWN)) for name, fits in as_preset.items()})
@@ -71,7 +72,7 @@ def current(
 ) -> pd.Series:  # of bool
     "Whether each run was computed by the arithmetic that the package has now, DDAD's or a rival's."
     versions = {"DDAD": NUMERICS} | {name: method.version for name, method in METHODS.items()}
-    return runs.version == runs.method.map(versions)
+    return runs.version == runs.method.map(versions).mask(runs.backbone == FEATURES, VERSION)
 
 class Results:
     "What lies in a folder of results; a table is read when it is first asked for."
@@ -116,13 +117,18 @@ class Results:
         method: str = "DDAD",
         **settings,  # columns of `runs`; None: any value; those of `SETTINGS` not named are as usual
     ) -> pd.DataFrame:
-        "The runs of a method that have these settings and are of the present arithmetic, seeds in order."
+        """The runs of a method that have these settings and are of the present arithmetic, seeds in order.
+
+        Precision is a property of a run, as its seed is; of a seed that was run in both, float32 counts.
+        """
         fits = (self.runs.method == method) & self._current
         if benchmark is not None: fits &= self.runs.benchmark == benchmark
         for name, value in settings.items():
             if value is not None: fits &= self.runs[name] == value
         fits &= self._usual.to_numpy()[:, [name not in settings for name in SETTINGS]].all(axis=1)
-        return self.runs[fits].sort_values(["benchmark", "seed"], kind="stable")
+        chosen = self.runs[fits].sort_values(["benchmark", "seed", "precision"], ascending=[True, True, False],
+                                             kind="stable")
+        return chosen[~chosen.duplicated(["benchmark", "backbone", "seed", *SETTINGS])]
 
     @cached_property
     def rivals(self) -> pd.DataFrame:
@@ -230,6 +236,7 @@ def cell(
 _SETTLED = ("benchmark", "backbone", "seed", "k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate",
             "draw", "match", "image_size", "latent", "width", "batch_size", "lr", "refine_batch_size",
             "refine_lr", "refine_weight_decay", "refined", "variant")
+_ON_FEATURES = ("benchmark", "backbone", "seed", "k", *DRAWN, "image_size")
 _MADE_WITH = ("precision", "device", "processor", "cores", "system", "commit", "data_hash", "finished")
 
 def _row(record: dict) -> dict:
@@ -239,8 +246,9 @@ def _row(record: dict) -> dict:
     trained = [network.get("seconds") for network in record.get("training", {}).values()]
     scoring = [seconds.get(name, 0.0) for name in ("scoring", "refined scoring")]
     asked = record["config"].get("precision", "auto")
+    settled = _ON_FEATURES if config.backbone == FEATURES else _SETTLED
     return {
-        "run": config.name, "method": "DDAD", **{name: getattr(config, name) for name in _SETTLED},
+        "run": config.name, "method": "DDAD", **{name: getattr(config, name) for name in settled},
         "precision_asked": asked, "version": record.get("numerics", 1),
         "training_seconds": round(sum(trained), 1) if trained and all(trained) else None,
         "scoring_seconds": round(sum(scoring), 2),
