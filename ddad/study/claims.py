@@ -17,18 +17,18 @@ from ..method import metrics
 from ..method.networks import BACKBONES
 from ..method.refine import VARIANTS
 from ..method.scores import score_name
-from .config import sweep_size
+from .config import FEATURES, sweep_size
 from .results import DRAWN, Results
 
 # %% auto #0
-__all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'SEEDS', 'SPLITS', 'ONE_SEED',
-           'COLUMNS', 'MEASURED', 'CLAIMS', 'Claim', 'verdict', 'pairs', 'difference', 'effect', 'all_effects',
-           'at_rates', 'split_kinds']
+__all__ = ['UNLABELED', 'DISAGREEMENT', 'ENSEMBLE', 'REFINED', 'RATES', 'UNSEEN', 'METHODS', 'SURVIVES', 'FROZEN', 'SEEDS',
+           'SPLITS', 'ONE_SEED', 'COLUMNS', 'ON_FEATURES', 'ASKED_OF_FEATURES', 'DEVELOPMENT', 'MEASURED', 'CLAIMS',
+           'Claim', 'verdict', 'pairs', 'difference', 'effect', 'all_effects', 'at_rates', 'split_kinds']
 
 # %% ../../nbs/study/08_claims.ipynb #450dc7f8
 @dataclass(frozen=True)
 class Claim:
-    "A claim of the paper and how it is measured."
+    "A claim, of the paper where it does not say otherwise, and how it is measured."
     name: str
     measured: str
 
@@ -51,6 +51,13 @@ UNSEEN = Claim(
 METHODS = Claim(
     "it beats other methods",
     "A_inter, and R_dual of the stable recipe, against each other method and each trivial score")
+SURVIVES = Claim(
+    "the idea survives a better representation",
+    "beyond the paper: A_inter on frozen features against A_rec there, against A_inter on pixels (AE-U), and "
+    "against the simpler estimates of the same ratio")
+FROZEN = Claim(
+    "it beats frozen features",
+    "beyond the paper: A_inter on pixels, and on frozen features, against each method on frozen features")
 
 SEEDS = 3  # as many as a verdict needs
 
@@ -127,6 +134,9 @@ def effect(
 SPLITS, ONE_SEED = "a split each", "one seed of the other method"  # settings where a seed stands for more
 COLUMNS = ("claim", "benchmark", "backbone", "score", "against", "setting", "effect", "low", "high", "seeds",
            "groups", "verdict")
+ON_FEATURES = "frozen features"  # the group of the methods that see what our features see
+ASKED_OF_FEATURES = (RATES, SURVIVES, FROZEN)  # the other claims are of pixels
+DEVELOPMENT = ("BrainTumor", "BrainTumorLeakFree", "Kermany")  # the settings on features were chosen there
 
 def all_effects(
     results: Results,
@@ -134,10 +144,11 @@ def all_effects(
     claims: Iterable[Claim] | None = None,  # None: all
 ) -> pd.DataFrame:  # of claims.csv, claim by claim
     "Every difference that can be taken."
-    places = [(b, k) for b in benchmarks for k in BACKBONES]
-    rows = [row for claim in claims or MEASURED for place in places
-            for row in MEASURED[claim](results, *place) if row]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [row for claim in claims or MEASURED for b in benchmarks for k in (*BACKBONES, FEATURES)
+            if k != FEATURES or claim in ASKED_OF_FEATURES for row in MEASURED[claim](results, b, k) if row]
+    effects = pd.DataFrame(rows, columns=COLUMNS)
+    chosen_there = (effects.backbone == FEATURES) & effects.benchmark.isin(DEVELOPMENT)
+    return effects.assign(verdict=effects.verdict.mask(chosen_there, "development"))
 
 def _on_splits(results: Results, benchmark: str, method: str = "DDAD", **settings) -> pd.DataFrame:
     "The runs on further splits of a benchmark."
@@ -199,7 +210,8 @@ def _unseen(results, benchmark, backbone):
 def _methods(results, benchmark, backbone):
     "Against each other method with the usual D_u, on further splits too."
     main, stable = (results.select(benchmark, backbone=backbone, variant=v) for v in VARIANTS)
-    rivals = {m: results.select(benchmark, m) for m in sorted(results.rivals.method.unique())}
+    others = results.rivals.method[results.rivals.group != ON_FEATURES].unique()
+    rivals = {m: results.select(benchmark, m) for m in sorted(others)}
     for runs, score, setting in ((main, "inter", ""), (stable, "r_dual", "stable")):
         for method, theirs in rivals.items():
             once = len(theirs) == 1 and theirs.group.iloc[0] != "trivial"
@@ -210,8 +222,22 @@ def _methods(results, benchmark, backbone):
         theirs = _on_splits(results, benchmark, method)
         yield effect(results, METHODS, splits, "inter", theirs, "score", called=method, setting=SPLITS)
 
+def _survives(results, benchmark, backbone):
+    "On frozen features alone."
+    if backbone != FEATURES: return
+    main, pixels = (results.select(benchmark, backbone=b) for b in (FEATURES, "AE-U"))
+    yield effect(results, SURVIVES, main, "inter", main, "rec")
+    yield effect(results, SURVIVES, main, "inter", pixels, "inter", called="A_inter on pixels, AE-U")
+    for estimate in ("gaussian", "classifier", "combined"):
+        yield effect(results, SURVIVES, main, "inter", main, estimate)
+
+def _frozen(results, benchmark, backbone):
+    main = results.select(benchmark, backbone=backbone)
+    for method in sorted(results.rivals.method[results.rivals.group == ON_FEATURES].unique()):
+        yield effect(results, FROZEN, main, "inter", results.select(benchmark, method), "score", called=method)
+
 MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _disagreement, ENSEMBLE: _ensemble, REFINED: _refined,
-            RATES: _rates, UNSEEN: _unseen, METHODS: _methods}
+            RATES: _rates, UNSEEN: _unseen, METHODS: _methods, SURVIVES: _survives, FROZEN: _frozen}
 CLAIMS = tuple(MEASURED)
 
 # %% ../../nbs/study/08_claims.ipynb #e3997b5b

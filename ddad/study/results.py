@@ -72,7 +72,8 @@ def current(
 ) -> pd.Series:  # of bool
     "Whether each run was computed by the arithmetic that the package has now, DDAD's or a rival's."
     versions = {"DDAD": NUMERICS} | {name: method.version for name, method in METHODS.items()}
-    return runs.version == runs.method.map(versions).mask(runs.backbone == FEATURES, VERSION)
+    backbone = runs.reindex(columns=["backbone"]).backbone  # only DDAD has one
+    return runs.version == runs.method.map(versions).mask(backbone == FEATURES, VERSION)
 
 class Results:
     "What lies in a folder of results; a table is read when it is first asked for."
