@@ -17,17 +17,21 @@ from markupsafe import Markup
 from .. import plots
 from ..core.page import render
 from ..core.storage import written
+from ..features.recipe import INTER
 from ..method import metrics
 from ..method.scores import SCORE_NAMES
 from .results import SETTINGS, Results
 
 # %% auto #0
-__all__ = ['SCORES', 'ENOUGH', 'WIDE', 'family', 'tolerance', 'compare_scores', 'stages', 'headline', 'seed_strip', 'report']
+__all__ = ['SCORES', 'ENOUGH', 'ROUNDING', 'WIDE', 'family', 'tolerance', 'compare_scores', 'stages', 'headline', 'seed_strip',
+           'report']
 
 # %% ../../nbs/study/07_report.ipynb #86de8b1f
 SCORES = {"rec_single": "A_rec, a network alone"}
 SCORES |= {score: SCORE_NAMES[score] for score in ("rec", "intra", "inter", "r_intra", "r_dual")}
+SCORES |= {score: score for score in INTER if score not in SCORES}  # on frozen features
 ENOUGH = 5  # committed trainings that a standard deviation is taken of
+ROUNDING = 0.005  # at least: no seed changes a closed form, the arithmetic of another processor may
 WIDE = 0.1  # a tolerance beyond this says "reproduced" to anything
 
 def family(
@@ -49,7 +53,8 @@ def tolerance(
     values = [committed.value(name, score) for name in family(committed, run).index]
     values = [value for value in values if not np.isnan(value)]
     if len(values) >= ENOUGH:
-        return float(np.mean(values)), 3 * float(np.std(values, ddof=1)), f"3 sd of {len(values)} trainings"
+        width = max(ROUNDING, 3 * float(np.std(values, ddof=1)))
+        return float(np.mean(values)), width, f"3 sd of {len(values)} trainings"
     if run.run not in committed.runs.index: return None
     columns = committed.scores(run.run, score)
     if not len(columns): return None

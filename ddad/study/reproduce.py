@@ -25,7 +25,8 @@ from .results import add
 from .run import open_data
 
 # %% auto #0
-__all__ = ['SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 'run_graph', 'what_one_sees', 'reproduce', 'main']
+__all__ = ['SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 'run_graph', 'what_one_sees',
+           'what_features_show', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ def _arguments() -> argparse.ArgumentParser:
         epilog="Words after -- go to snakemake. A broken-off reproduction goes on with the same command.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("--benchmark", "with commas between; empty: only redraw the pages (default: Kermany)")
-    option("--experiments", "names of the grid in nbs/paper/config.yaml, or all (default: quick)")
+    option("--experiments", "names of the grid in nbs/paper/config.yaml, or all (default: quick, features)")
     option("--epochs", "of each network, or paper for the paper's 250 and 100 of ASR-Net (default: the "
                        "experiment's, or the variable DDAD_EPOCHS)")
     option("--data", "Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")
@@ -130,6 +131,8 @@ def _stop(process: subprocess.Popen) -> None:
         except (ProcessLookupError, PermissionError): return  # none is left, or on macOS zombies alone
 
 # %% ../../nbs/study/06_reproduce.ipynb #d05f484a
+SEEN_ON_FEATURES = ("On frozen features, beyond the paper, the same idea has fewer errors than on pixels and than "
+                    "the thumbnails: see A_inter there.")
 SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error "
         "A_rec. A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, "
         "finds them better still.")
@@ -144,14 +147,27 @@ def what_one_sees(
     return SEEN if holds else f"We saw something else, and it does not hold here: {SEEN}"
 
 def _show(plan: Plan, figures: Path) -> None:
-    "Prints the table of a run that was all that was asked for, and what one sees there."
-    if len(plan.runs) != 1: return
-    (name, config), = plan.runs.items()
-    folder = figures / "runs" / name
-    print(f"\n{(folder / 'results.md').read_text(encoding='utf-8')}")
-    record = read_json(folder / "record.json")
-    if (config.benchmark, config.backbone, config.anomaly_rate) == ("Kermany", "AE-U", 0.6):
-        print(f"{what_one_sees(record['results'] + record['simple'])}\n")
+    "Prints the tables of the main job, and what one sees there."
+    if not plan.alone: return
+    rows = []
+    for name, config in (plan.on_pixels | plan.on_features).items():
+        folder = figures / "runs" / name
+        print(f"\n{(folder / 'results.md').read_text(encoding='utf-8')}")
+        record = read_json(folder / "record.json")
+        rows.append(record["results"] + record.get("simple", []))
+        usual = config.benchmark == "Kermany" and config.anomaly_rate == 0.6
+        if usual and config.backbone == "AE-U": print(f"{what_one_sees(rows[0])}\n")
+        if usual and name in plan.on_features: print(f"{what_features_show(*rows[:2])}\n")
+
+def what_features_show(
+    on_pixels: list[dict],  # rows as for `what_one_sees`
+    on_features: list[dict],
+) -> str:
+    "The sentence under the table on frozen features, or that it does not hold."
+    pixels, features = ({row["score"]: row["auc"] for row in rows} for rows in (on_pixels, on_features))
+    simple = max(value for name, value in pixels.items() if "thumbnail" in name or name == "inter")
+    if features["inter"] > simple: return SEEN_ON_FEATURES
+    return f"We saw something else, and it does not hold here: {SEEN_ON_FEATURES}"
 
 def _show_findings(figures: Path, pages: Sequence[str]) -> bool:
     "Prints which findings of the pages are true of the results; whether none is untrue."
