@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/files.py
 
 The networks have random weights, which are as fast as trained ones; the images are drawn once, in a temporary folder.
-Writes benchmarks/files.json and benchmarks/files.md.
+Writes benchmarks/files.md.
 """
 import argparse
 import io
@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 from ddad.core.record import commit, environment
-from ddad.core.storage import write_json
 from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.files import Options, write_scores
 from ddad.method.networks import make_network
@@ -55,7 +54,6 @@ def main():
             bad = write_scores(model, files, out, Options())
             record["images_per_second"].append(round(len(files) / (time.perf_counter() - start), 1))
             assert not bad and out.getvalue().count("\n") == len(files) + 1
-    write_json(HERE / "files.json", record)
     text = report(record)
     (HERE / "files.md").write_text(text, encoding="utf-8")
     print(text)

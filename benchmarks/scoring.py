@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/scoring.py --benchmark BrainTumor --data ~/Med-AD
 
 Both ways have the same trained networks and the same images in memory. Also compares the scores: how far float32 and bfloat16 differ, and what that does to the AUC.
-Writes benchmarks/scoring.json and benchmarks/scoring.md.
+Writes benchmarks/scoring.md.
 """
 import argparse
 import sys
@@ -18,7 +18,6 @@ from scipy.stats import spearmanr
 from ddad.core.checkpoints import load_weights
 from ddad.core.images import to_float
 from ddad.core.record import commit, environment
-from ddad.core.storage import write_json
 from ddad.datasets.registry import PHANTOM
 from ddad.detect.estimator import DDAD, _assemble
 from ddad.method import metrics, networks, scores
@@ -84,7 +83,6 @@ def main():
         exact = found["one by one, float32"][1]
         record["scores"][score] = {way: {"images_per_second": round(rate, 1), "auc": metrics.auc(s, labels), "rank_correlation": float(spearmanr(s, exact)[0]),
                                          "relative_difference": float(np.linalg.norm(s - exact) / np.linalg.norm(exact))} for way, (rate, s) in found.items()}
-    write_json(HERE / "scoring.json", record)
     text = report(record)
     (HERE / "scoring.md").write_text(text, encoding="utf-8")
     print(text)

@@ -5,7 +5,7 @@
 The plain way: float32, one network after another, images decoded anew each epoch, images scored one by one, a pass over the test set in each epoch of ASR-Net. Both ways train
 the same networks on the same data for a few epochs; `paper` in the table scales each stage's seconds an epoch to the paper's 250 and 100 epochs. The floor
 of a stage is its arithmetic (counted by PyTorch) over the rate at which this machine multiplies large matrices in the precision of that stage.
-Writes benchmarks/speed.json and benchmarks/speed.md.
+Writes benchmarks/speed.md.
 """
 import argparse
 import json
@@ -24,7 +24,6 @@ from ddad import load_benchmark
 from ddad.core.images import read_image, to_float
 from ddad.core.machine import Machine, pick_precision
 from ddad.core.record import Stages, commit, environment
-from ddad.core.storage import write_json
 from ddad.core.training import generator
 from ddad.datasets.layout import read_repartition
 from ddad.datasets.opening import benchmark_root
@@ -172,7 +171,6 @@ def main():
     report = {"benchmark": config.benchmark, "epochs": a.epochs, "refine_epochs": a.refine_epochs, "commit": commit(), **environment(torch.device("cpu")),
               "precision": precision, "operations_at_the_papers_epochs": ops, "operations_per_second": rates, "ways": results,
               "paper_seconds": {way: paper_seconds(r, config) for way, r in results.items()}}
-    write_json(HERE / "speed.json", report)
     (HERE / "speed.md").write_text(table(report))
     print(table(report))
 

@@ -92,11 +92,11 @@ class Page:
     def table(
         self,
         frame: pd.DataFrame,
-        name: str = "",  # of the table, where a page has several
+        name: str | None = "",  # of the table, where a page has several; None: it is only shown
         index: bool = True,  # the index is part of the table
     ) -> pd.DataFrame:  # to be shown: floats with three digits
         "Writes the table as CSV."
-        write_frame(self._file(name, "csv"), frame, index=index)
+        if name is not None: write_frame(self._file(name, "csv"), frame, index=index)
         return frame.round(3).astype(object).fillna("")
 
     def picture(
