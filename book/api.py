@@ -9,6 +9,7 @@ from fastcore.docments import docments
 API = {
     "method": ("ddad.method", "the paper's networks, maps, scores and measures."),
     "plots": ("ddad.plots", "the style of all pictures, curves, maps and the method's diagram."),
+    "features": ("ddad.features", "frozen features, the two distributions on them, simpler estimates."),
     "detect": ("ddad.detect", "the detector, its threshold, files in and out."),
     "datasets": ("ddad.datasets", "the benchmarks: fetch, prepare, split, check."),
     "rivals": ("ddad.rivals", "other methods and trivial scores."),

@@ -23,6 +23,7 @@ PARTS = {
     "guides": ("Guides", "What a reader does with it, from a first detector to a run of the paper."),
     "method": ("Method", "The paper: data, networks, maps, scores and their measures, each equation beside its code."),
     "plots": ("Plots", "How all pictures look, and the functions that draw them."),
+    "features": ("On frozen features", "Beyond the paper: what A_inter estimates, and the same idea on a network's features."),
     "datasets": ("Datasets", "The benchmarks, the phantom, and whether their test sets leak."),
     "detect": ("Detect", "The detector behind scikit-learn's interface, for images of your own."),
     "rivals": ("Rivals", "Other methods on the same images, and scores that learn nothing."),

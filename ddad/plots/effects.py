@@ -19,7 +19,8 @@ __all__ = ['EDGE', 'forest']
 
 # %% ../../nbs/plots/05_effects.ipynb #7131ad00
 _MARKS = {"holds": dict(marker="^", color="#1b7f5c"), "fails": dict(marker="v", color="#a61c3c"),
-          "undecided": dict(marker="o", color="0.35", markerfacecolor="white")}
+          "undecided": dict(marker="o", color="0.35", markerfacecolor="white"),
+          "development": dict(marker="D", color="0.35", markerfacecolor="white")}
 EDGE = 0.45  # what lies beyond is drawn at the edge
 
 def _lines(effects: pd.DataFrame) -> list[tuple[str, str]]:

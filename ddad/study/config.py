@@ -72,6 +72,11 @@ class Config(Recipe):
         own = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
         return cls.of(**own | {"device": "auto", "compile": False})
 
+    @property
+    def refiners(self) -> tuple[str, ...]:
+        "The refined scores by name; frozen features have none."
+        return () if self.backbone == FEATURES else super().refiners
+
     def check(self) -> Config:
         "The configuration itself; raises `ValueError` for a value that makes no sense."
         if self.backbone == FEATURES: self._check_features()

@@ -26,7 +26,7 @@ from .run import shared_place
 __all__ = ['PAGES', 'known_benchmarks', 'Request', 'crossed', 'Plan', 'training_rates', 'make_plan', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
-PAGES = ("results", "claims", "methods", "leaks", "lesions", "ablations", "refinement", "status")
+PAGES = ("results", "claims", "features", "methods", "leaks", "lesions", "ablations", "refinement", "status")
 
 def known_benchmarks(
     data: str | None = None,  # the Med-AD folder, as in `ddad.datasets.layout.usual_root`
@@ -156,12 +156,12 @@ class Plan:
     @cached_property
     def refiners(self) -> dict[str, tuple[str, Config]]:
         "Each ASR-Net to train by name: its score and a configuration."
-        return {c.refiner_name(score): (score, c) for c in self.on_pixels.values() for score in c.refiners}
+        return {c.refiner_name(score): (score, c) for c in self.runs.values() for score in c.refiners}
 
     @property
     def watched(self) -> list[str]:
         "The runs of the stable variant, of which R_dual is looked at at earlier epochs."
-        return [name for name, c in self.on_pixels.items() if c.variant == "stable" and "r_dual" in c.refiners]
+        return [name for name, c in self.runs.items() if c.variant == "stable" and "r_dual" in c.refiners]
 
     @property
     def alone(self) -> bool:
