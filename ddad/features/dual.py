@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..core.training import Schedule, batch_order, fit, seeded
+from ..core.training import Schedule, batch_order, fit
 
 # %% auto #0
 __all__ = ['Members', 'members_job', 'Dual']

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..core.storage import tried_epochs
 from ..datasets.registry import PHANTOM
-from .config import PRESETS, Config
+from .config import FEATURES, PRESETS, Config
 from .notebooks import NotebookFailed, execute, notebook_path
-from .run import check_run, open_data
+from .run import check_run, open_data, run_features
 
 # %% auto #0
 __all__ = ['run', 'main']
@@ -53,13 +53,16 @@ def run(
     store: str | None = None,  # a folder of weights that runs share
     progress: bool = True,  # show progress bars
 ) -> Path:  # the run's folder
-    "Executes the run's notebook; raises before anything is written if settings or data are wrong."
+    "Executes the run's notebook, or a run on features; raises before anything is written if settings or data are wrong."
     folder = Path(out or f"runs/{config.name}")
     if folder.is_file(): raise ValueError(f"--out is {folder}, which is a file: name a folder for the run.")
     if store and Path(store).is_file():
         raise ValueError(f"--store is {store}, which is a file: name a folder.")
     content = open_data(config, data, progress).hash
     check_run(folder, config, content)
+    if config.backbone == FEATURES:
+        run_features(config, folder, data, progress)
+        return folder
     parameters = asdict(config) | {"data_root": data, "out": str(folder), "store": store}
     execute(notebook, folder / "run.ipynb", parameters, progress)
     return folder
@@ -76,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt: sys.exit("ddad-run: Broken off; the same command goes on where it stopped.")
     except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))
-    print(f"Pictures, scores and the executed notebook: {folder}")
+    print(f"Scores, record and, of pixels, pictures and the executed notebook: {folder}")

@@ -176,6 +176,7 @@ def _sized(values: dict, benchmark: str) -> dict:
     return values | {"n_unlabeled": sweep_size(benchmark)} if asked else values
 
 def _merge(a: Config, b: Config) -> Config:
+    if not a.refiners + b.refiners: return a
     return Config.of(**{**vars(a), "refined": ",".join(dict.fromkeys(a.refiners + b.refiners))})
 
 def rival_name(

@@ -5,25 +5,30 @@
 # %% ../../nbs/study/01_run.ipynb #ab9ee34c
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 from ..core.checkpoints import about_checkpoint
 from ..core.machine import pick_device, pick_precision
 from ..core.record import Stages, about_training, commit, environment, now
-from ..core.storage import read_json, write_json
+from ..core.storage import read_json, write_csv, write_json, written
 from ..datasets.opening import load_benchmark
 from ..datasets.registry import card
+from ..features.frozen import features_of
+from ..features.recipe import VERSION, FeatureRecipe, score_features, train_features
+from ..method import metrics
 from ..method.data import Benchmark
 from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from .config import Config
 
 # %% auto #0
 __all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_places', 'shared_place', 'train_run',
-           'refine_run', 'training_record', 'write_record']
+           'refine_run', 'training_record', 'write_record', 'run_features']
 
 # %% ../../nbs/study/01_run.ipynb #936ed021
 def open_data(
@@ -178,3 +183,52 @@ def write_record(
     write_json(Path(folder) / "record.json", record)
     return record
 
+# %% ../../nbs/study/01_run.ipynb #bed45038
+def run_features(
+    config: Config,  # of it the benchmark, the seed, the draw of D_u; `epochs` at most
+    out: Path,  # the run's folder; the networks lie beside it until it is finished
+    data_root: str | Path | None = None,  # as in `open_data`
+    progress: bool = True,  # show progress bars
+) -> None:
+    "The dual distributions on frozen features: scores, where there are masks pixel metrics, record."
+    data, stages, most = open_data(config, data_root, progress), Stages(), FeatureRecipe()
+    open_run(out, config, data.hash)
+    store = out.with_name(f"{out.name}.unfinished")
+    recipe = replace(most, k=config.k, epochs=min(most.epochs, config.epochs),
+                     local_epochs=min(most.local_epochs, config.epochs))
+    parts = {name: getattr(data, name) for name in ("normal", "unlabeled_normal", "unlabeled_abnormal", "test")}
+    with stages("features"):
+        frozen = replace(data, **{n: features_of(part, config.device, progress) for n, part in parts.items()})
+    unlabeled = module_images(config, frozen, "udm")[len(data.normal):]
+    with stages("fit"):
+        model = train_features(frozen.normal, unlabeled, recipe, seed=config.seed, folder=store,
+                               workers=config.workers or None, progress=progress or None)
+    with stages("scoring"): maps, scores = score_features(model, frozen.test)
+    scores = {name: values.double().numpy() for name, values in scores.items()}
+    columns = {"image": data.test_names, "label": data.labels.tolist()} | known_columns(data)
+    write_csv(out / "scores.csv", columns | scores)
+    rows = metrics.results_table(scores, data.labels.numpy(), groups=columns.get("group"))
+    title = f"{config.benchmark}, frozen features, seed {config.seed}"
+    with written(out / "results.md") as part:
+        part.write_text(f"{title}\n\n{metrics.to_markdown(rows)}\n", encoding="utf-8")
+    pixels = {}
+    if data.masks is not None:
+        with stages("pixel metrics"):
+            pixels = _localised(data, maps, score_features(model, frozen.normal)[0], out)
+    write_record(out, config, data, stages, precision="float32", numerics=VERSION, results=rows,
+                 pixels=pixels)
+    shutil.rmtree(store, ignore_errors=True)
+
+def _localised(data: Benchmark, maps: dict, of_normal: dict, out: Path) -> dict:
+    "Pixel metrics of each map, enlarged to the image; those image by image go to pixels.csv."
+    by_image, of_all = {}, {}
+    for name in maps:
+        test, normal = (F.interpolate(m[name], data.masks.shape[-2:], mode="bilinear")
+                        for m in (maps, of_normal))
+        figures = metrics.pixel_metrics_by_image(test, data.masks, normal)
+        by_image |= {f"{name}_{figure}": values.tolist() for figure, values in figures.items()}
+        of_all[name] = {"pixel_ap": metrics.pixel_ap(test, data.masks)}
+    lesion = data.masks.float().mean((1, 2, 3)).double().tolist()
+    columns = {"image": data.test_names, "label": data.labels.tolist(), "lesion": lesion}
+    write_csv(out / "pixels.csv", columns | by_image)
+    return of_all

@@ -12,22 +12,18 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from .. import plots
 from ..core.machine import pick_device
-from ..core.record import Stages, commit, environment, now
+from ..core.record import commit, environment, now
 from ..core.storage import alone, write_csv, write_json, written
 from ..core.training import generator
-from ..features.frozen import features_of
-from ..features.recipe import VERSION, FeatureRecipe, score_features, train_features
 from ..method import metrics
 from ..method.networks import ASRNet
 from ..method.recipe import MODULES, needed_modules, train_modules
@@ -37,19 +33,11 @@ from ..rivals.methods import method_named
 from .config import Config
 from .notebooks import NotebookFailed, claim_gpu, execute, notebook_path
 from .results import add
-from ddad.study.run import (
-    known_columns,
-    module_images,
-    open_data,
-    open_run,
-    refine_run,
-    train_run,
-    write_record,
-)
+from .run import known_columns, open_data, refine_run, run_features, train_run
 
 # %% auto #0
-__all__ = ['SNAPSHOTS', 'SHARES', 'unfinished', 'make', 'train', 'refine', 'look_at_epochs', 'run_features', 'run_rival',
-           'halves', 'cross_over', 'step', 'main']
+__all__ = ['SNAPSHOTS', 'SHARES', 'unfinished', 'make', 'train', 'refine', 'look_at_epochs', 'run_rival', 'halves', 'cross_over',
+           'step', 'main']
 
 # %% ../../nbs/study/17_steps.ipynb #e15bbed5
 def unfinished(
@@ -144,53 +132,6 @@ def look_at_epochs(
                          for share in SHARES]
     write_csv(out, dict(zip(("images", "weights", "share", "epoch", "auc"), zip(*rows))))
 
-# %% ../../nbs/study/17_steps.ipynb #2cd6d75b
-def run_features(
-    config: Config,  # of it the benchmark, the seed, the draw of D_u; `epochs` at most
-    out: Path,  # the folder of its results; its networks lie beside it until it is finished
-) -> None:
-    "The dual distributions on frozen features: scores, where there are masks pixel metrics, record."
-    data, stages, most = open_data(config, progress=False), Stages(), FeatureRecipe()
-    recipe = replace(most, k=config.k, epochs=min(most.epochs, config.epochs),
-                     local_epochs=min(most.local_epochs, config.epochs))
-    parts = ("normal", "unlabeled_normal", "unlabeled_abnormal", "test")
-    with stages("features"):
-        frozen = replace(data, **{part: features_of(getattr(data, part), config.device) for part in parts})
-    unlabeled = module_images(config, frozen, "udm")[len(data.normal):]
-    with stages("fit"):
-        model = train_features(frozen.normal, unlabeled, recipe, seed=config.seed, folder=unfinished(out),
-                               workers=config.workers or None)
-    with stages("scoring"): maps, scores = score_features(model, frozen.test)
-    scores = {name: values.double().numpy() for name, values in scores.items()}
-    columns = {"image": data.test_names, "label": data.labels.tolist()} | known_columns(data)
-    open_run(out, config, data.hash)
-    write_csv(out / "scores.csv", columns | scores)
-    rows = metrics.results_table(scores, data.labels.numpy(), groups=columns.get("group"))
-    title = f"{config.benchmark}, frozen features, seed {config.seed}"
-    with written(out / "results.md") as part:
-        part.write_text(f"{title}\n\n{metrics.to_markdown(rows)}\n", encoding="utf-8")
-    pixels = {}
-    if data.masks is not None:
-        with stages("pixel metrics"):
-            pixels = _localised(data, maps, score_features(model, frozen.normal)[0], out)
-    write_record(out, config, data, stages, precision="float32", numerics=VERSION, results=rows,
-                 pixels=pixels)
-    shutil.rmtree(unfinished(out), ignore_errors=True)
-
-def _localised(data, maps: dict, of_normal: dict, out: Path) -> dict:
-    "Pixel metrics of each map, enlarged to the image; those image by image go to pixels.csv."
-    by_image, of_all = {}, {}
-    for name in maps:
-        test, normal = (F.interpolate(m[name], data.masks.shape[-2:], mode="bilinear")
-                        for m in (maps, of_normal))
-        figures = metrics.pixel_metrics_by_image(test, data.masks, normal)
-        by_image |= {f"{name}_{figure}": values.tolist() for figure, values in figures.items()}
-        of_all[name] = {"pixel_ap": metrics.pixel_ap(test, data.masks)}
-    lesion = data.masks.float().mean((1, 2, 3)).double().tolist()
-    columns = {"image": data.test_names, "label": data.labels.tolist(), "lesion": lesion}
-    write_csv(out / "pixels.csv", columns | by_image)
-    return of_all
-
 # %% ../../nbs/study/17_steps.ipynb #c55a688d
 def run_rival(
     method: str,  # a key of `ddad.rivals.methods.METHODS`
@@ -283,7 +224,7 @@ def cross_over(
     write_csv(out, {name: [row[name] for row in rows] for name in rows[0]})
     shutil.rmtree(unfinished(out), ignore_errors=True)
 
-# %% ../../nbs/study/17_steps.ipynb #2350a0af
+# %% ../../nbs/study/17_steps.ipynb #8bd8bbdd
 def _score(settings: dict, weights: Sequence[Path], out: Path) -> None:
     "A run, by its notebook, in the folder of its record."
     config = Config.of(**settings)
@@ -313,7 +254,7 @@ def step(
     elif kind == "refine": refine(Config.of(**settings), what, inputs, out)
     elif kind == "score": _score(settings, inputs, out)
     elif kind == "epochs": look_at_epochs(Config.of(**settings), inputs, out)
-    elif kind == "features": run_features(Config.of(**settings), out.parent)
+    elif kind == "features": run_features(Config.of(**settings), out.parent, progress=False)
     elif kind == "rival": _rival(settings, out)
     elif kind == "crossover": cross_over(Config.of(**settings), out)
     elif kind == "tables": add(inputs, out.parent, replace=True)
