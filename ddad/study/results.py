@@ -251,7 +251,7 @@ def _row(record: dict) -> dict:
     return {
         "run": config.name, "method": "DDAD", **{name: getattr(config, name) for name in settled},
         "precision_asked": asked, "version": record.get("numerics", 1),
-        "training_seconds": round(sum(trained), 1) if trained and all(trained) else None,
+        "training_seconds": round(sum(trained), 1) if trained and all(trained) else seconds.get("fit"),
         "scoring_seconds": round(sum(scoring), 2),
         "peak_memory_mb": max(stage["peak_memory_mb"] for stage in record["stages"].values()),
         **_made(record),
