@@ -54,21 +54,27 @@ def test_trivial_scores_are_what_they_say(discs):
                 "99th percentile": images.flatten(1).quantile(0.99, 1), "Minus 99th percentile": -images.flatten(1).quantile(0.99, 1)}
     for name, cls in METHODS.items():
         if cls.group != "trivial": continue
+        assert cls.deterministic
         first, again = (cls(seed=seed).fit(discs.normal, everything) for seed in (0, 1))
         scores = first.score(discs.test)
         assert scores.shape == (24,) and np.isfinite(scores).all() and (scores == again.score(discs.test)).all() and first.maps(discs.test) is None
         if name in expected: assert first.parameters == 0 and np.allclose(scores, expected.pop(name))
         else: assert metrics.auc(first.score(torch.cat([discs.normal, everything])), np.repeat([0, 1], [len(discs.normal), len(everything)])) > 0.6, "it knows what it was taught"
     assert not expected
-    for name in ("Thumbnail, D_n against D_u", "D_n against D_u", "nnPU"):
+    for name in ("Thumbnail, D_n against D_u", "Features, D_n against D_u", "D_n against D_u", "nnPU"):
         with pytest.raises(ValueError, match="learns from unlabeled images too"): METHODS[name](device="cpu").fit(discs.normal)
 
 
-@pytest.mark.parametrize("name", ["VAE", "f-AnoGAN", "Isolation forest"])
+@pytest.mark.parametrize("name", ["VAE", "f-AnoGAN", "Isolation forest", "PatchCore"])
 def test_the_same_seed_gives_the_same_scores(name, discs, monkeypatch):
     monkeypatch.setitem(QUICK, name, 1)
     first, again, other = (fitted(name, discs, seed).score(discs.test) for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("name", [n for n, cls in METHODS.items() if cls.deterministic and cls.group != "trivial"])
+def test_one_seed_is_enough_for_what_says_so(name, discs):
+    assert np.array_equal(*(fitted(name, discs, seed).score(discs.test) for seed in (0, 1)))
 
 
 def test_a_training_that_was_broken_off_goes_on(discs, tmp_path, monkeypatch):

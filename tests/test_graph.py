@@ -194,6 +194,11 @@ def test_the_jobs_work_by_the_plan_that_was_made(tmp_path):
     assert [str(p) for p in plan.weights("refine", "Phantom_AE_seed0_r_intra")] == ["modules/Phantom_AE_seed0_ndm"]
 
 
+def test_a_method_without_chance_has_one_seed(tmp_path):
+    rivals = plan_of(tmp_path, methods="PatchCore;Mahalanobis", method_seeds=2).rivals
+    assert list(rivals) == ["Phantom_PatchCore_seed0", "Phantom_PatchCore_seed1", "Phantom_Mahalanobis_seed0"]
+
+
 def test_a_single_run_trains_its_own_networks(tmp_path):
     alone = plan_of(tmp_path, grid={"main": {"refined": "none"}})
     assert alone.alone and alone.weights("score", "Phantom_AE_seed0") == []

@@ -1,11 +1,13 @@
-"Every number that the official networks and scores put out, against ours (fixtures: tests/data/parity.npz, told in parity.md)."
+"Every number of the official networks and scores, and of anomalib's PaDiM and PatchCore, against ours (data/parity.md)."
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from ddad.method import networks, refine, scores
+from ddad.rivals import frozen
 
 FIXTURES = np.load(Path(__file__).parent / "data" / "parity.npz")
 
@@ -93,3 +95,31 @@ def test_maps(x, fixture, divide):
     var = torch.stack([v for _, v in ndm]).mean(0) if divide else None
     maps = scores.anomaly_maps(x, udm_recon, ndm_recon, var)
     for name in ("rec", "intra", "inter"): same(maps[name], f[f"a_{name}"])
+
+
+@pytest.fixture(scope="module")
+def features():
+    "Those that anomalib was given, of images to learn from and of others to judge."
+    x = torch.from_numpy(load("anomalib")["features"]).float()
+    return x[:24], x[24:]
+
+
+def test_padim(features):
+    f, (known, new) = load("anomalib"), features
+    maps = frozen.heat_map(frozen.PatchGaussians(known, 0.01 + 1e-5)(new), (224, 224))
+    same(maps[..., ::8, ::8], f["padim_map"])
+    same(maps.amax((1, 2, 3)), f["padim_score"])
+
+
+def test_patchcore(features):
+    f, (_, new) = load("anomalib"), features
+    grid, score = frozen.MemoryBank(torch.from_numpy(f["bank"]))(frozen.around(new))
+    same(frozen.smoothed(F.interpolate(grid, 224))[..., ::8, ::8], f["patchcore_map"])
+    same(score, f["patchcore_score"])
+
+
+@pytest.mark.parametrize("block", [3, 40, 512])
+def test_coreset(features, block):
+    chosen, (known, _) = load("anomalib")["chosen"], features
+    points = known.permute(0, 2, 3, 1).flatten(0, 2).double()
+    assert np.array_equal(frozen.k_center(points, len(chosen), int(chosen[0]), block), chosen)

@@ -33,6 +33,7 @@ class Baseline:
     # what it is called, where it was published, what it keeps of the published settings
     name = paper = settings = ""
     group, uses_unlabeled = "reconstruction", False
+    deterministic = False  # whether every seed gives the same scores: one is enough then
     knows_rate = False  # whether it is told the anomaly rate of the unlabeled images, as `anomaly_rate`
     benchmarks: tuple[str, ...] = ()  # those that it can be run on; none: any
     version = 1  # raised when what it computes changes: older results are then told apart

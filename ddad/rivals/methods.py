@@ -5,7 +5,7 @@
 # %% ../../nbs/rivals/06_methods.ipynb #6f81d2ae
 from __future__ import annotations
 
-from . import adversarial, classical, reconstruction, selfsupervised, trivial, unlabeled
+from . import adversarial, classical, frozen, reconstruction, selfsupervised, trivial, unlabeled
 from .interface import Baseline
 
 # %% auto #0
@@ -23,6 +23,7 @@ _CLASSES = (
     adversarial.GANomaly, adversarial.FAnoGAN, adversarial.D2UE,
     selfsupervised.FPI, selfsupervised.PII, selfsupervised.NSA, selfsupervised.CutPaste,
     selfsupervised.AnatPaste,
+    frozen.Mahalanobis, frozen.NearestNeighbours, frozen.PaDiM, frozen.PatchCore, frozen.FeatureClassifier,
     trivial.Brightness, trivial.Darkness, trivial.BrightestPart, trivial.DarkestPart, trivial.Histograms,
     trivial.Thumbnails, trivial.Silhouettes)
 

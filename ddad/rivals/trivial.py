@@ -21,7 +21,7 @@ __all__ = ['Intensity', 'Line', 'Brightness', 'Darkness', 'BrightestPart', 'Dark
 # %% ../../nbs/rivals/07_trivial.ipynb #db2f493a
 class Intensity(Baseline):
     "One number of an image's gray levels."
-    group, epochs, paper, sign = "trivial", 0, "none", 1
+    group, epochs, paper, sign, deterministic = "trivial", 0, "none", 1, True
     parameters = 0
 
     def fit(self, normal, unlabeled=None): return self
@@ -38,7 +38,8 @@ class Intensity(Baseline):
 # %% ../../nbs/rivals/07_trivial.ipynb #eea0c45b
 class Line(Baseline):
     "A logistic regression of D_n against D_u."
-    group, epochs, paper, uses_unlabeled = "trivial", 0, "none", True
+    group, epochs, paper = "trivial", 0, "none"
+    uses_unlabeled = deterministic = True
 
     def features(
         self,

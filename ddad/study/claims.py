@@ -17,6 +17,7 @@ from ..method import metrics
 from ..method.networks import BACKBONES
 from ..method.refine import VARIANTS
 from ..method.scores import score_name
+from ..rivals.methods import method_named
 from .config import FEATURES, sweep_size
 from .results import DRAWN, Results
 
@@ -214,7 +215,7 @@ def _methods(results, benchmark, backbone):
     rivals = {m: results.select(benchmark, m) for m in sorted(others)}
     for runs, score, setting in ((main, "inter", ""), (stable, "r_dual", "stable")):
         for method, theirs in rivals.items():
-            once = len(theirs) == 1 and theirs.group.iloc[0] != "trivial"
+            once = len(theirs) == 1 and not method_named(method).deterministic
             yield effect(results, METHODS, runs, score, theirs, "score", called=method,
                          setting=", ".join(filter(None, [setting, ONE_SEED * once])))
     splits = _on_splits(results, benchmark, backbone=backbone)

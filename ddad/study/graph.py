@@ -251,7 +251,7 @@ def make_plan(
     for benchmark in request.benchmarks: runs |= request.runs_of(request.experiments, benchmark)
     draw = request.method_draw
     for benchmark, method in _asked_rivals(request):
-        for seed in range(request.method_seeds):
+        for seed in range(1 if METHODS[method].deterministic else request.method_seeds):
             asked = {"benchmark": benchmark, "method": method, "seed": seed, "draw": draw}
             rivals[rival_name(benchmark, method, seed, draw)] = asked
     results = Results(request.committed)
