@@ -73,8 +73,9 @@ def _on_cpu(threads: int) -> Callable[[torch.Tensor], torch.Tensor]:
     "The features of a batch by ONNX Runtime."
     runtime = needed("onnxruntime", "features")
     path = cache_folder() / f"frozen-{_WEIGHTS[:16]}.onnx"
-    with alone(path):
-        if not path.is_file(): _export(path)
+    if not path.is_file():
+        with alone(path):
+            if not path.is_file(): _export(path)  # by nobody else meanwhile
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
