@@ -18,6 +18,7 @@ from PIL import Image
 from ddad.core.record import commit, environment
 from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.files import Options, write_scores
+from ddad.detect.scorer import Networks
 from ddad.method.networks import make_network
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ def detector():
     torch.manual_seed(0)
     d = DDAD(k=2, device="cpu")
     udm, ndm = ([make_network("AE").eval() for _ in range(2)] for _ in range(2))
-    return _assemble(d, udm, ndm, {}, "inter").calibrate(np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8))
+    return _assemble(d, Networks(udm, ndm, {}), "inter").calibrate(np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8))
 
 
 def draw(folder, n):

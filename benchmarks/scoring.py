@@ -20,6 +20,7 @@ from ddad.core.images import to_float
 from ddad.core.record import commit, environment
 from ddad.datasets.registry import PHANTOM
 from ddad.detect.estimator import DDAD, _assemble
+from ddad.detect.scorer import Networks
 from ddad.method import metrics, networks, scores
 from ddad.method.recipe import MODULES
 from ddad.study.config import Config
@@ -77,7 +78,7 @@ def main():
         refiners = {"r_dual": asr} if score == "r_dual" else {}
         ways = {"one by one, float32": lambda x, score=score: one_by_one(x, udm, ndm, asr, score)}
         for precision in ("float32", "bfloat16"):
-            detector = _assemble(DDAD(device="cpu", score_precision=precision), udm, ndm, refiners, score)
+            detector = _assemble(DDAD(device="cpu", score_precision=precision), Networks(udm, ndm, refiners), score)
             ways[f"the detector, {precision}"] = lambda x, d=detector: d.anomaly_score(x)
         found = {way: timed(f, images) for way, f in ways.items()}
         exact = found["one by one, float32"][1]

@@ -17,10 +17,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from ddad.core.images import to_gray
-from ddad.detect import estimator
+from ddad.detect import scorer
 from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.inputs import as_images
 from ddad.detect.parameters import split
+from ddad.detect.scorer import Networks
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 from ddad.method import recipe
 from ddad.method.networks import ASRNet, make_network
@@ -48,7 +49,7 @@ def untrained(backbone, refiners=("r_dual", "r_intra"), udm=True, **params):
     for net in nets: net.train()(torch.randn(8, 1, d.image_size, d.image_size))
     asr = {s: ASRNet(2 if s == "r_dual" else 1) for s in refiners}
     for net in (*nets, *asr.values()): net.eval()
-    return _assemble(d, nets[:2] if udm else [], nets[2:], asr, refiners[0] if refiners else "inter" if udm else "rec")
+    return _assemble(d, Networks(nets[:2] if udm else [], nets[2:], asr), refiners[0] if refiners else "inter" if udm else "rec")
 
 
 def test_it_has_scikit_learns_conventions(detector):
@@ -180,7 +181,7 @@ def test_without_the_onnx_packages_their_extra_is_named(tmp_path, monkeypatch):
     (dict(score="r_dual"), "unlabeled"), (dict(holdout=0.02), "held-out"), (dict(fpr="a"), "fpr is 'a'"), (dict(window="bone"), "window"),
     (dict(workers=-3), "workers is -3"), (dict(batch_size=1), "batch"), (dict(random_state="x"), "x")])
 def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
-    monkeypatch.setattr(estimator, "train_ddad", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(scorer, "train_ddad", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message): DDAD(**QUICK | params).fit(discs(60))
 
 

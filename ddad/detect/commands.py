@@ -46,7 +46,7 @@ def _run(command: str, work: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our lines has seen enough
         sys.stdout = None
         return 1
-    except (ValueError, OSError, FloatingPointError) as e:
+    except (ValueError, OSError, ImportError, FloatingPointError) as e:
         text = str(e)
         if isinstance(e, OSError) and e.strerror:
             place = e.filename or "The folder of results"

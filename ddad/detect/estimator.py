@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +21,27 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from ..core.machine import Machine, pick_device
-from ..core.record import about_training, commit, environment
+from ..core.record import commit, environment
+from .features import networks_of
 from .inputs import as_images, as_source, groups_of, kind_of, to_sized
 from .looks import LOOKS, copy_warnings, looks, usual_ranges
 from .official import read_official
 from .parameters import held_out_count, plain, recipe_of, split
 from .saving import detector_files, read_detector, readable, write_detector
-from .scorer import Networks, Scored, Scorer, in_batches, pick_score, score_batch, write_onnx
+from .scorer import Networks, Scored, in_batches, score_batch, write_onnx
 from .threshold import conformal_p_values, conformal_threshold, images_needed
-from ..method.recipe import Recipe, Trained, train_ddad
-from ..method.refine import VARIANTS
 
 # %% auto #0
 __all__ = ['DDAD']
 
 # %% ../../nbs/detect/07_estimator.ipynb #e3a0d8c5
-_LEARNED = ("backbone", "k", "image_size", "latent", "width", "score", "variant")  # what the networks follow
-
-def _assemble(d: DDAD, udm: list, ndm: list, refiners: dict, score: str) -> DDAD:
+def _assemble(d: DDAD, networks: Networks, score: str) -> DDAD:
     "Makes `d` a fitted detector without a threshold, of trained networks."
-    d.udm_, d.ndm_, d.refiners_, d.score_, d.about_ = udm, ndm, refiners, score, {}
+    d.udm_, d.ndm_, d.refiners_ = networks.udm, networks.ndm, networks.refiners
     d.calibration_scores_, d.calibration_pixel_, d.calibration_looks_ = np.zeros(0, np.float32), 0.0, {}
-    d._learned = {name: getattr(d, name) for name in _LEARNED}
-    d._scorer = Scorer(Networks(udm, ndm, refiners), score, VARIANTS[d.variant]).to(pick_device(d.device))
+    d._learned = {name: getattr(d, name) for name in networks.fixed}
+    d._networks, d._scorer = networks, networks.scorer(score, d.variant, d.device)
+    d.score_, d.map_, d.about_ = score, d._scorer.map, {}
     return d
 
 def _check_fitted(d: DDAD) -> None:
@@ -84,20 +82,26 @@ def _read_normal(
     owners = groups_of(source) if groups is None else groups
     return images, sizes, np.asarray(owners)[places].tolist(), kind_of(source)
 
-def _train(d: DDAD, recipe: Recipe, normal: torch.Tensor, unlabeled: torch.Tensor, seed: int) -> Trained:
-    "Trains as the recipe says, in batches that are not larger than the images are many."
-    recipe = replace(recipe, batch_size=min(recipe.batch_size, len(normal)),
-                     refine_batch_size=min(recipe.refine_batch_size, len(normal)))
+def _train(
+    d: DDAD, recipe, normal: torch.Tensor, unlabeled: torch.Tensor, seed: int
+) -> tuple[Networks, dict]:  # and their losses
     machine = Machine(d.device, d.workers, progress=d.verbose)
     with tempfile.TemporaryDirectory() if d.checkpoints is None else nullcontext(d.checkpoints) as folder:
-        return train_ddad(recipe, normal, unlabeled, folder, seed=seed, machine=machine, about=about_training)
+        return networks_of(d.backbone).trained(recipe, normal, unlabeled, folder, seed, machine)
+
+def _notes(d: DDAD, unlabeled: bool) -> list[str]:
+    "Says in sentences what was asked for that this backbone does not do."
+    kind = networks_of(d.backbone)
+    idle = [f.name for f in fields(d) if f.name in kind.unused and getattr(d, f.name) != f.default]
+    unused = f"The backbone {d.backbone} has a recipe of its own, without {', '.join(idle)}."
+    return [unused] * bool(idle) + [kind.alone] * (bool(kind.alone) and not unlabeled)
 
 def _set_threshold(d: DDAD, images: torch.Tensor, sizes: np.ndarray) -> None:
     "Keeps the scores, pixels and looks of held-out normal images, of which the size (H, W) is given."
     parts = list(in_batches(d.score_batch, images, pick_device(d.device)))
     scores = np.concatenate([np.zeros(0, np.float32), *(scores.numpy() for _, scores in parts)])
     conformal_threshold(scores, d.fpr)  # says whether they are enough
-    pixels = np.concatenate([maps[d.score_].numpy().ravel() for maps, _ in parts])
+    pixels = np.concatenate([maps[d.map_].numpy().ravel() for maps, _ in parts])
     d.calibration_scores_ = np.sort(scores)
     d.calibration_pixel_ = float(np.quantile(pixels, 0.999))
     d.calibration_looks_ = usual_ranges({**dict(zip(LOOKS, looks(images, sizes).T)), "score": scores})
@@ -114,20 +118,20 @@ def _hash(*stacks: torch.Tensor) -> str:
 class DDAD(OutlierMixin, BaseEstimator):
     """Dual-distribution discrepancy as a scikit-learn outlier detector. The defaults are the paper's.
 
-    After `fit`: `udm_`, `ndm_` (lists of networks), `refiners_`, `score_` (the score in use), `threshold_`,
-    `offset_`, `losses_`, `about_`, and of the held-out images `calibration_scores_` (empty: no threshold),
-    `calibration_pixel_`, the value that one pixel in a thousand of their maps exceeds, and
-    `calibration_looks_`, the usual ranges of sizes, gray levels, scores.
+    After `fit`: `udm_`, `ndm_` (lists of networks), `refiners_`, `score_` (the score in use), `map_` (the map
+    that is shown), `threshold_`, `offset_`, `losses_`, `about_`, and of the held-out images
+    `calibration_scores_` (empty: no threshold), `calibration_pixel_`, the value that one pixel in a thousand
+    of their maps exceeds, and `calibration_looks_`, the usual ranges of sizes, gray levels, scores.
     """
-    backbone: str = "AE"  # reconstruction network: AE; AE-U, with its variance; MemAE, with a memory
+    backbone: str = "AE"  # AE; AE-U, with its variance; MemAE, with a memory; features, beyond the paper
     k: int = 3  # networks in each module, 2 or more
     epochs: int = 250  # of each network
     refine_epochs: int = 100  # of ASR-Net, which refines the maps; 0: none
-    image_size: int = 64  # side of the images in the networks, in pixels, a multiple of 16
+    image_size: int = 64  # side of the images in the networks, a multiple of 16; with features up to 224
     random_state: object = None  # seed: the same number gives the same detector
     device: str = "auto"  # auto, cpu, cuda or mps
     _: KW_ONLY
-    score: str = "auto"  # map whose mean is the score: rec, intra, inter, r_dual, ...; auto: r_dual, or rec
+    score: str = "auto"  # rec, inter, r_dual, ...; auto: r_dual or rec, of features combined or mahalanobis
     variant: str = "paper"  # of ASR-Net: paper, or stable (mean of its later weights, half of its map)
     fpr: float = 0.05  # share of normal images that may be called abnormal, between 0 and 1
     holdout: float | str = "auto"  # share of normal images held out, 0: none; auto: a fifth, or as fpr needs
@@ -167,11 +171,10 @@ class DDAD(OutlierMixin, BaseEstimator):
         if held_groups < min(len(held), images_needed(self.fpr)):
             warnings.warn(f"The {len(held)} held-out images are of {held_groups} patients or files, so the "
                           "threshold hangs on few: bring more, or call calibrate with others.", stacklevel=2)
-        for sentence in copy_warnings(normal, held_out, others): warnings.warn(sentence, stacklevel=2)
-        trained = _train(self, recipe, normal, others, seed)
-        score = pick_score(self.score, len(others) > 0, self.refine_epochs)
-        _assemble(self, trained.udm, trained.ndm, trained.refiners, score)
-        self.losses_ = trained.losses
+        sentences = copy_warnings(normal, held_out, others) + _notes(self, len(others) > 0)
+        for sentence in sentences: warnings.warn(sentence, stacklevel=2)
+        networks, self.losses_ = _train(self, recipe, normal, others, seed)
+        _assemble(self, networks, networks.pick_score(self.get_params(), len(others) > 0))
         self.about_ = {"seed": seed, "images": counts, "values": kind, "commit": commit(),
                        "data_hash": _hash(normal, held_out, others), **environment(pick_device(self.device))}
         if len(held_out): _set_threshold(self, held_out, sizes[held])
@@ -271,7 +274,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         content = {"params": params, "score": self.score_, "about": self.about_,
                    "calibration_scores": self.calibration_scores_.tolist(),
                    "calibration_pixel": self.calibration_pixel_, "calibration_looks": self.calibration_looks_}
-        return write_detector(folder, content, Networks(self.udm_, self.ndm_, self.refiners_))
+        return write_detector(folder, content, self._networks)
 
     def add_evaluation(self, measured: dict, folder: str | Path) -> None:
         """Writes an evaluation (`ddad.detect.evaluate`) into the card of the detector saved in `folder`.
@@ -297,7 +300,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         content, networks = read_detector(folder)
         with readable(detector_files(folder)[0]):
             d = cls(**content["params"]).set_params(device=device)
-            _assemble(d, networks.udm, networks.ndm, networks.refiners, content["score"])
+            _assemble(d, networks, content["score"])
             d.about_, d.calibration_looks_ = dict(content["about"]), dict(content["calibration_looks"])
             d.calibration_scores_ = content["calibration_scores"]
             d.calibration_pixel_ = content["calibration_pixel"] or 0.0
@@ -314,15 +317,17 @@ class DDAD(OutlierMixin, BaseEstimator):
         checkpoints = read_official(folder)
         d = cls(backbone, k=len(checkpoints.ndm), device=device, **checkpoints.sizes() | params)
         score, networks = checkpoints.score(d.score, d.refine_epochs), checkpoints.networks(d.get_params())
-        return _assemble(d, networks.udm, networks.ndm, networks.refiners, score)
+        return _assemble(d, networks, score)
 
     def to_onnx(self, path: str | Path) -> Path:
         """Writes the scoring path as one ONNX graph; needs the packages of the extra `onnx`.
 
         Input `images`: (N, 1, S, S) uint8, S = `image_size`. Outputs: `score` (N,) and each map (N, 1, S, S)
-        under its name, float32. Metadata: `score`, `image_size` and, where there is one, `threshold`.
+        under its name, float32. Metadata: `score`, `image_size`, where there is one `threshold`, and `map`,
+        the one that is shown, where it is not the score's.
         """
         _check_fitted(self)
         facts = {"score": self.score_, "image_size": str(self.image_size)}
+        if self.map_ != self.score_: facts["map"] = self.map_
         if len(self.calibration_scores_): facts["threshold"] = repr(self.threshold_)
         return write_onnx(path, self._scorer, self.image_size, facts)

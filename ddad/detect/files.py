@@ -94,7 +94,7 @@ def _score_part(
     batches = torch.from_numpy(np.stack(small)).unsqueeze(1).split(SLICES)
     scored = [detector.score_batch(batch) for batch in batches]
     scores = np.concatenate([scores.numpy() for _, scores in scored])
-    shown = [all_maps[detector.score_].squeeze(1).numpy() for all_maps, _ in scored] if maps else None
+    shown = [all_maps[detector.map_].squeeze(1).numpy() for all_maps, _ in scored] if maps else None
     if maps: shown = np.concatenate(shown)
     files, start = [], 0
     for file, images in read:
@@ -202,7 +202,7 @@ def _write_overlays(scored: ScoredFile, rows: list[dict], options: Options, dete
 def _write_maps(scored: ScoredFile, rows: list[dict], options: Options, detector: DDAD) -> None:
     place = _place(scored, options, MAP_FILES)
     maps = [resized(small, gray.shape) for small, gray in zip(scored.maps, scored.grays)]
-    paths = write_maps(options.maps, place, maps, scored.file, detector.score_, options.key)
+    paths = write_maps(options.maps, place, maps, scored.file, detector.map_, options.key)
     for row, path in zip(rows, paths): row["map"] = f"{MAP_FILES}/{path.name}"
 
 # %% ../../nbs/detect/09_files.ipynb #eb1f5ed7

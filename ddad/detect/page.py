@@ -147,7 +147,7 @@ def write_report(
     lines, held_out = [row for _, row in rows], detector.calibration_scores_
     counts, trained = detector.about_.get("images"), "not recorded"
     if counts: trained = f"{counts['normal']} normal and {counts['unlabeled']} unlabeled images"
-    model = {"backbone": detector.backbone, "score": detector.score_,
+    model = {"backbone": detector.backbone, "score": detector.score_, "map": detector.map_,
              "networks in each ensemble": str(detector.k),
              "image size": f"{detector.image_size} x {detector.image_size}",
              "held-out images": str(len(held_out)), "trained on": trained}

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..core.formats import check_window
-from ..core.machine import pick_device, pick_precision
 from ..core.training import generator
-from .scorer import pick_score
+from .features import BACKBONE, networks_of
 from .threshold import check_fpr, conformal_threshold, images_needed
+from ..features.recipe import FeatureRecipe
+from ..method.networks import BACKBONES
 from ..method.recipe import Recipe
-from ..method.refine import INPUTS
 
 # %% auto #0
 __all__ = ['plain', 'recipe_of', 'held_out_count', 'split']
@@ -36,6 +35,8 @@ def _check_own(p: dict) -> None:
     "Raises `ValueError` for a parameter that `Recipe` does not have and that makes no sense."
     whole = {name: _is_number(p[name], int) for name in ("refine_epochs", "workers")}
     share = _is_number(p["holdout"], (int, float)) and 0 <= p["holdout"] < 1
+    if p["backbone"] not in (*BACKBONES, BACKBONE):
+        raise ValueError(f"backbone is {p['backbone']!r}: choose one of {', '.join(BACKBONES)}, {BACKBONE}.")
     if not whole["refine_epochs"] or p["refine_epochs"] < 0:
         raise ValueError(f"refine_epochs is {p['refine_epochs']!r}: choose a whole number, 0 for no ASR-Net.")
     if p["holdout"] != "auto" and not share:
@@ -51,18 +52,14 @@ def _check_own(p: dict) -> None:
     check_fpr(p["fpr"])
     check_window(p["window"])
 
-def recipe_of(params: dict, unlabeled: bool) -> Recipe:
+def recipe_of(params: dict, unlabeled: bool) -> Recipe | FeatureRecipe:
     """The recipe that `fit` follows, of the parameters of `DDAD`, with or without unlabeled images.
 
     Raises `ValueError` for a parameter that makes no sense.
     """
     p = plain(params)
     _check_own(p)
-    score = pick_score(p["score"], unlabeled, p["refine_epochs"])
-    pick_precision(p["precision"], pick_device(p["device"]))
-    shared = {field.name: p[field.name] for field in fields(Recipe) if field.name in p}
-    own = {"refine_epochs": max(1, p["refine_epochs"]), "refined": score if score in INPUTS else "none"}
-    return Recipe(**shared | own).check()
+    return networks_of(p["backbone"]).recipe(p, unlabeled)
 
 # %% ../../nbs/detect/06_parameters.ipynb #d5b32e70
 def held_out_count(n: int, holdout: float | str, fpr: float) -> int:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from ..core.checkpoints import not_finite
 from ..core.storage import markdown, read_json, uninterrupted, write_json, written
 from .evaluate import RATES, interval_text, left_out
+from .features import networks_of
 from .looks import LOOKS
 from .scorer import Networks
 from .threshold import conformal_threshold
@@ -87,8 +88,8 @@ def _data(content: dict) -> dict[str, str]:
 
 def _recipe(content: dict) -> dict[str, str]:
     "Which settings, seed and versions the networks come from."
-    versions = content["about"].get("versions", {})
-    rows = {name: content["params"].get(name) for name in _RECIPE}
+    params, versions = content["params"], content["about"].get("versions", {})
+    rows = {name: params.get(name) for name in _RECIPE if name not in networks_of(params["backbone"]).unused}
     rows |= {name: content["about"].get(name) for name in ("seed", "device", "commit")}
     return rows | {f"version of {name}": versions.get(name) for name in ("ddad", "torch")}
 
@@ -173,8 +174,7 @@ def write_detector(folder: str | Path, content: dict, networks: Networks) -> Pat
     place = check_place(folder)
     place.parent.mkdir(parents=True, exist_ok=True)
     within = place if place.exists() else place.parent  # it may be a mount, or where a shell stands
-    modules = {"udm": len(networks.udm), "ndm": len(networks.ndm)}
-    content = {"format": FORMAT, "modules": modules, "refiners": list(networks.refiners)} | content
+    content = {"format": FORMAT, "modules": networks.counts, "refiners": list(networks.refiners)} | content
     with tempfile.TemporaryDirectory(dir=within, prefix=".ddad-") as part:
         new = Path(part) / "new"
         with written(new / "weights.safetensors") as path: save_file(_tensors(networks), path)
@@ -234,10 +234,11 @@ def read_detector(folder: str | Path) -> tuple[dict, Networks]:
 
 def _networks(content: dict) -> Networks:
     "The networks that model.json describes, without memory for their weights."
-    udm, ndm, refiners = content["modules"]["udm"], content["modules"]["ndm"], content["refiners"]
-    count = udm + ndm + len(refiners)
+    params, modules, refiners = content["params"], content["modules"], content["refiners"]
+    count = modules["udm"] + modules["ndm"] + len(refiners)
     if count > 1000: raise ValueError(f"it has {count} networks")
-    with torch.device("meta"): return Networks.of(content["params"], udm, ndm, refiners)
+    with torch.device("meta"):
+        return networks_of(params["backbone"]).of(params, refiners=refiners, **modules)
 
 def _load_weights(networks: Networks, path: Path) -> None:
     "Gives networks their weights; raises `ValueError` naming the file for others and for any not finite."

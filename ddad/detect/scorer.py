@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -21,10 +21,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ..core.extras import needed
 from ..core.images import to_float
-from ..core.machine import float32_exact
+from ..core.machine import Machine, float32_exact, pick_device, pick_precision
+from ..core.record import about_training
 from ..core.storage import uninterrupted, written
 from ..method.networks import ASRNet, make_network
-from ..method.refine import INPUTS
+from ..method.recipe import Recipe, train_ddad
+from ..method.refine import INPUTS, VARIANTS
 from ..method.scores import anomaly_maps, image_scores
 
 # %% auto #0
@@ -34,10 +36,38 @@ __all__ = ['SCORES', 'Scored', 'Networks', 'pick_score', 'fused', 'Scorer', 'sid
 # %% ../../nbs/detect/01_scorer.ipynb #c4b97f10
 @dataclass
 class Networks:
-    "A detector's networks."
+    "A detector's networks of pixels."
     udm: list[nn.Module]  # empty: a one-class detector
     ndm: list[nn.Module]
     refiners: dict[str, nn.Module]  # ASR-Nets by refined score
+
+    unused = ()  # parameters of `DDAD` that play no part
+    fixed = ("backbone", "k", "image_size", "latent", "width", "score", "variant")  # that networks follow
+    alone = ""  # what to tell where there are no unlabeled images
+
+    @staticmethod
+    def recipe(p: dict, unlabeled: bool) -> Recipe:
+        "What is trained, by the parameters of `DDAD`; raises `ValueError` for one that makes no sense."
+        score = Networks.pick_score(p, unlabeled)
+        pick_precision(p["precision"], pick_device(p["device"]))
+        shared = {field.name: p[field.name] for field in fields(Recipe) if field.name in p}
+        own = {"refine_epochs": max(1, p["refine_epochs"]), "refined": score if score in INPUTS else "none"}
+        return Recipe(**shared | own).check()
+
+    @staticmethod
+    def pick_score(p: dict, unlabeled: bool) -> str:
+        return pick_score(p["score"], unlabeled, p["refine_epochs"])
+
+    @classmethod
+    def trained(
+        cls, recipe: Recipe, normal: torch.Tensor, unlabeled: torch.Tensor, folder: str | Path, seed: int,
+        machine: Machine,
+    ) -> tuple[Networks, dict[str, list[float]]]:  # and the losses of each
+        "Trains as the recipe says, in batches that are not larger than the images are many."
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(normal)),
+                         refine_batch_size=min(recipe.refine_batch_size, len(normal)))
+        done = train_ddad(recipe, normal, unlabeled, folder, seed=seed, machine=machine, about=about_training)
+        return cls(done.udm, done.ndm, done.refiners), done.losses
 
     @classmethod
     def of(cls, params: dict, udm: int, ndm: int, refiners: Iterable[str]) -> Networks:
@@ -52,6 +82,14 @@ class Networks:
         udm = {f"udm_{i}": net for i, net in enumerate(self.udm, 1)}
         ndm = {f"ndm_{i}": net for i, net in enumerate(self.ndm, 1)}
         return udm | ndm | self.refiners
+
+    @property
+    def counts(self) -> dict[str, int]:
+        "What `of` wants to know, besides the parameters."
+        return {"udm": len(self.udm), "ndm": len(self.ndm)}
+
+    def scorer(self, score: str, variant: str, device: str) -> Scorer:
+        return Scorer(self, score, VARIANTS[variant]).to(pick_device(device))
 
 # %% ../../nbs/detect/01_scorer.ipynb #1fa6d3c5
 SCORES = ("rec", "intra", "inter", *INPUTS)
@@ -124,6 +162,11 @@ class Scorer(nn.Module):
         self.udm, self.ndm = (nn.ModuleList(map(fused, nets)) for nets in (networks.udm, networks.ndm))
         self.refiners = nn.ModuleDict({name: fused(net) for name, net in networks.refiners.items()})
         self.score, self.top = score, top if score in networks.refiners else 1.0
+        self.map = score  # which one is shown
+
+    def portable(self) -> Scorer:
+        "A copy on the CPU that needs nothing else."
+        return copy.deepcopy(self).cpu()
 
     def discrepancies(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         "The maps that need no ASR-Net."
@@ -174,7 +217,6 @@ def in_batches(function: Callable, source, device: torch.device, batch_size: int
     if device.type == "cpu": batch_size = max(1, min(batch_size, math.ceil(len(source) / os.cpu_count())))
     return spread(function, (source[i:i + batch_size] for i in range(0, len(source), batch_size)))
 
-
 # %% ../../nbs/detect/01_scorer.ipynb #85def910
 class _Outputs(nn.Module):
     "A `Scorer` that gives its score and maps as a tuple, as ONNX wants them."
@@ -199,7 +241,7 @@ def write_onnx(
     """
     onnx, _ = needed("onnx", "onnx"), needed("onnxscript", "onnx")
     images = torch.zeros(2, 1, image_size, image_size, dtype=torch.uint8)
-    scorer = copy.deepcopy(scorer).cpu()
+    scorer = scorer.portable()
     with torch.no_grad(): names = list(scorer(images)[0])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that play no part here
     with warnings.catch_warnings():

@@ -73,14 +73,21 @@ def _on_cpu(threads: int) -> Callable[[torch.Tensor], torch.Tensor]:
     "The features of a batch by ONNX Runtime."
     runtime = needed("onnxruntime", "features")
     path = cache_folder() / f"frozen-{_WEIGHTS[:16]}.onnx"
-    with alone(path):
-        if not path.is_file(): _export(path)
+    if not path.is_file():
+        with alone(path):
+            if not path.is_file(): _export(path)  # by nobody else meanwhile
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
     def features(images):
         return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     return features
+
+@cache
+def _on_gpu(place: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    "The features of a batch by PyTorch."
+    frozen = Frozen().to(place)
+    return lambda images: frozen(images.to(place)).cpu()
 
 def _export(path: Path) -> None:
     "Raises `ImportError` without the packages that the export needs."
@@ -108,9 +115,7 @@ def extract(
     place = pick_device(device)
     if place.type == "cpu":
         features, batch = _on_cpu(torch.get_num_threads()), BATCH
-    else:
-        frozen, batch = Frozen().to(place), 8 * BATCH
-        def features(part): return frozen(part.to(place)).cpu()
+    else: features, batch = _on_gpu(place), 8 * BATCH
     bar = tqdm(total=len(images), desc="features", unit="image", leave=False,
                disable=not progress)
     out = torch.empty(len(images), WIDTH, dtype=torch.float16)
@@ -139,10 +144,11 @@ def features_of(
     images: torch.Tensor,  # (N, 1, S, S) uint8
     device: str = "auto",
     progress: bool = False,  # show a bar
+    folder: str | Path | None = None,  # where they are kept; None: the cache folder
 ) -> torch.Tensor:  # (N, 34992) float16
-    "As `extract`, from the cache where these images were seen before."
+    "As `extract`, from the folder where these images were seen before."
     content = repr(tuple(images.shape)).encode() + images.numpy().tobytes()
     digest = hashlib.sha256(content).hexdigest()
     name = f"features-{_WEIGHTS[:8]}-{digest[:24]}.safetensors"
     def make(): return {"features": extract(images, device, progress)}, digest
-    return cached(cache_folder() / name, make)[0]["features"]
+    return cached(Path(folder or cache_folder(), name), make)[0]["features"]

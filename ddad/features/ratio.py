@@ -22,11 +22,15 @@ class Gaussian(nn.Module):
         x: torch.Tensor,  # (N, D)
     ):
         super().__init__()
+        self.register_buffer("mean", x.mean(0))
+        self.register_buffer("whiten", self._whitening(x))
+
+    @staticmethod
+    def _whitening(x: torch.Tensor) -> torch.Tensor:  # (D, D)
+        if x.is_meta: return x.new_empty(x.shape[1], x.shape[1])  # to be loaded
         covariance, _ = ledoit_wolf(x.double().numpy())
         values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
-        whiten = vectors * values.clamp(min=values[-1] * 1e-9).rsqrt()
-        self.register_buffer("mean", x.mean(0))
-        self.register_buffer("whiten", whiten.float())
+        return (vectors * values.clamp(min=values[-1] * 1e-9).rsqrt()).float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ((x - self.mean) @ self.whiten).square().sum(1)
@@ -56,6 +60,11 @@ class Classifier(nn.Module):
         unlabeled: torch.Tensor,  # D_u, (M, D)
     ):
         super().__init__()
+        self.register_buffer("weight", normal.new_empty(normal.shape[1]))
+        self.register_buffer("bias", normal.new_empty(1))
+        if not normal.is_meta: self._fit(normal, unlabeled)  # else to be loaded
+
+    def _fit(self, normal: torch.Tensor, unlabeled: torch.Tensor) -> None:
         x = torch.cat([normal, unlabeled]).double().numpy()
         of = np.repeat([0, 1], [len(normal), len(unlabeled)])
         # with few images a fold more would be empty of one kind
@@ -63,9 +72,8 @@ class Classifier(nn.Module):
         fitted = LogisticRegressionCV(
             Cs=STRENGTHS, cv=folds, scoring="neg_log_loss", solver="newton-cholesky",
             max_iter=1000, l1_ratios=(0,), use_legacy_attributes=False).fit(x, of)
-        self.strength = float(fitted.C_)
-        self.register_buffer("weight", torch.from_numpy(fitted.coef_[0]).float())
-        self.register_buffer("bias", torch.from_numpy(fitted.intercept_).float())
+        self.weight.copy_(torch.from_numpy(fitted.coef_[0]))
+        self.bias.copy_(torch.from_numpy(fitted.intercept_))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x @ self.weight + self.bias

@@ -17,12 +17,12 @@ from torch import nn
 from ..core.machine import run_jobs
 from ..core.training import Schedule, generator, seeded
 from .dual import Dual, Members, members_job
-from .frozen import LOCAL, POOLED, SIDE, local, pooled
+from .frozen import LOCAL, POOLED, SIDE, WIDTH, local, pooled
 from .ratio import Classifier, Gaussian, TwoGaussians
 
 # %% auto #0
 __all__ = ['INTER', 'ONE_CLASS', 'VERSION', 'FeatureRecipe', 'patches_of', 'Readings', 'cross_fitted', 'fisher', 'FeatureDDAD',
-           'train_features', 'score_features']
+           'train_features', 'score_features', 'empty_model']
 
 # %% ../../nbs/features/03_recipe.ipynb #73bf0674
 INTER = ("rec", "intra", "inter", "gaussian", "classifier", "rec_local", "intra_local",
@@ -181,3 +181,22 @@ def score_features(
         maps, scores = zip(*(model(part) for part in features.split(batch_size)))
     return tuple({name: torch.cat([part[name] for part in parts]) for name in parts[0]}
                  for parts in (maps, scores))
+
+# %% ../../nbs/features/03_recipe.ipynb #1b1e80df
+def empty_model(
+    recipe: FeatureRecipe,
+    known: int,  # the known-normal images behind `combined`; 0: one-class
+) -> FeatureDDAD:
+    "A model on the meta device, to load a `state_dict` into with `assign=True`."
+    few = torch.empty(2, WIDTH, device="meta")
+    def dual(vectors_of, layers):
+        with torch.device("meta"):
+            nets = [Members(recipe.k, layers) for _ in range(2 if known else 1)]
+        return Dual(vectors_of(few), *nets)
+    model = FeatureDDAD(dual(pooled, recipe.layers),
+                        dual(patches_of, recipe.local_layers), few)
+    if known:
+        model.readings = Readings(few, few, recipe.patches)
+        model.classifier = Classifier(pooled(few), pooled(few))
+        model.register_buffer("known", torch.empty(3, known, device="meta"))
+    return model.eval().requires_grad_(False)
