@@ -235,7 +235,8 @@ def _survives(results, benchmark, backbone):
 def _frozen(results, benchmark, backbone):
     main = results.select(benchmark, backbone=backbone)
     for method in sorted(results.rivals.method[results.rivals.group == ON_FEATURES].unique()):
-        yield effect(results, FROZEN, main, "inter", results.select(benchmark, method), "score", called=method)
+        theirs = results.select(benchmark, method)
+        yield effect(results, FROZEN, main, "inter", theirs, "score", called=method)
 
 MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _disagreement, ENSEMBLE: _ensemble, REFINED: _refined,
             RATES: _rates, UNSEEN: _unseen, METHODS: _methods, SURVIVES: _survives, FROZEN: _frozen}

@@ -53,7 +53,7 @@ def run(
     store: str | None = None,  # a folder of weights that runs share
     progress: bool = True,  # show progress bars
 ) -> Path:  # the run's folder
-    "Executes the run's notebook, or a run on features; raises before anything is written if settings or data are wrong."
+    "Executes the run's notebook; raises before anything is written if settings or data are wrong."
     folder = Path(out or f"runs/{config.name}")
     if folder.is_file(): raise ValueError(f"--out is {folder}, which is a file: name a folder for the run.")
     if store and Path(store).is_file():

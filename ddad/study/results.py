@@ -127,8 +127,8 @@ class Results:
         for name, value in settings.items():
             if value is not None: fits &= self.runs[name] == value
         fits &= self._usual.to_numpy()[:, [name not in settings for name in SETTINGS]].all(axis=1)
-        chosen = self.runs[fits].sort_values(["benchmark", "seed", "precision"], ascending=[True, True, False],
-                                             kind="stable")
+        order = ["benchmark", "seed", "precision"]
+        chosen = self.runs[fits].sort_values(order, ascending=[True, True, False], kind="stable")
         return chosen[~chosen.duplicated(["benchmark", "backbone", "seed", *SETTINGS])]
 
     @cached_property

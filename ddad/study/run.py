@@ -196,9 +196,9 @@ def run_features(
     store = out.with_name(f"{out.name}.unfinished")
     recipe = replace(most, k=config.k, epochs=min(most.epochs, config.epochs),
                      local_epochs=min(most.local_epochs, config.epochs))
-    parts = {name: getattr(data, name) for name in ("normal", "unlabeled_normal", "unlabeled_abnormal", "test")}
-    with stages("features"):
-        frozen = replace(data, **{n: features_of(part, config.device, progress) for n, part in parts.items()})
+    parts = ("normal", "unlabeled_normal", "unlabeled_abnormal", "test")
+    def features(part): return features_of(getattr(data, part), config.device, progress)
+    with stages("features"): frozen = replace(data, **{part: features(part) for part in parts})
     unlabeled = module_images(config, frozen, "udm")[len(data.normal):]
     with stages("fit"):
         model = train_features(frozen.normal, unlabeled, recipe, seed=config.seed, folder=store,
