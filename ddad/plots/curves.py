@@ -120,6 +120,7 @@ FAMILIES = {
     "trivial": {"marker": "s", "color": "0.55"},
     "one-class": {"marker": "o", "color": NORMAL},
     "with unlabeled images": {"marker": "^", "color": MODULE_COLORS["udm"]},
+    "on frozen features": {"marker": "v", "color": "#a8552f"},
     "DDAD": {"marker": "D", "color": "black"},
 }
 

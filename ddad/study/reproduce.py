@@ -131,8 +131,8 @@ def _stop(process: subprocess.Popen) -> None:
         except (ProcessLookupError, PermissionError): return  # none is left, or on macOS zombies alone
 
 # %% ../../nbs/study/06_reproduce.ipynb #d05f484a
-SEEN_ON_FEATURES = ("On frozen features, beyond the paper, A_inter finds the pneumonias better than on pixels, "
-                    "and better than the thumbnails do.")
+SEEN_ON_FEATURES = ("On frozen features, beyond the paper, A_inter finds the pneumonias better than on "
+                    "pixels, and better than the thumbnails do.")
 SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error "
         "A_rec. A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, "
         "finds them better still.")
