@@ -5,6 +5,7 @@
 # %% ../../nbs/study/04_results.ipynb #0a950153
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +145,9 @@ class Results:
         "The columns of a score, in the order of `images`."
         table = self.images(self.runs.benchmark[run])
         names = [f"{run}:{score}"]
-        if score == "rec_single": names = [c for c in table.columns if c.startswith(f"{run}:rec_")]
+        if score == "rec_single":
+            alone = re.compile(re.escape(f"{run}:rec_") + r"\d+")
+            names = [column for column in table.columns if alone.fullmatch(column)]
         columns = [table[name].to_numpy(dtype=float) for name in names if name in table]
         return np.array(columns).reshape(len(columns), len(table))
 
