@@ -83,7 +83,7 @@ class NearestNeighbours(FrozenFeatures):
 class FeatureClassifier(FrozenFeatures):
     "A logistic regression of D_n against D_u on pooled features."
     name, paper, uses_unlabeled = "Features, D_n against D_u", "none", True
-    settings = "logistic regression on 496 pooled features of EfficientNet-Lite0, strength by cross-validation"
+    settings = "logistic regression on 496 pooled features of EfficientNet-Lite0, cross-validated strength"
 
     def fit(self, normal, unlabeled=None):
         if unlabeled is None:
@@ -202,7 +202,8 @@ class MemoryBank(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         flat = x.flatten(2).transpose(1, 2)  # (N, H * W, C)
-        distances, nearest = (t.view(flat.shape[:2]) for t in torch.cdist(flat.flatten(0, 1), self.kept).min(1))
+        found = torch.cdist(flat.flatten(0, 1), self.kept).min(1)
+        distances, nearest = (part.view(flat.shape[:2]) for part in found)
         score, worst = distances.max(1)
         each = torch.arange(len(x), device=x.device)
         around = torch.cdist(self.kept[nearest[each, worst]], self.kept)
