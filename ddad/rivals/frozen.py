@@ -202,8 +202,8 @@ class MemoryBank(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         flat = x.flatten(2).transpose(1, 2)  # (N, H * W, C)
-        to_kept = torch.cdist(flat.flatten(0, 1), self.kept)
-        distances, nearest = (t.view(flat.shape[:2]) for t in to_kept.min(1))
+        found = torch.cdist(flat.flatten(0, 1), self.kept).min(1)
+        distances, nearest = (part.view(flat.shape[:2]) for part in found)
         score, worst = distances.max(1)
         each = torch.arange(len(x), device=x.device)
         around = torch.cdist(self.kept[nearest[each, worst]], self.kept)
