@@ -121,15 +121,16 @@ class Results:
     ) -> pd.DataFrame:
         """The runs of a method that have these settings and are of the present arithmetic, seeds in order.
 
-        Precision is a property of a run, as its seed is; of a seed that was run in both, float32 counts.
+        Precision is a property of a run, as its seed is. Of a seed that was run twice, the run whose
+        precision was left to the machine counts.
         """
         fits = (self.runs.method == method) & self._current
         if benchmark is not None: fits &= self.runs.benchmark == benchmark
         for name, value in settings.items():
             if value is not None: fits &= self.runs[name] == value
         fits &= self._usual.to_numpy()[:, [name not in settings for name in SETTINGS]].all(axis=1)
-        order = ["benchmark", "seed", "precision"]
-        chosen = self.runs[fits].sort_values(order, ascending=[True, True, False], kind="stable")
+        order = ["benchmark", "seed", "precision_asked"]  # auto comes first
+        chosen = self.runs[fits].sort_values(order, kind="stable")
         return chosen[~chosen.duplicated(["benchmark", "backbone", "seed", *SETTINGS])]
 
     @cached_property
