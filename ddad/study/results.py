@@ -56,7 +56,8 @@ def _digits(column: pd.Series) -> pd.Series:
 # %% ../../nbs/study/04_results.ipynb #2feaad98
 SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
             "latent", "width", "variant")  # which may differ from a benchmark's usual ones
-OF_SOME = (*SETTINGS, "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")  # of some methods
+# columns that only some methods have
+OF_SOME = (*SETTINGS, "precision_asked", "backbone", "group", "uses_unlabeled", "parameters", "pixel_ap")
 DRAWN = ("n_unlabeled", "anomaly_rate", "draw", "match")  # those that another method has, too
 
 def usual(
