@@ -169,7 +169,7 @@ def k_center(
     x: torch.Tensor,  # (N, D)
     n: int,  # how many to choose, at most N
     first: int = 0,  # where to begin
-    block: int = 512,  # points that are looked at together
+    block: int = 256,  # points that are looked at together
 ) -> torch.Tensor:  # (n,) indices
     """A greedy choice of points that leaves no other far from all of them.
 
@@ -181,8 +181,9 @@ def k_center(
         far = torch.minimum(far, torch.cdist(x, x[new]).amin(1))
         values, places = far.topk(min(block, len(x)))
         points, bound, new = x[places], values[-1].clone(), []
-        while len(chosen) + len(new) < n and values.max() >= bound:
-            i = values.argmax()
+        while len(chosen) + len(new) < n:
+            value, i = values.max(0)
+            if value < bound: break
             new.append(int(places[i]))
             values = torch.minimum(values, (points - points[i]).norm(dim=1))
         chosen += new
