@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import nn
@@ -68,14 +69,16 @@ def _weights() -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True, map_location="cpu")
 
 # %% ../../nbs/features/00_frozen.ipynb #ca2be1b0
+_EXPORTING = Lock()  # in one thread; `alone` keeps other processes out
+
 @cache
 def _on_cpu(threads: int) -> Callable[[torch.Tensor], torch.Tensor]:
     "The features of a batch by ONNX Runtime."
     runtime = needed("onnxruntime", "features")
     path = cache_folder() / f"frozen-{_WEIGHTS[:16]}.onnx"
     if not path.is_file():
-        with alone(path):
-            if not path.is_file(): _export(path)  # by nobody else meanwhile
+        with _EXPORTING, alone(path):
+            if not path.is_file(): _export(path)  # nobody else has meanwhile
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
