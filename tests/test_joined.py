@@ -17,6 +17,7 @@ from test_shown import dicom
 
 from ddad.core.formats import find_images, owners, search_images
 from ddad.core.tables import read_patients
+from ddad.datasets.commands import main as data_main
 from ddad.datasets.split import split
 from ddad.detect.commands import main_score
 from ddad.detect.estimator import DDAD
@@ -195,6 +196,10 @@ def test_split_takes_a_window_and_says_what_it_passed_over(tmp_path, capsys):
     assert capsys.readouterr().err == "Mine: 1 file was passed over: 1 of no kind that is read.\n"
     assert all(set(np.unique(np.asarray(Image.open(p)))) <= {0, 255} for p in (tmp_path / "root/Mine/images").iterdir())
     with pytest.raises(ValueError, match="window"): split(tmp_path / "root/Other", tmp_path / "normal", tmp_path / "abnormal", window="bone", progress=False)
+    folders = ["--normal", str(tmp_path / "normal"), "--abnormal", str(tmp_path / "abnormal"), "--root", str(tmp_path / "root/Again")]
+    assert data_main(["split", *folders, "--window", "100", "101"]) == 0
+    def pictures(name): return {path.name: path.read_bytes() for path in (tmp_path / "root" / name / "images").iterdir()}
+    assert pictures("Again") == pictures("Mine")
 
 
 # ---- H. messages and manners

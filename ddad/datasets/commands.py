@@ -111,8 +111,9 @@ def _add_export(commands) -> None:
 
 # %% ../../nbs/datasets/05_commands.ipynb #f6103ec8
 def _split(a: argparse.Namespace) -> int:
-    shares = {"test": a.test, "pool": a.pool, "seed": a.seed, "size": a.size}
-    outcome = split(a.root, a.normal, a.abnormal, a.unlabeled, a.patients, **shares)
+    settings = {"test": a.test, "pool": a.pool, "seed": a.seed, "size": a.size}
+    settings["window"] = a.window[0] if len(a.window) == 1 else tuple(a.window)
+    outcome = split(a.root, a.normal, a.abnormal, a.unlabeled, a.patients, **settings)
     rows = [{"split": ".".join(SPLITS[s]), "images": len(names)} for s, names in list_names(a.root).items()]
     print(f"{a.root}: {outcome.done} images.\n{markdown(rows)}\nNext: {advice(a.root)}")
     return _say_failed(outcome)
@@ -125,14 +126,17 @@ def _add_split(commands) -> None:
                    help="folder of unlabeled images (without: the pools come from the other two)")
     c.add_argument("--root", required=True, help="the new benchmark's folder, such as ~/Med-AD/Mine")
     c.add_argument("--patients",
-                   help="CSV table with the columns image and patient: no patient will be in both training "
-                        "and test")
+                   help="CSV table with the columns image (or file) and patient: no patient will be in both "
+                        "training and test (default: as DICOM files say)")
     c.add_argument("--test", type=float, default=0.3, help="share of the test set, in tenths (default: 0.3)")
     c.add_argument("--pool", type=float, default=0.2,
                    help="share of the normal images in the unlabeled pool, in tenths (default: 0.2)")
     c.add_argument("--seed", type=int, default=0, help="default: 0")
     c.add_argument("--size", type=int, default=512,
                    help="longest side that an image keeps, in pixels (default: 512)")
+    c.add_argument("--window", nargs="+", metavar="W", default=["auto"],
+                   help="what is black and white: auto (as the file says), minmax, or two intensities "
+                        "(default: auto)")
 
 # %% ../../nbs/datasets/05_commands.ipynb #5e8ab041
 def _asked(root: str | None, names: list[str]) -> tuple[Path | None, list[str]]:
