@@ -293,7 +293,8 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     try: row = _row(record) if "config" in record else _rival_row(record)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path} is no record of a run ({reason(e)}): {remedy}.") from None
-    tables = {"networks": pd.DataFrame(record.get("training", {})).T.rename_axis("network").reset_index()}
+    networks = pd.DataFrame.from_dict(record.get("training", {}), orient="index")
+    tables = {"networks": networks.rename_axis("network").reset_index()}
     for name, file in {"losses": "curves.csv", "pixels": "pixels.csv", "epochs": "epochs.csv"}.items():
         if (folder / file).is_file(): tables[name] = read_table(folder / file)
     if "losses" in tables: tables["losses"] = _thinned(tables["losses"])
