@@ -27,13 +27,13 @@ from ..method.recipe import MODULES
 from ..method.scores import score_name
 from .compare import benchmarks_at_hand
 from .config import FEATURES
-from .opened import Run, list_results, list_runs, read_record, read_result, read_run
+from .opened import Run, list_runs, read_record, read_result, read_run
 from .pictures import Pictures
 from .results import Results
 
 # %% auto #0
 __all__ = ['PLACES', 'LIMIT', 'own_runs', 'first_run', 'by_label', 'benchmark_of', 'read_scores', 'copies_of', 'collect',
-           'map_sheets', 'image_sheets', 'selection', 'keep_maps', 'explorer_page', 'main']
+           'map_sheets', 'image_sheets', 'selection', 'keep_run', 'explorer_page', 'main']
 
 # %% ../../nbs/study/09_view.ipynb #cb18a535
 PLACES = ("reproduced/runs", "runs", "figures/runs")  # of runs in a repository, the reader's own first
@@ -154,17 +154,26 @@ def _shown(run: Run, label: str, names: list[str]) -> dict:
     mappable = bool(run.config) and run.config["backbone"] != FEATURES
     return {"name": label, "scores": columns, "facts": _facts(run, labels), "mappable": mappable}
 
+def _kept(path: Path, names: list[str]) -> dict:
+    "A run as `keep_run` wrote it."
+    shown = read_json(path, "restore it, or write it with `keep_run`")
+    if shown.pop("names") != names: raise ValueError(f"{path} is of other images: name a run of the same ones.")
+    return shown
+
 def collect(
-    folders: Sequence[Path],  # of results on one benchmark, the one to begin with first
+    folders: Sequence[Path],  # of results on one benchmark, or files of `keep_run`; what to begin with first
     elsewhere: Sequence[str] = (),  # other runs, which a kernel can open
 ) -> dict:
     "What the front end is given, without pictures. Raises `ValueError` where the first cannot be read."
     labelled = by_label(folders)
-    first = read_result(folders[0])
+    first = read_result(next((f for f in folders if f.suffix != ".json"), folders[0]))
     names, labels, _ = read_scores(first)
     about, runs, notes = card(first.benchmark), [], []
     for label, folder in labelled.items():
         try:
+            if folder.suffix == ".json":
+                runs.append(_kept(folder, names))
+                continue
             run = read_result(folder)
             if run.benchmark != first.benchmark:
                 raise ValueError(f"{label} is on {run.benchmark}, not on {first.benchmark}: "
@@ -238,21 +247,21 @@ def selection(
 # %% ../../nbs/study/09_view.ipynb #954ad67b
 LIMIT = 6_000_000  # bytes of the file
 
-def keep_maps(
+def keep_run(
     folder: str | Path,  # of a finished run, its weights beside it
-    out: str | Path,  # the folder for NAME.json, such as figures/maps
+    path: str | Path,  # the file, such as figures/maps/NAME.json
     data_root: str | Path | None = None,  # the Med-AD folder, as in `load_benchmark`
-) -> Path:
-    "Writes the maps of 200 test images, with the commit that computed them. Raises `ValueError` without any."
-    run = read_run(folder)
+) -> None:
+    "Writes a run's scores, facts and the maps of 200 test images. Raises `ValueError` without its weights."
+    run, path = read_run(folder), Path(path)
     found = Pictures(run, data_root)
     found.load_images()
     found.load_networks()
     if not found.ready: raise ValueError(" ".join(found.missing))
-    path = Path(out) / f"{run.name}.json"
-    record = {name: run.record[name] for name in ("commit", "data_hash", "finished", "versions")}
-    write_json(path, {"record": record} | map_sheets(found, _selected(run)))
-    return path
+    names, labels, _ = read_scores(run)
+    shown = _shown(run, path.stem, names) | {"names": names, "maps": map_sheets(found, _selected(run))}
+    shown["facts"] |= {"Precision": run.record["precision"], "Processor": run.record["processor"]}
+    write_json(path, shown)
 
 def _selected(run: Run) -> list[int]:
     _, labels, scores = read_scores(run)
@@ -282,38 +291,34 @@ def _add_images(data: dict, run: Run, data_root: str | Path | None) -> bool:
     if not sheets: notes.append("The images would make the page too large, so their names stand for them.")
     return bool(sheets)
 
-def _add_maps(data: dict, shown: dict, run: Run, data_root: str | Path | None) -> None:
-    "The maps of a run, or in `notes` why there are none."
-    kept = run.folder.resolve().parent.parent / f"maps/{run.name}.json"
+def _add_maps(shown: dict, run: Run, data_root: str | Path | None, room: int) -> None:
+    "The maps of a run, or in `missing` why there are none."
     found = Pictures(run, None if run.benchmark == PHANTOM else data_root)
     found.load_images()
     found.load_networks()
-    if found.ready:
-        _tell(run, found.missing)
-        maps = map_sheets(found, _selected(run))
-    elif kept.is_file(): maps = read_json(kept, "restore it, or write it with `keep_maps`")
-    else:
-        _tell(run, found.missing)
-        data["notes"].append(f"The networks of {run.name} were not at hand when this page was made, "
-                             "so it has no maps of it.")
-        return
-    if len(json_text([data, maps])) > LIMIT - 300_000:
-        data["notes"].append(f"The maps of {run.name} would make the page too large.")
-    else: shown["maps"] = maps
+    _tell(run, found.missing)
+    shown["missing"] = "The networks of this run were not at hand when the page was made: it has no maps of it."
+    if not found.ready: return
+    shown["missing"] = "The maps of this run would make the page too large."
+    maps = map_sheets(found, _selected(run))
+    if len(json_text(maps)) < room: shown |= {"maps": maps, "missing": ""}
 
 def explorer_page(
-    folders: Sequence[str | Path],  # of results on one benchmark, the one to begin with first
+    folders: Sequence[str | Path],  # as for `collect`
     data_root: str | Path | None = None,  # the Med-AD folder, as in `load_benchmark`
 ) -> str:
     "The explorer as one page. Raises `ValueError` in a sentence where the results cannot be shown together."
     folders = [Path(folder) for folder in folders]
     data = collect(folders)
     if len(data["runs"]) < len(folders): raise ValueError(" ".join(data["notes"]))
-    runs = [read_result(folder) for folder in folders]
-    if _add_images(data, runs[0], data_root):
-        for shown, run in zip(data["runs"], runs):
-            if shown["mappable"]: _add_maps(data, shown, run, data_root)
-    title = f"{data['title']}: {', '.join(run.name for run in runs)}"
+    runs = {shown["name"]: read_result(folder) for shown, folder in zip(data["runs"], folders)
+            if folder.suffix != ".json"}
+    if not _add_images(data, next(iter(runs.values())), data_root):
+        for shown in data["runs"]: shown.pop("maps", None)
+    for shown in data["runs"] if data["images"] else ():
+        if not shown["mappable"] or "maps" in shown: continue
+        _add_maps(shown, runs[shown["name"]], data_root, LIMIT - 300_000 - len(json_text(data)))
+    title = f"{data['title']}: {', '.join(shown['name'] for shown in data['runs'])}"
     return render("core/web/page.html", title, data, 'page(document.querySelector("main"), DATA);', body="")
 
 # %% ../../nbs/study/09_view.ipynb #d55a3b07

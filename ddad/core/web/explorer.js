@@ -223,7 +223,7 @@ function chart(place, {label, below, beside, series, height, drag, select}) {
   const u = new uPlot({
     width: 320, height, padding: [10, 14, 0, 0], legend: {show: false},
     cursor: {show: !!drag, x: false, y: false, points: {show: false}, bind: {dblclick: () => null}, drag: {setScale: false, x: true, y: drag == "box"}},
-    scales: {x: {time: false, range: () => ranges.x}, y: {range: () => ranges.y}}, axes: [axis(below, 38), axis(beside, 58)],
+    scales: {x: {time: false, range: () => ranges.x}, y: {range: () => ranges.y}}, axes: [axis(below, 26), axis(beside, 44)],
     series: [{}, ...series.map(drawn)],
     hooks: {draw: [place_mark], setSelect: select ? [() => {
       const {left, top, width, height} = u.select;
@@ -247,6 +247,12 @@ function chart(place, {label, below, beside, series, height, drag, select}) {
     mark(x, y = null) { Object.assign(at, {x, y}); place_mark(); },
     unselect() { u.setSelect({left: 0, top: 0, width: 0, height: 0}, false); },
   };
+}
+
+// Curves as uPlot takes them: all points in a row, each a number in its own curve and nothing in the others.
+function together(curves) {
+  const points = curves.flatMap(([x, y], c) => x.map((v, i) => [v, c, y[i]])).sort((a, b) => a[0] - b[0]);
+  return [points.map(p => p[0]), ...curves.map((_, c) => points.map(p => p[1] == c ? p[2] : null))];
 }
 
 // Histograms over the same bins, and a line at the threshold. `shares`: each in percent of its own.
@@ -364,6 +370,7 @@ const FIELDS = ["label", "kind", "outcome", "copy", "group", "name", "maps"];  /
 const KNOWN = ["run", "score", "threshold", "second", "second_score", "up", "order", "image", "brush", ...FIELDS];  // of a state
 const MARKS = ["✓", "✗ alarm", "✗ miss", "✓"], PAGE = 24;
 
+const capital = text => text[0].toUpperCase() + text.slice(1);
 const unpacked = text => new Float64Array(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
 
 // Shows the data of `ddad.study.view` in a place. `state`: what it begins with, as a line of text; `ask` asks a kernel
@@ -390,7 +397,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     words[field] = h("input", {type: "search", size: 14, oninput: () => choose({filter: {...s.filter, [field]: words[field].value}})});
     return h("label", {}, `${name} `, words[field]);
   };
-  const group_box = word("group", data.group), name_box = word("name", "Name has");
+  const group_box = word("group", capital(data.group)), name_box = word("name", "Name has");
   const clear = h("button", {onclick: () => choose({filter: {}, brush: null})}, "All images");
   const slider = h("input", {type: "range", min: 0, step: 1, "aria-label": "Threshold", oninput: () => choose({threshold: view.grid.at(+slider.value)})});
   const share = h("input", {type: "number", min: 0, max: 100, step: 1, value: 5, "aria-label": "percent", oninput: () => by_rule()});
@@ -400,7 +407,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
 
   // what is shown
   const lead = h("p", {className: "lead", "aria-live": "polite"}), told = h("span", {className: "told"}), difference = h("span", {className: "note", role: "status"});
-  const warned = h("div", {role: "status"}), roc_head = h("h2"), two_head = h("h2"), hist_head = h("h2"), at = h("b", {className: "threshold"});
+  const warned = h("div", {role: "status"}), roc_head = h("h2"), roc_told = h("p", {className: "note"}), two_head = h("h2"), hist_head = h("h2"), at = h("b", {className: "threshold"});
   const decisions = h("div"), about = h("div", {className: "about"}), brushed = h("span", {className: "brushed"}), facts = h("dl");
   const legend = () => h("p", {className: "legend"}, ...CLASSES.map((name, y) => h("span", {}, key(y), name)));
   const link = h("button", {className: "link", onclick: () => keep_link()}, ask ? "Copy as Python" : "Copy link");
@@ -413,8 +420,8 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
       h("div", {className: "bar"}, h("button", {className: "csv", onclick: () => save_csv()}, "Images as CSV"), link)),
     h("div", {className: "cards"},
       card(hist_head, legend(), hist_place, slider, h("div", {className: "bar"}, h("span", {}, "Flagged at or above ", at), rule.box, h("label", {className: "share"}, share, " %")),
-        h("p", {className: "note"}, "A rule looks at all test images: for looking, not for reporting. Drag over the histogram to choose images.")),
-      card(roc_head, roc_place),
+        h("p", {className: "note"}, "A rule looks at all test images: for looking, not for reporting. Drag over the bars to choose images.")),
+      card(roc_head, roc_told, roc_place),
       card("Decisions", decisions, h("p", {className: "note"}, "Flagged: the score is at or above the threshold. Wilson's intervals cover the choice of test images.", data.groups ? ` They count each image as independent; these form ${new Set(data.groups).size} groups (${data.group}).` : ""))),
     h("div", {className: "wide"},
       card("Images", h("div", {className: "bar"}, order_choice.box, ...tiles.bar, brushed), tiles.grid),
@@ -425,7 +432,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   place.replaceChildren(
     h("header", {}, h("h1", {}, data.title), h("p", {className: "note"}, data.about), h("div", {className: "bar"}, run_choice.box, score_choice.box), warned, lead), body);
   const hist = histogram(hist_place, {label: "Histogram of the scores by class", colours: CLASSES, drag: "x", select: box => brush(box && {[view.key]: box.x})});
-  const curve = chart(roc_place, {label: "ROC curve", below: "1 - specificity", beside: "sensitivity", height: 300, series: [
+  const curve = chart(roc_place, {label: "ROC curve", below: "1 - specificity", beside: "sensitivity", height: 320, series: [
     {colour: "ink", width: 2}, {colour: "second", width: 1.5, dash: [6, 4]}, {colour: "line", width: 1}]});
   const points = chart(two_place, {label: "Two scores of each image", below: "", beside: "", height: 300, drag: "box",
     series: CLASSES.map(colour => ({colour, paths: () => null, points: {show: true, size: 5}})),
@@ -511,8 +518,8 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     const one = n ? `all ${n} images are ${CLASSES[part.labels[0]]}` : "no image is left";
     const empty = [[], []], a = both ? roc(part.values, part.labels) : empty, b = both && view.second ? roc(part.other, part.labels) : empty;
     roc_head.textContent = both ? `ROC curve of ${view.score.name}, AUC ${auc(part.values, part.labels).toFixed(3)}` : `ROC curve and AUC: none, for ${one}`;
-    const chance = [[0, 1], [0, 1]], joined = uPlot.join([a, b, chance].map(pair => thinned(pair)));
-    curve.show(joined, [0, 1], [0, 1]);
+    roc_told.textContent = "\u00a0";
+    curve.show(together([a, b, [[0, 1], [0, 1]]]), [0, 1], [0, 1]);
     difference.textContent = view.second ? "Drawing the interval of the difference ..." : "Another run or method on the same images: scores, maps, difference of AUC.";
   }
 
@@ -544,18 +551,20 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     brushed.replaceChildren(...s.brush ? [`${view.chosen.length} brushed `, h("button", {onclick: () => brush(null)}, "all")] : []);
   }
 
+  const over = (part, found) => `${found.groups} ${part.groups ? "groups" : "images"}`;
+
   // The intervals of AUC: after a pause, for they take longer than a reader should wait for a picture.
   function later() {
     clearTimeout(timer);
     timer = setTimeout(() => {
       const part = part_of(view.inside), found = bootstrap([part.values, ...view.second ? [part.other] : []], part.labels, part.groups);
       const text = ([low, high], sign = "") => `[${[low, high].map(v => (sign && v >= 0 ? "+" : "") + v.toFixed(3)).join(", ")}]`;
-      if (found) roc_head.textContent += ` ${text(interval(found.draws[0], found.groups))}`;
+      if (found) roc_told.textContent = `95 % interval ${text(interval(found.draws[0], found.groups))}, over ${over(part, found)}${view.second ? `; dashed: ${view.other.name} of ${short(view.second.name)}` : ""}`;
       if (!view.second) return;
       if (!found) { difference.textContent = "No difference of AUC: it needs both classes and two groups of images."; return; }
       const [a, b] = [part.values, part.other].map(values => auc(values, part.labels)), draws = found.draws[1].map((v, i) => v - found.draws[0][i]), ends = interval(draws, found.groups);
-      const over = part.groups ? `${found.groups} groups` : `${found.groups} images`, verdict = ends[0] > 0 || ends[1] < 0 ? " (the interval excludes 0)" : "";
-      difference.textContent = `${view.other.name} of ${short(view.second.name)} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: ${(b >= a ? "+" : "") + (b - a).toFixed(3)} ${text(ends, "+")}, 95 % over ${over}${verdict}.`;
+      const verdict = ends[0] > 0 || ends[1] < 0 ? " (the interval excludes 0)" : "";
+      difference.textContent = `${view.other.name} of ${short(view.second.name)} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: ${(b >= a ? "+" : "") + (b - a).toFixed(3)} ${text(ends, "+")}, 95 % over ${over(part, found)}${verdict}.`;
     }, 120);
   }
 
@@ -581,15 +590,15 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     if (i < 0) { about.replaceChildren(h("h2", {}, "One image"), h("p", {className: "note"}, "Choose an image of the gallery to see its maps and scores.")); return; }
     const others = labels.reduce((n, y, j) => n + (!y && j != i), 0), n = data.groups ? data.groups.filter(g => g == data.groups[i]).length : 1;
     const copies = data.copies ? `${labels.reduce((n, y, j) => n + (!y && j != i && data.copies[j]), 0) || "none"} of them with a copy in training` : "not checked for copies in training";
-    const kind = data.kinds ? ` (${data.kinds[i]})` : "", group = n > 1 ? `, one of ${n} test images of its group (${data.group})` : "", copy = data.copies?.[i] ? ", has a copy in training" : "";
+    const kind = data.kinds && data.kinds[i] != CLASSES[labels[i]] ? ` (${data.kinds[i]})` : "", group = n > 1 ? `, one of ${n} test images of its group (${data.group})` : "", copy = data.copies?.[i] ? ", has a copy in training" : "";
     const meter = p => h("span", {}, h("span", {className: "percent"}, p.toFixed(0)), h("span", {className: "meter", style: `--at: ${p.toFixed(1)}%`}));
     const line = (of, score, name) => [name, number(score.values[i]), meter(percentile(score.values, labels, i))];
     const rows = of => of.scores.map(score => line(of, score, of == view.run ? score.name : `${score.name} of ${short(of.name)}`));
-    const head = ["", "score", `percentile among the ${others} other normal test images (not trained on; ${copies})`];
     const every = h("details", {ontoggle: () => every.open && every.children.length < 2 && every.append(table("scores", ["", "score", "percentile"], runs.flatMap(of => of.scores.map(c => line(of, c, `${short(of.name)}: ${c.name}`)))))}, h("summary", {}, "Scores of every run"));
     about.replaceChildren(
       h("h2", {}, data.names[i]), h("p", {}, key(labels[i]), `${CLASSES[labels[i]]}${kind}${copy}${group}; `, h("b", {className: "outcome"})),
-      ...[view.run, view.second].filter(Boolean).map(of => panels(of, i)), table("scores", head, [...rows(view.run), ...view.second ? rows(view.second) : []]),
+      ...[view.run, view.second].filter(Boolean).map(of => panels(of, i)), table("scores", ["", "score", "percentile"], [...rows(view.run), ...view.second ? rows(view.second) : []]),
+      h("p", {className: "note"}, `Percentile among the ${others} other normal test images (not trained on; ${copies}).`),
       h("p", {className: "bar"}, n > 1 ? h("button", {onclick: () => choose({filter: {group: data.groups[i]}})}, "Show its group") : null), runs.length > 1 ? every : "");
     show_outcome();
   }
@@ -625,7 +634,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
       asked.add(question);
       return "Computing the maps ...";
     }
-    return of.sheets.length || of.maps ? `This page has the maps of ${of.maps?.images.length ?? 0} of the ${data.names.length} images.` : `${short(of.name)} has no maps here.`;
+    return of.maps ? `This page has the maps of ${of.maps.images.length} of the ${data.names.length} images.` : `${short(of.name)} has no maps here.`;
   }
 
   // what a kernel or the data bring: pictures to be decoded first
@@ -672,6 +681,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     try { box = JSON.parse(get("brush") || "null"); } catch { notes.push("The brush of the address is not whole."); }
     Object.assign(s, {second_score: get("second_score"), up: get("up"), order: field("order", ORDERS), image: field("image", data.names), brush: box});
     s.threshold = Number.isFinite(threshold) ? threshold : null;
+    if (!s.image) { const {list} = look(); s.image = data.names[list.find(i => data.mapped?.has(i)) ?? list[0]] ?? ""; }
     last = {};
     render();
   }
@@ -706,9 +716,6 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   if (ask && !data.images) ask({images: true});
   return {receive, choose, restore};
 }
-
-// Points of curves without those that lie on a line with their neighbours' x and y: uPlot joins what is of one x.
-function thinned([x, y]) { return [x, y]; }
 
 // The page in one file keeps its view in its address.
 export function page(place, data) {
