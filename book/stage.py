@@ -15,7 +15,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))  # the ddad of this checkout
 from ddad.study.graph import PAGES  # noqa: E402
 from ddad.study.pages import findings  # noqa: E402
-from ddad.study.static import run_page  # noqa: E402
+from ddad.study.view import explorer_page  # noqa: E402
 
 # What a part of the book is called and holds; a folder of nbs/ that is not named here becomes a part too.
 PARTS = {
@@ -35,7 +35,9 @@ SIDEBAR = {"Start": ("guides/start",), "The method": ("method", "features"), "Wh
            "Under the hood": ("detect", "rivals", "datasets", "plots", "study", "core")}
 OPEN = ("paper", "guides")  # parts whose pages stand in the sidebar themselves
 FIRST = ("start", *PAGES, "own_data", "compare", "explore", "reproduce", "data")  # in this order; the others follow by name
-RUN = "figures/runs.csv#Kermany_AE-U_seed0"  # a link to this run leads to its page, the site's run.html
+EXPLORED = ("maps/Kermany_AE-U_seed0_quick.json", "runs/Kermany_AE-U_seed0", "runs/Kermany_features_seed0",
+            "runs/Kermany_Thumbnail-D-n-against-D-u_seed0")  # in figures/; the runs on the site's run.html
+RUNS = "figures/runs.csv"  # a link to RUNS#<one of them> opens it there; #<run>&score=rec in a view
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
@@ -84,7 +86,7 @@ def stage(
         write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), chapters_, lead=lead, listed=part not in OPEN))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
-    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", run_page(repo / "figures/runs" / RUN.partition("#")[2]))  # with pictures where DDAD_DATA has them
+    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", explorer_page([repo / "figures" / place for place in EXPLORED]))
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
     write(out / "index.md", "\n".join([front, *sidebar(inside, [*new, "api"])]))
@@ -220,8 +222,9 @@ class Links:
     def link(self, match: re.Match, path: Path, place: str) -> str:
         picture, words, target, title = match.groups(default="")
         words = LINK.sub(lambda inner: self.link(inner, path, place), words)  # a picture that is a link
-        if os.path.normpath(path.parent / target) == str(self.repo / RUN):
-            return f'<a href="{relative("run.html", place)}">{words}</a>'
+        file, _, view = target.partition("#")
+        if os.path.normpath(path.parent / file) == str(self.repo / RUNS) and view.split("&")[0] in {Path(p).stem for p in EXPLORED}:
+            return f'<a href="{relative("run.html", place)}#run={escape(view)}">{words}</a>'
         found = self.target(target, path, place)
         return f"{picture}[{words}]({found}{title})" if found else words
 

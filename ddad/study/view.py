@@ -205,9 +205,10 @@ def map_sheets(
         layer = {"key": key, "name": f"{key.upper()} reconstruction"}
         if key in MODULES: gray = (values + 1) * 127.5
         else:
-            bottom, top = float(values.min()), float(values.max())
-            gray = 255 * np.sqrt((values - bottom) / (top - bottom or 1.0))
             low, high = found.scale(key)
+            bottom = max(float(values.min()), 2 * low - high)
+            top = max(bottom + 1e-9, min(float(values.max()), 4 * high - 3 * low))
+            gray = 255 * np.sqrt(((values - bottom) / (top - bottom)).clip(0, 1))
             layer |= {"name": score_name(key), "bottom": bottom, "top": top, "low": low, "high": high}
         shape = sheet(gray.round().clip(0, 255).astype(np.uint8), quality)
         layers.append(layer | {"src": shape.pop("src")})

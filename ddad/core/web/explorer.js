@@ -20,7 +20,7 @@ export function extent(values) {
 export function grid(values) {
   const [low, high] = extent(values), rough = (high - low || 1) / 1000, power = Number(`1e${Math.floor(Math.log10(rough))}`);
   const step = power * [5, 2, 1].find(m => m * power <= rough * (1 + 1e-9)), start = Math.floor(low / step);
-  return {step, start, count: Math.floor(high / step) - start + 2, at: n => step * (start + n)};
+  return {step, start, count: Math.floor(high / step + 1e-6) - start + 2, at: n => step * (start + n)};
 }
 
 // The threshold of the grid that a rule asks for: at most so many false alarms, at least that sensitivity, or Youden's.
@@ -186,7 +186,7 @@ export const card = (title, ...children) => h("section", {className: "card"}, ti
 
 // A drop-down list; `show` gives it its options, pairs of a value and a text. One that offers no choice is hidden.
 export function choice(label, pick) {
-  const select = h("select", {onchange: () => pick(select.value)}), box = h("label", {}, `${label} `, select);
+  const select = h("select", {"aria-label": label, onchange: () => pick(select.value)}), box = h("label", {}, `${label} `, select);
   let last = "";
   return {box, select, show(options, value, least = 2) {
     const now = JSON.stringify(options);
@@ -354,7 +354,7 @@ function outline(canvas) {
   const side = canvas.width, grow = 4, d = canvas.getContext("2d").getImageData(0, 0, side, side).data;
   const inside = (x, y) => x >= 0 && y >= 0 && x < side && y < side && d[4 * (y * side + x)] > 127;
   const drawn = h("canvas", {width: side * grow, height: side * grow, className: "outline"}), context = drawn.getContext("2d");
-  context.strokeStyle = "#2ecc71";
+  context.strokeStyle = "#3ddc84";
   context.lineWidth = 3;
   for (let y = 0; y <= side; y++) for (let x = 0; x <= side; x++) {
     if (inside(x, y) != inside(x - 1, y)) { context.moveTo(x * grow, y * grow); context.lineTo(x * grow, (y + 1) * grow); }
@@ -394,7 +394,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   const filter_choice = {label: "Class", kind: "Kind", outcome: "Outcome", copy: "Copy in training", maps: "Maps here"};
   for (const [field, name] of Object.entries(filter_choice)) filter_choice[field] = choice(name, value => choose({filter: {...s.filter, [field]: value}}));
   const words = {}, word = (field, name) => {
-    words[field] = h("input", {type: "search", size: 14, oninput: () => choose({filter: {...s.filter, [field]: words[field].value}})});
+    words[field] = h("input", {type: "search", size: 14, "aria-label": name, oninput: () => choose({filter: {...s.filter, [field]: words[field].value}})});
     return h("label", {}, `${name} `, words[field]);
   };
   const group_box = word("group", capital(data.group)), name_box = word("name", "Name has");
@@ -536,7 +536,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     values: Float64Array.from(inside, i => view.values[i]), other: view.second && Float64Array.from(inside, i => view.other.values[i])});
 
   function show_threshold() {
-    const [passed, alarm, miss, hit] = view.counts, found = rates(view.counts), t = number(view.threshold);
+    const [passed, alarm, miss, hit] = view.counts, found = rates(view.counts), t = view.threshold.toFixed(Math.max(0, -Math.floor(Math.log10(view.grid.step) + 1e-9)));
     slider.value = Math.round(view.threshold / view.grid.step) - view.grid.start;
     slider.setAttribute("aria-valuetext", t);
     at.textContent = t;
