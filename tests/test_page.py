@@ -24,7 +24,7 @@ def nothing_went_wrong(request):
 
 def opened(browser, path):
     browser.goto(f"file://{path}")
-    browser.wait_for_selector("#rows")
+    browser.wait_for_selector("#rows", state="attached")
     return browser
 
 

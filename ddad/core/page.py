@@ -70,7 +70,8 @@ def sheet(
     filled = np.zeros((columns * math.ceil(n / columns), side, side), np.uint8)
     filled[:n] = images
     rows = filled.reshape(-1, columns, side, side).transpose(0, 2, 1, 3)
-    return {"src": picture(rows.reshape(-1, columns * side), quality=quality), "side": side, "columns": columns}
+    address = picture(rows.reshape(-1, columns * side), quality=quality)
+    return {"src": address, "side": side, "columns": columns}
 
 # %% ../../nbs/core/08_page.ipynb #af854fec
 def json_text(

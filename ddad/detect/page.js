@@ -64,7 +64,7 @@ function list(from) {
     list(0);
   };
   const head = DATA.columns.map(c => h("button", {onclick: () => sort(c)}, `${c.replace("_", " ")} ${sorted == c ? (down ? "↓" : "↑") : ""}`));
-  const made = table("", head, fits.slice(first, first + SIZE).map(row => DATA.columns.map(c => cell(row[c], c))));
+  const made = table("", head, fits.slice(first, first + SIZE).map(row => DATA.columns.map(c => cell(row[c], c))), 0);
   made.id = "rows";
   made.querySelectorAll("thead th").forEach((th, i) => th.setAttribute("aria-sort", sorted != DATA.columns[i] ? "none" : down ? "descending" : "ascending"));
   scroll.replaceChildren(made);

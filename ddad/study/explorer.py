@@ -30,7 +30,7 @@ class Explorer(anywidget.AnyWidget):
     "Runs on the same images: decisions at a threshold, their images and maps; the page says what is wrong."
     _esm, _css = str(front_end()), str(asset("core/web/explorer.css"))
     data = traitlets.Dict().tag(sync=True)  # as from `collect`
-    state = traitlets.Unicode().tag(sync=True)  # the whole view as a line, for `Explorer(state=...)` or a link
+    state = traitlets.Unicode().tag(sync=True)  # the whole view, for `Explorer(state=...)` or a link
     run = traitlets.Unicode().tag(sync=True)
     score = traitlets.Unicode().tag(sync=True)  # its key, such as inter
     threshold = traitlets.Float(None, allow_none=True).tag(sync=True)  # None until the page is shown

@@ -148,16 +148,19 @@ def _shown(run: Run, label: str, names: list[str]) -> dict:
     own, labels, scores = read_scores(run)
     place = {name: i for i, name in enumerate(own)}
     missing = sum(name not in place for name in names)
-    if missing: raise ValueError(f"{label} has no scores of {missing} of the {len(names)} images of this run.")
+    if missing:
+        raise ValueError(f"{label} has no scores of {missing} of the {len(names)} images of this run.")
     order = [place[name] for name in names]
-    columns = [{"key": key, "name": score_name(key), "values": _packed(v[order])} for key, v in scores.items()]
+    columns = [{"key": key, "name": score_name(key), "values": _packed(values[order])}
+               for key, values in scores.items()]
     mappable = bool(run.config) and run.config["backbone"] != FEATURES
     return {"name": label, "scores": columns, "facts": _facts(run, labels), "mappable": mappable}
 
 def _kept(path: Path, names: list[str]) -> dict:
     "A run as `keep_run` wrote it."
     shown = read_json(path, "restore it, or write it with `keep_run`")
-    if shown.pop("names") != names: raise ValueError(f"{path} is of other images: name a run of the same ones.")
+    if shown.pop("names") != names:
+        raise ValueError(f"{path} is of other images: name a run of the same ones.")
     return shown
 
 def collect(
@@ -279,7 +282,8 @@ def _add_images(data: dict, run: Run, data_root: str | Path | None) -> bool:
         notes.append(f"The images of {about.title} may not be passed on, so their names stand for them.")
         return False
     place = None if run.benchmark == PHANTOM else data_root  # the phantom is made
-    try: found = load_benchmark(place, run.benchmark, (run.config or {}).get("image_size", 64), progress=False)
+    size = (run.config or {}).get("image_size", 64)
+    try: found = load_benchmark(place, run.benchmark, size, progress=False)
     except (OSError, ValueError) as e:
         _tell(run, [f"No images: {e}"])
         notes.append("The images were not at hand when this page was made, so their names stand for them.")
@@ -298,7 +302,7 @@ def _add_maps(shown: dict, run: Run, data_root: str | Path | None, room: int) ->
     found.load_images()
     found.load_networks()
     _tell(run, found.missing)
-    shown["missing"] = "The networks of this run were not at hand when the page was made: it has no maps of it."
+    shown["missing"] = "The networks of this run were not at hand when the page was made."
     if not found.ready: return
     shown["missing"] = "The maps of this run would make the page too large."
     maps = map_sheets(found, _selected(run))
@@ -326,8 +330,8 @@ def explorer_page(
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-explore",
-        description="Write runs as one HTML file that needs neither Python nor a network, and open it. It has "
-                    "pictures where the images are at hand and may be passed on, and maps where the weights "
+        description="Write runs as one HTML file that needs neither Python nor a network, and open it. "
+                    "It has pictures where the images are at hand and may be passed on, and maps where the weights "
                     "are too. Several runs or other methods must be of the same images.")
     p.add_argument("runs", nargs="*", metavar="RUN",
                    help="the folder of a finished run, such as figures/runs/NAME (default: the newest of "

@@ -314,10 +314,10 @@ export function gallery({size, about, draw, pick}) {
   };
 }
 
-// A table of texts and elements.
-export const table = (kind, head, rows) => h("table", {className: kind},
+// A table of texts and elements; `heads`: how many cells of a row are its head.
+export const table = (kind, head, rows, heads = 1) => h("table", {className: kind},
   h("thead", {}, h("tr", {}, ...head.map(text => h("th", {scope: "col"}, text)))),
-  h("tbody", {}, ...rows.map(row => h("tr", {}, ...row.map((cell, i) => h(i ? "td" : "th", i ? {} : {scope: "row"}, cell))))));
+  h("tbody", {}, ...rows.map(row => h("tr", {}, ...row.map((cell, i) => i < heads ? h("th", {scope: "row"}, cell) : h("td", {}, cell))))));
 
 // ---- pictures: many of one size on a sheet, one below another, row by row
 
