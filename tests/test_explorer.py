@@ -522,15 +522,15 @@ def test_in_jupyterlab(run, root, tmp_path):
                     if s.connect_ex(("127.0.0.1", port)) == 0: break
                 time.sleep(0.1)
             page.goto(f"http://127.0.0.1:{port}/lab/tree/x.ipynb")
-            page.locator(".jp-Cell").first.click()
+            page.wait_for_selector("text=| Idle")
+            page.locator(".jp-Cell .jp-InputArea-editor").first.click()
             page.keyboard.press("Shift+Enter")
             page.wait_for_selector(".ddad .tile canvas")
             page.wait_for_selector(".ddad .over canvas")  # a map
             page.locator(".ddad").get_by_label("Score", exact=True).select_option("rec")
             page.locator(".ddad").get_by_label("Class", exact=True).select_option("normal")
             page.wait_for_timeout(1500)
-            page.keyboard.press("Escape")
-            page.locator(".jp-Cell").nth(1).locator(".jp-InputArea-editor").click()
+            page.locator(".jp-Cell .jp-InputArea-editor").nth(1).click()
             page.keyboard.press("Shift+Enter")
             for _ in range(300):
                 if (tmp_path / "chosen.txt").is_file(): break
@@ -538,7 +538,7 @@ def test_in_jupyterlab(run, root, tmp_path):
             score, t, n = (tmp_path / "chosen.txt").read_text().split()
             assert score == "rec" and n == "12" and float(t) == pytest.approx(threshold(page), rel=1e-3)
             page.keyboard.press("Shift+Enter")
-            page.wait_for_function("document.querySelector('.ddad b.threshold').textContent == '0.25'")
+            page.wait_for_function("Number(document.querySelector('.ddad b.threshold').textContent) == 0.25")
     finally:
         server.terminate()
         server.wait(20)

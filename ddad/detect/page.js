@@ -11,7 +11,7 @@ chart_of.mark(threshold);
 if (shown.length) {
   const maps = h("input", {type: "checkbox", checked: true, onchange: () => tiles.grid.classList.toggle("maps", maps.checked)});
   const tiles = gallery({size: 60, pick: (shown, n) => open(n),
-    draw: ({image, overlay}, holder) => holder.append(h("img", {src: image, alt: ""}), h("img", {src: overlay, alt: ""})),
+    draw: ({image, overlay}, holder) => holder.replaceChildren(h("img", {src: image, alt: ""}), h("img", {src: overlay, alt: ""})),
     about: ({row}, n) => ({label: nameOf(rows[row]), frame: rows[row].abnormal ? "abnormal" : "",
                            lines: [`${n + 1}. ${number(rows[row].score)}`, nameOf(rows[row]).split("/").pop()]})});
   tiles.grid.classList.add("maps");

@@ -151,7 +151,8 @@ def _shown(run: Run, label: str, names: list[str]) -> dict:
     if missing:
         raise ValueError(f"{label} has no scores of {missing} of the {len(names)} images of this run.")
     order = [place[name] for name in names]
-    columns = [{"key": key, "name": score_name(key), "values": _packed(values[order])}
+    alone = {"score": run.record.get("method", label)}  # another method has one score, which has its name
+    columns = [{"key": key, "name": alone.get(key, score_name(key)), "values": _packed(values[order])}
                for key, values in scores.items()]
     mappable = bool(run.config) and run.config["backbone"] != FEATURES
     return {"name": label, "scores": columns, "facts": _facts(run, labels), "mappable": mappable}
@@ -331,8 +332,8 @@ def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-explore",
         description="Write runs as one HTML file that needs neither Python nor a network, and open it. "
-                    "It has pictures where the images are at hand and may be passed on, and maps where the weights "
-                    "are too. Several runs or other methods must be of the same images.")
+                    "It has pictures where the images are at hand and may be passed on, and maps where "
+                    "the weights are too. Several runs or other methods must be of the same images.")
     p.add_argument("runs", nargs="*", metavar="RUN",
                    help="the folder of a finished run, such as figures/runs/NAME (default: the newest of "
                         "yours in reproduced/runs and runs, else a committed one)")

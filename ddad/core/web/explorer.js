@@ -42,20 +42,27 @@ export function thresholdBy(rule, share, values, labels) {
 
 const ascending = values => Int32Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
 
-// How often an abnormal image scores above a normal one, ties half; `weights`: how often each image counts.
-function area(order, values, labels, weights) {
-  let well = 0, sick = 0, above = 0;
-  for (let i = 0; i < order.length;) {
-    const value = values[order[i]], here = [0, 0];
-    for (; i < order.length && values[order[i]] === value; i++) here[labels[order[i]]] += weights ? weights[order[i]] : 1;
-    above += here[1] * (well + here[0] / 2);
-    well += here[0];
-    sick += here[1];
-  }
-  return above / well / sick;  // NaN where a class is missing
+// Images from the lowest score to the highest: the group and the class of each, and whether a run of equal scores ends.
+function ranked(values, labels, group) {
+  const order = ascending(values);
+  return {groups: order.map(i => group[i]), sick: order.map(i => labels[i]), ends: order.map((i, n) => values[i] !== values[order[n + 1]])};
 }
 
-export const auc = (values, labels) => area(ascending(values), values, labels);
+// How often an abnormal image scores above a normal one, ties half; `times`: how often each group counts.
+function area({groups, sick, ends}, times) {
+  let well = 0, ill = 0, above = 0, n = 0, p = 0;
+  for (let i = 0; i < groups.length; i++) {
+    if (sick[i]) p += times[groups[i]]; else n += times[groups[i]];
+    if (!ends[i]) continue;
+    above += p * (well + n / 2);
+    well += n;
+    ill += p;
+    n = p = 0;
+  }
+  return above / well / ill;  // NaN where a class is missing
+}
+
+export const auc = (values, labels) => area(ranked(values, labels, new Int32Array(values.length)), [1]);
 
 // The ROC curve: false positive rates and sensitivities from no image flagged to all.
 export function roc(values, labels) {
@@ -82,14 +89,13 @@ function randoms(seed) {
 export function bootstrap(columns, labels, groups, n = 1000) {
   const known = new Map(), places = Array.from(labels, (_, i) => groups ? groups[i] : i);
   const group = Int32Array.from(places, g => known.get(g) ?? known.set(g, known.size).size - 1);
-  const size = known.size, times = new Int32Array(size), weights = new Int32Array(labels.length), random = randoms(1);
-  const orders = columns.map(ascending), draws = columns.map(() => []);
+  const size = known.size, times = new Int32Array(size), random = randoms(1);
+  const images = columns.map(values => ranked(values, labels, group)), draws = columns.map(() => []);
   if (size < 2 || !labels.includes(0) || !labels.includes(1)) return null;
   while (draws[0].length < n) {
     times.fill(0);
     for (let i = 0; i < size; i++) times[Math.floor(random() * size)]++;
-    group.forEach((g, i) => { weights[i] = times[g]; });
-    const areas = columns.map((values, c) => area(orders[c], values, labels, weights));
+    const areas = images.map(sorted => area(sorted, times));
     if (!Number.isNaN(areas[0])) areas.forEach((a, c) => draws[c].push(a));  // else a class was not drawn
   }
   return {draws, groups: size};
@@ -129,12 +135,16 @@ export function percentile(values, labels, image) {
   return 100 * below / others;
 }
 
+const known_ranks = new WeakMap();
+
 function ranks(values) {  // of equal values their mean
+  if (known_ranks.has(values)) return known_ranks.get(values);
   const order = ascending(values), found = new Float64Array(values.length);
   for (let i = 0, j; i < order.length; i = j) {
     for (j = i; j < order.length && values[order[j]] === values[order[i]]; j++);
     for (let n = i; n < j; n++) found[order[n]] = (i + j + 1) / 2;
   }
+  known_ranks.set(values, found);
   return found;
 }
 
@@ -146,7 +156,8 @@ export function ordered(how, images, values, labels, threshold, other) {
   const [a, b] = how == "disagree most" ? [ranks(values), ranks(other ?? values)] : [];
   const key = {"highest score first": i => -values[i], "lowest score first": i => values[i],
                "disagree most": i => -Math.abs(a[i] - b[i])}[how] ?? (i => -wrong(i));
-  return [...images].sort((i, j) => key(i) - key(j));
+  const keys = Float64Array.from(values, (_, i) => key(i));
+  return [...images].sort((i, j) => keys[i] - keys[j]);
 }
 
 // The images that a filter leaves. A field that is empty asks for nothing; what is not known of images leaves none.
@@ -200,9 +211,12 @@ export function choice(label, pick) {
 // A chart of uPlot as wide as its place. `series`: name of a colour and uPlot's options each; `select` is told the box
 // that the reader draws; `mark` moves a line (x) or a point (x, y) over it without drawing anything anew.
 function chart(place, {label, below, beside, series, height, drag, select}) {
-  const probe = h("i", {hidden: true}), colour = (name, alpha = 1) => {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color.replace(")", ` / ${alpha})`).replace(/rgba?\(([\d.]+), ([\d.]+), ([\d.]+)/, "rgb($1 $2 $3");
+  const probe = h("i", {hidden: true}), resolved = new Map(), colour = (name, alpha = 1) => {
+    if (!resolved.has(name)) {
+      probe.style.color = `var(--${name})`;
+      resolved.set(name, getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).join(" "));
+    }
+    return `rgb(${resolved.get(name)} / ${alpha})`;
   };
   const marker = h("i", {className: "mark"}), holder = h("div", {className: "chart", role: "img", "aria-label": label}, probe);
   const ranges = {x: [0, 1], y: [0, 1]}, at = {x: null, y: null};
@@ -234,7 +248,9 @@ function chart(place, {label, below, beside, series, height, drag, select}) {
   u.over.append(marker);
   const fit = () => { if (holder.clientWidth) u.setSize({width: holder.clientWidth, height}); };
   new ResizeObserver(fit).observe(holder);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => u.redraw());
+  const repaint = () => { resolved.clear(); u.redraw(); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  new MutationObserver(repaint).observe(document.body, {attributeFilter: ["data-jp-theme-light", "class"]});
   return {
     u, holder,
     show(data, x, y, names = {}) {
@@ -298,7 +314,7 @@ export function gallery({size, about, draw, pick}) {
       tile.button.hidden = n >= shown.length;
       if (n >= shown.length) return;
       const {label, lines, frame, chosen} = about(shown[n], first + n), text = lines.join("\n");
-      if (tile.image !== shown[n]) { tile.holder.replaceChildren(); draw(shown[n], tile.holder); tile.image = shown[n]; }
+      if (tile.image !== shown[n]) draw(tile.image = shown[n], tile.holder);
       if (tile.lines.textContent != text) tile.lines.textContent = text;
       Object.assign(tile.button, {title: label, className: `tile ${frame}${chosen ? " chosen" : ""}`});
       tile.button.setAttribute("aria-label", label);
@@ -327,11 +343,10 @@ async function load(src) {
   const image = new Image();
   image.src = src;
   await image.decode();
-  return image;
+  return createImageBitmap(image);  // decoded once
 }
 
-function picture(image, sheet, n) {
-  const canvas = h("canvas", {width: sheet.side, height: sheet.side});
+function picture(image, sheet, n, canvas = h("canvas", {width: sheet.side, height: sheet.side})) {
   canvas.getContext("2d", {willReadFrequently: true}).drawImage(image, ...side_of(sheet, n), 0, 0, sheet.side, sheet.side);
   return canvas;
 }
@@ -374,16 +389,16 @@ const capital = text => text[0].toUpperCase() + text.slice(1);
 const unpacked = text => new Float64Array(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
 
 // Shows the data of `ddad.study.view` in a place. `state`: what it begins with, as a line of text; `ask` asks a kernel
-// for pictures, maps and other runs, where there is one; `changed` is told every view. A reader's choice becomes a field
+// for pictures, maps and other runs, where there is one; `changed` is told the view a moment after its last change. A reader's choice becomes a field
 // of `s`, then `render` shows what follows from it.
 export function mount(place, data, {state = "", ask = null, changed = () => {}} = {}) {
   const runs = data.runs.map(run => ({...run, sheets: [], scores: run.scores.map(score => ({...score, values: unpacked(score.values)}))}));
   const labels = data.labels, notes = [...data.notes], asked = new Set(), s = {filter: {}, brush: null};
   const run = name => runs.find(r => r.name == name), colours = data.colours;
-  let images = null, masks = null, last = {}, timer = null, view = null;
+  let images = null, masks = null, last = {}, timer = null, telling = null, drawing = null, view = null;
 
   const scoreOf = (of, wanted) => of.scores.find(c => c.key == wanted) ?? ["r_dual", "inter"].map(k => of.scores.find(c => c.key == k)).find(Boolean) ?? of.scores.at(-1);
-  const named = (of, score) => of == view.run || of == s.run ? score.name : `${score.name} of ${short(of.name)}`;
+  const titled = (of, score) => of == s.run || score.key == "score" ? score.name : `${score.name} of ${short(of.name)}`;  // a rival's one score has its name
   const short = name => name.startsWith(`${data.benchmark}_`) ? name.slice(data.benchmark.length + 1) : name;
 
   // what a reader can choose
@@ -401,8 +416,12 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   const clear = h("button", {onclick: () => choose({filter: {}, brush: null})}, "All images");
   const slider = h("input", {type: "range", min: 0, step: 1, "aria-label": "Threshold", oninput: () => choose({threshold: view.grid.at(+slider.value)})});
   const share = h("input", {type: "number", min: 0, max: 100, step: 1, value: 5, "aria-label": "percent", oninput: () => by_rule()});
+  const percent = h("label", {}, share, " %");
   const rule = choice("Threshold by", () => { share.value = {"false alarms": 5}[rule.select.value] ?? 95; by_rule(); });
-  const by_rule = () => choose({threshold: thresholdBy(rule.select.value, share.value / 100, view.values, labels)});
+  const by_rule = () => {
+    percent.hidden = rule.select.value == "youden";
+    choose({threshold: thresholdBy(rule.select.value, share.value / 100, view.values, labels)});
+  };
   const opacity = h("input", {type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Opacity of the maps", oninput: () => place.style.setProperty("--opacity", opacity.value)});
 
   // what is shown
@@ -419,7 +438,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
       h("div", {className: "bar"}, second_choice.box, second_score.box, difference),
       h("div", {className: "bar"}, h("button", {className: "csv", onclick: () => save_csv()}, "Images as CSV"), link)),
     h("div", {className: "cards"},
-      card(hist_head, legend(), hist_place, slider, h("div", {className: "bar"}, h("span", {}, "Flagged at or above ", at), rule.box, h("label", {className: "share"}, share, " %")),
+      card(hist_head, legend(), hist_place, slider, h("div", {className: "bar"}, h("span", {}, "Flagged at or above ", at), h("span", {className: "rule"}, rule.box, percent)),
         h("p", {className: "note"}, "A rule looks at all test images: for looking, not for reporting. Drag over the bars to choose images.")),
       card(roc_head, roc_told, roc_place),
       card("Decisions", decisions, h("p", {className: "note"}, "Flagged: the score is at or above the threshold. Wilson's intervals cover the choice of test images.", data.groups ? ` They count each image as independent; these form ${new Set(data.groups).size} groups (${data.group}).` : ""))),
@@ -462,7 +481,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     found.inside = filtered(data, s.filter, found.outcomes);
     found.counts = [0, 0, 0, 0];
     for (const i of found.inside) found.counts[found.outcomes[i]]++;
-    found.columns = [...[first, ...second ? [second] : []].flatMap(r => r.scores.map(c => ({...c, key: `${r.name}:${c.key}`, name: r == first ? c.name : `${c.name} of ${short(r.name)}`})))];
+    found.columns = [...[first, ...second ? [second] : []].flatMap(r => r.scores.map(c => ({...c, key: `${r.name}:${c.key}`, name: titled(r, c)})))];
     const usual = second ? `${second.name}:${found.other.key}` : found.columns.find(c => c.key != found.key)?.key ?? found.key;
     found.up = found.columns.find(c => c.key == s.up) ?? found.columns.find(c => c.key == usual);
     const box = Object.entries(s.brush ?? {}).map(([k, ends]) => [found.columns.find(c => c.key == k), ends]).filter(([c]) => c);
@@ -479,14 +498,15 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
       part: `${view.key} ${view.other?.key} ${view.second?.name} ${view.inside}`, points: `${view.up.key}`, list: JSON.stringify([view.key, view.order, s.filter, s.brush]),
       detail: `${view.run.name} ${view.second?.name} ${view.image}`};
     if (now.part != last.part) { show_controls(); show_charts(); }
-    if (now.part != last.part || now.points != last.points) show_points();
+    if (now.part != last.part || now.points != last.points) { clearTimeout(drawing); drawing = setTimeout(show_points, 20); }
     show_threshold();
     tiles.show(view.list, now.list == last.list ? undefined : 0);
     if (now.detail != last.detail) show_detail(); else show_outcome();
     if (now.part != last.part) later();
     for (const made of [hist, points]) if (!s.brush) made.unselect();
     last = now;
-    changed(values_of_state());
+    clearTimeout(telling);
+    telling = setTimeout(() => changed(values_of_state()), 200);
   }
 
   function show_controls() {
@@ -502,7 +522,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     for (const [field, input] of Object.entries(words)) if (input.value.trim() != (s.filter[field] ?? "").trim()) input.value = s.filter[field] ?? "";
     group_box.hidden = !data.groups;
     order_choice.show(ORDERS.slice(0, view.second ? 6 : 5).map(v => [v, v]), view.order);
-    rule.show([["false alarms", "false alarms at most"], ["sensitivity", "sensitivity at least"], ["specificity", "specificity at least"], ["youden", "Youden's index"]], rule.select.value || "false alarms");
+    rule.show([["false alarms", "false alarms ≤"], ["sensitivity", "sensitivity ≥"], ["specificity", "specificity ≥"], ["youden", "Youden's index"]], rule.select.value || "false alarms");
     Object.assign(slider, {max: view.grid.count - 1});
     const [well, sick] = [0, 1].map(y => view.inside.filter(i => labels[i] == y).length), copies = data.copies ? `; ${view.inside.filter(i => data.copies[i]).length} with a copy in training` : "";
     told.textContent = `${view.inside.length} of ${data.names.length} images: ${well} normal, ${sick} abnormal${copies}`;
@@ -559,12 +579,12 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     timer = setTimeout(() => {
       const part = part_of(view.inside), found = bootstrap([part.values, ...view.second ? [part.other] : []], part.labels, part.groups);
       const text = ([low, high], sign = "") => `[${[low, high].map(v => (sign && v >= 0 ? "+" : "") + v.toFixed(3)).join(", ")}]`;
-      if (found) roc_told.textContent = `95 % interval ${text(interval(found.draws[0], found.groups))}, over ${over(part, found)}${view.second ? `; dashed: ${view.other.name} of ${short(view.second.name)}` : ""}`;
+      if (found) roc_told.textContent = `95 % interval ${text(interval(found.draws[0], found.groups))}, over ${over(part, found)}${view.second ? `; dashed: ${titled(view.second, view.other)}` : ""}`;
       if (!view.second) return;
       if (!found) { difference.textContent = "No difference of AUC: it needs both classes and two groups of images."; return; }
       const [a, b] = [part.values, part.other].map(values => auc(values, part.labels)), draws = found.draws[1].map((v, i) => v - found.draws[0][i]), ends = interval(draws, found.groups);
       const verdict = ends[0] > 0 || ends[1] < 0 ? " (the interval excludes 0)" : "";
-      difference.textContent = `${view.other.name} of ${short(view.second.name)} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: ${(b >= a ? "+" : "") + (b - a).toFixed(3)} ${text(ends, "+")}, 95 % over ${over(part, found)}${verdict}.`;
+      difference.textContent = `${titled(view.second, view.other)} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: ${(b >= a ? "+" : "") + (b - a).toFixed(3)} ${text(ends, "+")}, 95 % over ${over(part, found)}${verdict}.`;
     }, 120);
   }
 
@@ -575,7 +595,10 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   }
 
   function draw_tile(i, holder) {
-    holder.append(images ? picture(images, data.images, i) : h("span", {className: "name"}, data.names[i]));
+    const canvas = holder.querySelector("canvas") ?? undefined;
+    if (!images) holder.replaceChildren(h("span", {className: "name"}, data.names[i]));
+    else if (canvas) picture(images, data.images, i, canvas);
+    else holder.replaceChildren(picture(images, data.images, i));
   }
 
   function show_outcome() {
@@ -593,7 +616,7 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     const kind = data.kinds && data.kinds[i] != CLASSES[labels[i]] ? ` (${data.kinds[i]})` : "", group = n > 1 ? `, one of ${n} test images of its group (${data.group})` : "", copy = data.copies?.[i] ? ", has a copy in training" : "";
     const meter = p => h("span", {}, h("span", {className: "percent"}, p.toFixed(0)), h("span", {className: "meter", style: `--at: ${p.toFixed(1)}%`}));
     const line = (of, score, name) => [name, number(score.values[i]), meter(percentile(score.values, labels, i))];
-    const rows = of => of.scores.map(score => line(of, score, of == view.run ? score.name : `${score.name} of ${short(of.name)}`));
+    const rows = of => of.scores.map(score => line(of, score, titled(of, score)));
     const every = h("details", {ontoggle: () => every.open && every.children.length < 2 && every.append(table("scores", ["", "score", "percentile"], runs.flatMap(of => of.scores.map(c => line(of, c, `${short(of.name)}: ${c.name}`)))))}, h("summary", {}, "Scores of every run"));
     about.replaceChildren(
       h("h2", {}, data.names[i]), h("p", {}, key(labels[i]), `${CLASSES[labels[i]]}${kind}${copy}${group}; `, h("b", {className: "outcome"})),
@@ -711,9 +734,9 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
   }
   const sheets = runs.filter(r => r.maps);
   if (sheets.length && !ask) data.mapped = new Set(sheets.flatMap(r => r.maps.images));
+  if (ask) ask({images: true});  // before the maps that the first view asks for
   restore(state);
   receive({images: data.images, masks: data.masks, maps: Object.fromEntries(sheets.map(r => [r.name, r.maps]))});
-  if (ask && !data.images) ask({images: true});
   return {receive, choose, restore};
 }
 
@@ -726,15 +749,15 @@ export function page(place, data) {
   addEventListener("hashchange", () => { if (hash() != own) app.restore(hash()); });
 }
 
-// The widget: the kernel is told the view a moment after its last change, and may set parts of it.
+// The widget: the kernel is told the view, and may set parts of it.
 export default {
   render({model, el}) {
     const traits = ["state", "run", "score", "threshold", "second", "image", "filter", "selection"];
-    let app, timer, now = {};
+    let app, now = {};
     const changed = values => {
       now = values;
-      clearTimeout(timer);
-      timer = setTimeout(() => { for (const name of traits) model.set(name, values[name]); model.save_changes(); }, 200);
+      for (const name of traits) model.set(name, values[name]);
+      model.save_changes();
     };
     const begin = state => { app = mount(el, structuredClone(model.get("data")), {state, changed, ask: question => model.send(question)}); };
     model.on("change:data", () => begin(""));
