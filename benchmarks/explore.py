@@ -107,7 +107,7 @@ def screenshot(path, width, height):
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         page = chromium(p, width, height)
         made = write_html(Path(tmp) / "page.html", explorer_page([REPO / "figures" / place for place in EXPLORED]))
-        page.goto(f"file://{made}#run=Kermany_AE-U_seed0_quick&score=inter&second=Kermany_Thumbnail-D-n-against-D-u_seed0&image=person1374_bacteria_3502.jpeg")
+        page.goto(f"file://{made}#run=Kermany_AE-U_seed0_quick&score=inter&second=Kermany_Thumbnail-D-n-against-D-u_seed0")
         page.wait_for_selector(".over canvas")
         page.wait_for_selector("text=95 % over")
         page.screenshot(path=path)
@@ -119,7 +119,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path, help="draw the page instead, into this file")
     p.add_argument("--width", type=int, default=1280)
-    p.add_argument("--height", type=int, default=1560)
+    p.add_argument("--height", type=int, default=1740)
     a = p.parse_args()
     if a.screenshot: screenshot(a.screenshot, a.width, a.height)
     else: benchmark()

@@ -340,6 +340,7 @@ def choose(page, label, option): page.get_by_label(label, exact=True).select_opt
 def counts(page): return [int(page.locator(f".confusion .{o.replace(' ', '-')} b").inner_text()) for o in OUTCOMES]
 def names(page): return [t.get_attribute("title").split(":")[0] for t in page.locator(".tile:visible").all()]
 def threshold(page): return float(page.locator("b.threshold").inner_text())
+def address_of(page): return page.wait_for_timeout(400) or page.url
 def told(page): return page.locator(".told").inner_text()
 
 
@@ -404,7 +405,7 @@ def test_a_brush_chooses_images(browser, written, csv):
     chart.scroll_into_view_if_needed()
     drag(page, "Two scores of each image", (0.01, 0.01), (0.5, 0.99))
     assert set(names(page)) == {n for n, v in zip(csv["image"], csv["inter"]) if v < (low + high) / 2}
-    address = page.url
+    address = address_of(page)
     page.get_by_role("button", name="all", exact=True).click()
     assert len(names(page)) == 24
     page.goto(address)
@@ -442,7 +443,7 @@ def test_an_image_with_everything_about_it(browser, written, csv):
         assert float(value) == pytest.approx(csv[key][i], rel=1e-3) and float(percent) == round(100 * np.mean(others <= csv[key][i]))
     assert f"the {len(others)} other normal test images (not trained on; not checked for copies in training)" in page.locator(".about").inner_text()
     page.locator("summary").click()
-    assert "PCA_seed0: score" in page.locator("details").inner_text()
+    assert "PCA_seed0: PCA" in page.locator("details").inner_text()
     side = page.locator(".over canvas").first.evaluate("c => [c.width, c.getContext('2d').getImageData(0, 0, 32, 32).data.some(v => v > 0)]")
     assert side == [32, True]
 
@@ -452,10 +453,10 @@ def test_an_address_opens_the_view_again(browser, written):
     choose(page, "Class", "abnormal")
     choose(page, "Compare with", "twin")
     page.locator(".tile").nth(3).click()
-    address, before = page.url, (threshold(page), names(page), page.locator(".about h2").inner_text())
-    assert "run=whole&score=inter&threshold=" in address and "second=twin" in address
+    address, before = address_of(page), (threshold(page), names(page), page.locator(".about h2").inner_text())
+    assert "run=whole&score=inter&second=twin&" in address and "label=abnormal" in address
     opened(page, written, address.split("#")[1])
-    assert (threshold(page), names(page), page.locator(".about h2").inner_text()) == before and page.url == address
+    assert (threshold(page), names(page), page.locator(".about h2").inner_text()) == before and address_of(page) == address
     page.evaluate("location.hash = 'run=twin&score=rec'")
     page.wait_for_function("document.querySelector('h2').textContent == 'Scores, A_rec' || document.body.innerText.includes('Scores, A_rec')")
     for wrong, says in (("colour=red", "colour"), ("threshold=x", "no number"), ("run=../../etc", "no run"), ("kind=cyst", "no kind"), ("brush=%7B", "not whole")):

@@ -193,7 +193,8 @@ export function h(tag, props = {}, ...children) {
 }
 
 export const key = abnormal => h("i", {className: `key ${CLASSES[+abnormal]}`});
-export const card = (title, ...children) => h("section", {className: "card"}, title instanceof Node ? title : h("h2", {}, title), ...children);
+export const card = (title, ...children) =>
+  h("section", {className: "card"}, title instanceof Node ? title : h("h2", {}, title), ...children);
 
 // A drop-down list; `show` gives it its options, pairs of a value and a text. One that offers no choice is hidden.
 export function choice(label, pick) {
@@ -221,9 +222,10 @@ function chart(place, {label, below, beside, series, height, drag, select}) {
   const marker = h("i", {className: "mark"}), holder = h("div", {className: "chart", role: "img", "aria-label": label}, probe);
   const ranges = {x: [0, 1], y: [0, 1]}, at = {x: null, y: null};
   place.append(holder);
-  const axis = (text, size) => ({label: text, labelSize: 16, labelGap: 0, size, gap: 4, space: 48, stroke: () => colour("soft"), font: "12px system-ui", labelFont: "12px system-ui",
-    grid: {show: false}, ticks: {size: 4, stroke: () => colour("line")}, border: {show: true, width: 1, stroke: () => colour("line")},
-    values: (_, ticks) => ticks.map(v => number(v, 6))});
+  const font = "12px system-ui", line = {show: true, width: 1, size: 4, stroke: () => colour("line")};
+  const axis = (text, size) => ({
+    label: text, labelSize: 16, labelGap: 0, labelFont: font, font, size, gap: 4, space: 48, stroke: () => colour("soft"),
+    grid: {show: false}, ticks: line, border: line, values: (_, ticks) => ticks.map(v => number(v, 6))});
   const drawn = ({colour: name, fill, ...more}) => ({
     stroke: () => colour(name), fill: fill && (() => colour(name, 0.22)), width: 1.5, points: {show: false}, spanGaps: true, ...more,
     ...more.points && {points: {fill: () => colour(name, 0.7), stroke: () => colour(name, 0), ...more.points}}});
@@ -236,7 +238,8 @@ function chart(place, {label, below, beside, series, height, drag, select}) {
   };
   const u = new uPlot({
     width: 320, height, padding: [10, 14, 0, 0], legend: {show: false},
-    cursor: {show: !!drag, x: false, y: false, points: {show: false}, bind: {dblclick: () => null}, drag: {setScale: false, x: true, y: drag == "box"}},
+    cursor: {show: !!drag, x: false, y: false, points: {show: false}, bind: {dblclick: () => null},
+             drag: {setScale: false, x: true, y: drag == "box"}},
     scales: {x: {time: false, range: () => ranges.x}, y: {range: () => ranges.y}}, axes: [axis(below, 26), axis(beside, 44)],
     series: [{}, ...series.map(drawn)],
     hooks: {draw: [place_mark], setSelect: select ? [() => {
@@ -335,9 +338,7 @@ export const table = (kind, head, rows, heads = 1) => h("table", {className: kin
   h("thead", {}, h("tr", {}, ...head.map(text => h("th", {scope: "col"}, text)))),
   h("tbody", {}, ...rows.map(row => h("tr", {}, ...row.map((cell, i) => i < heads ? h("th", {scope: "row"}, cell) : h("td", {}, cell))))));
 
-// ---- pictures: many of one size on a sheet, one below another, row by row
-
-const side_of = (sheet, n) => [n % sheet.columns * sheet.side, Math.floor(n / sheet.columns) * sheet.side, sheet.side, sheet.side];
+// ---- pictures: many of one size on a sheet, row by row
 
 async function load(src) {
   const image = new Image();
@@ -346,8 +347,10 @@ async function load(src) {
   return createImageBitmap(image);  // decoded once
 }
 
-function picture(image, sheet, n, canvas = h("canvas", {width: sheet.side, height: sheet.side})) {
-  canvas.getContext("2d", {willReadFrequently: true}).drawImage(image, ...side_of(sheet, n), 0, 0, sheet.side, sheet.side);
+// The n-th picture of a sheet.
+function picture({bitmap, side, columns}, n, canvas = h("canvas", {width: side, height: side})) {
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.drawImage(bitmap, n % columns * side, Math.floor(n / columns) * side, side, side, 0, 0, side, side);
   return canvas;
 }
 
@@ -383,222 +386,265 @@ function outline(canvas) {
 
 const FIELDS = ["label", "kind", "outcome", "copy", "group", "name", "maps"];  // of a filter
 const KNOWN = ["run", "score", "threshold", "second", "second_score", "up", "order", "image", "brush", ...FIELDS];  // of a state
+const RULES = {"false alarms": "false alarms ≤", sensitivity: "sensitivity ≥", specificity: "specificity ≥", youden: "Youden's index"};
 const MARKS = ["✓", "✗ alarm", "✗ miss", "✓"], PAGE = 24;
+const SIGNED = v => (v >= 0 ? "+" : "") + v.toFixed(3);
 
 const capital = text => text[0].toUpperCase() + text.slice(1);
 const unpacked = text => new Float64Array(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+const pairs = values => values.map(v => [v, v]);
 
 // Shows the data of `ddad.study.view` in a place. `state`: what it begins with, as a line of text; `ask` asks a kernel
-// for pictures, maps and other runs, where there is one; `changed` is told the view a moment after its last change. A reader's choice becomes a field
-// of `s`, then `render` shows what follows from it.
+// for pictures, maps and other runs, where there is one; `changed` is told the view a moment after its last change. A
+// reader's choice becomes a field of `s`; `look` finds what follows from it, and `render` shows that.
 export function mount(place, data, {state = "", ask = null, changed = () => {}} = {}) {
-  const runs = data.runs.map(run => ({...run, sheets: [], scores: run.scores.map(score => ({...score, values: unpacked(score.values)}))}));
+  const scores_of = run => run.scores.map(score => ({...score, values: unpacked(score.values)}));
+  const runs = data.runs.map(run => ({...run, sheets: [], scores: scores_of(run)}));
   const labels = data.labels, notes = [...data.notes], asked = new Set(), s = {filter: {}, brush: null};
-  const run = name => runs.find(r => r.name == name), colours = data.colours;
-  let images = null, masks = null, last = {}, timer = null, telling = null, drawing = null, view = null;
+  const pictures = {};  // the sheets of images and masks, once they are decoded
+  let last = {}, view = null, drawing, telling, resting;
 
-  const scoreOf = (of, wanted) => of.scores.find(c => c.key == wanted) ?? ["r_dual", "inter"].map(k => of.scores.find(c => c.key == k)).find(Boolean) ?? of.scores.at(-1);
-  const titled = (of, score) => of == s.run || score.key == "score" ? score.name : `${score.name} of ${short(of.name)}`;  // a rival's one score has its name
+  const run = name => runs.find(r => r.name == name);
   const short = name => name.startsWith(`${data.benchmark}_`) ? name.slice(data.benchmark.length + 1) : name;
+  const titled = (of, score) =>  // another method's one score has its name
+    of == s.run || score.key == "score" ? score.name : `${score.name} of ${short(of.name)}`;
+  const scoreOf = (of, ...wanted) => {
+    const found = [...wanted, "r_dual", "inter"].map(k => of.scores.find(c => c.key == k));
+    return found.find(Boolean) ?? of.scores.at(-1);
+  };
 
   // what a reader can choose
-  const pick = field => value => choose({[field]: value});
-  const run_choice = choice("Run", value => run(value) ? choose({run: value}) : ask({run: value}));
-  const score_choice = choice("Score", pick("score")), second_choice = choice("Compare with", pick("second"));
-  const second_score = choice("by", pick("second_score")), order_choice = choice("Order", pick("order")), up_choice = choice("against", pick("up"));
-  const filter_choice = {label: "Class", kind: "Kind", outcome: "Outcome", copy: "Copy in training", maps: "Maps here"};
-  for (const [field, name] of Object.entries(filter_choice)) filter_choice[field] = choice(name, value => choose({filter: {...s.filter, [field]: value}}));
-  const words = {}, word = (field, name) => {
-    words[field] = h("input", {type: "search", size: 14, "aria-label": name, oninput: () => choose({filter: {...s.filter, [field]: words[field].value}})});
-    return h("label", {}, `${name} `, words[field]);
-  };
-  const group_box = word("group", capital(data.group)), name_box = word("name", "Name has");
-  const clear = h("button", {onclick: () => choose({filter: {}, brush: null})}, "All images");
-  const slider = h("input", {type: "range", min: 0, step: 1, "aria-label": "Threshold", oninput: () => choose({threshold: view.grid.at(+slider.value)})});
+  const set = field => value => choose({[field]: value});
+  const refine = field => value => choose({filter: {...s.filter, [field]: value}});
+  const run_choice = choice("Run", name => run(name) ? choose({run: name}) : ask({run: name}));
+  const score_choice = choice("Score", set("score")), order_choice = choice("Order", set("order"));
+  const second_choice = choice("Compare with", set("second")), second_score = choice("by", set("second_score"));
+  const up_choice = choice("against", set("up"));
+  const filters = {label: "Class", kind: "Kind", outcome: "Outcome", copy: "Copy in training", maps: "Maps here"};
+  for (const [field, name] of Object.entries(filters)) filters[field] = choice(name, refine(field));
+  const words = {group: capital(data.group), name: "Name has"};
+  for (const [field, name] of Object.entries(words)) {
+    const input = h("input", {type: "search", size: 14, "aria-label": name, oninput: () => refine(field)(input.value)});
+    words[field] = {input, box: h("label", {}, `${name} `, input)};
+  }
+  const move = () => choose({threshold: view.grid.at(+slider.value)});
+  const slider = h("input", {type: "range", min: 0, step: 1, "aria-label": "Threshold", oninput: move});
   const share = h("input", {type: "number", min: 0, max: 100, step: 1, value: 5, "aria-label": "percent", oninput: () => by_rule()});
   const percent = h("label", {}, share, " %");
-  const rule = choice("Threshold by", () => { share.value = {"false alarms": 5}[rule.select.value] ?? 95; by_rule(); });
-  const by_rule = () => {
-    percent.hidden = rule.select.value == "youden";
-    choose({threshold: thresholdBy(rule.select.value, share.value / 100, view.values, labels)});
+  const rule = choice("Threshold by", name => { share.value = name == "false alarms" ? 5 : 95; by_rule(); });
+  const fade = () => place.style.setProperty("--opacity", opacity.value);
+  const opacity = h("input", {type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Opacity of the maps", oninput: fade});
+  const link = h("button", {onclick: () => keep_link()}, ask ? "Copy as Python" : "Copy link");
+  const open = i => {
+    choose({image: data.names[i]});
+    if (about.getBoundingClientRect().top > innerHeight) about.scrollIntoView({block: "start"});
   };
-  const opacity = h("input", {type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Opacity of the maps", oninput: () => place.style.setProperty("--opacity", opacity.value)});
+  const tiles = gallery({size: PAGE, about: about_tile, draw: draw_tile, pick: open});
 
   // what is shown
-  const lead = h("p", {className: "lead", "aria-live": "polite"}), told = h("span", {className: "told"}), difference = h("span", {className: "note", role: "status"});
-  const warned = h("div", {role: "status"}), roc_head = h("h2"), roc_told = h("p", {className: "note"}), two_head = h("h2"), hist_head = h("h2"), at = h("b", {className: "threshold"});
-  const decisions = h("div"), about = h("div", {className: "about"}), brushed = h("span", {className: "brushed"}), facts = h("dl");
-  const legend = () => h("p", {className: "legend"}, ...CLASSES.map((name, y) => h("span", {}, key(y), name)));
-  const link = h("button", {className: "link", onclick: () => keep_link()}, ask ? "Copy as Python" : "Copy link");
-  const tiles = gallery({size: PAGE, about: about_tile, draw: draw_tile, pick: i => { choose({image: data.names[i]}); show_near(about); }});
+  const note = (text = "", more = {}) => h("p", {className: "note", ...more}, text);
+  const lead = h("p", {className: "lead", "aria-live": "polite"}), warned = h("div", {role: "status"});
+  const told = h("span", {className: "told"}), difference = note("", {role: "status"}), brushed = h("span", {className: "brushed"});
+  const hist_head = h("h2"), roc_head = h("h2"), two_head = h("h2"), roc_told = note(), at = h("b", {className: "threshold"});
+  const decisions = h("div"), about = h("div", {className: "about"}), facts = h("dl");
   const hist_place = h("div"), roc_place = h("div"), two_place = h("div");
+  const bar = (...children) => h("div", {className: "bar"}, ...children);
+  const legend = () => h("p", {className: "legend"}, ...CLASSES.map((name, y) => h("span", {}, key(y), name)));
+  const dependent = data.groups
+    ? ` They count each image as independent; these form ${new Set(data.groups).size} groups (${data.group}).` : "";
   const body = h("div", {className: "body"},
     h("div", {className: "card choices"},
-      h("div", {className: "bar"}, ...["label", "kind", "outcome", "copy", "maps"].map(f => filter_choice[f].box), group_box, name_box, clear, told),
-      h("div", {className: "bar"}, second_choice.box, second_score.box, difference),
-      h("div", {className: "bar"}, h("button", {className: "csv", onclick: () => save_csv()}, "Images as CSV"), link)),
+      bar(...Object.values(filters).map(c => c.box), words.group.box, words.name.box,
+          h("button", {onclick: () => choose({filter: {}, brush: null})}, "All images"), told),
+      bar(second_choice.box, second_score.box, difference),
+      bar(h("button", {onclick: () => save_csv()}, "Images as CSV"), link)),
     h("div", {className: "cards"},
-      card(hist_head, legend(), hist_place, slider, h("div", {className: "bar"}, h("span", {}, "Flagged at or above ", at), h("span", {className: "rule"}, rule.box, percent)),
-        h("p", {className: "note"}, "A rule looks at all test images: for looking, not for reporting. Drag over the bars to choose images.")),
+      card(hist_head, legend(), hist_place, slider,
+           bar(h("span", {}, "Flagged at or above ", at), h("span", {className: "rule"}, rule.box, percent)),
+           note("A rule looks at all test images: for looking, not for reporting. Drag over the bars to choose images.")),
       card(roc_head, roc_told, roc_place),
-      card("Decisions", decisions, h("p", {className: "note"}, "Flagged: the score is at or above the threshold. Wilson's intervals cover the choice of test images.", data.groups ? ` They count each image as independent; these form ${new Set(data.groups).size} groups (${data.group}).` : ""))),
+      card("Decisions", decisions,
+           note(`Flagged: the score is at or above the threshold. Wilson's intervals cover the choice of test images.${dependent}`))),
     h("div", {className: "wide"},
-      card("Images", h("div", {className: "bar"}, order_choice.box, ...tiles.bar, brushed), tiles.grid),
+      card("Images", bar(order_choice.box, ...tiles.bar, brushed), tiles.grid),
       h("section", {className: "card"}, about),
-      card(two_head, legend(), h("div", {className: "bar"}, up_choice.box), two_place, h("p", {className: "note"}, "Drag over the points to choose images."))),
-    h("section", {className: "card facts"}, h("h2", {}, "The run"), facts));
+      card(two_head, legend(), bar(up_choice.box), two_place, note("Drag over the points to choose images."))),
+    card("The run", facts));
   place.classList.add("ddad");
-  place.replaceChildren(
-    h("header", {}, h("h1", {}, data.title), h("p", {className: "note"}, data.about), h("div", {className: "bar"}, run_choice.box, score_choice.box), warned, lead), body);
-  const hist = histogram(hist_place, {label: "Histogram of the scores by class", colours: CLASSES, drag: "x", select: box => brush(box && {[view.key]: box.x})});
-  const curve = chart(roc_place, {label: "ROC curve", below: "1 - specificity", beside: "sensitivity", height: 320, series: [
-    {colour: "ink", width: 2}, {colour: "second", width: 1.5, dash: [6, 4]}, {colour: "line", width: 1}]});
+  place.style.setProperty("--heat", data.colours?.map(c => `rgb(${c})`).join(", "));
+  const head = [h("h1", {}, data.title), note(data.about), bar(run_choice.box, score_choice.box), warned, lead];
+  place.replaceChildren(h("header", {}, ...head), body);
+  const hist = histogram(hist_place, {label: "Histogram of the scores by class", colours: CLASSES, drag: "x",
+    select: box => choose({brush: box && {[view.key]: box.x}})});
+  const curve = chart(roc_place, {label: "ROC curve", below: "1 - specificity", beside: "sensitivity", height: 320,
+    series: [{colour: "ink", width: 2}, {colour: "second", dash: [6, 4]}, {colour: "line", width: 1}]});
   const points = chart(two_place, {label: "Two scores of each image", below: "", beside: "", height: 300, drag: "box",
     series: CLASSES.map(colour => ({colour, paths: () => null, points: {show: true, size: 5}})),
-    select: box => brush(box && {[view.key]: box.x, [view.up.key]: box.y})});
+    select: box => choose({brush: box && {[view.key]: box.x, [view.up.key]: box.y}})});
 
-  function brush(ranges) { choose({brush: ranges}); }
-
-  function choose(changes) {
-    const {run: name, ...others} = changes;
-    if (name !== undefined && run(name)) {
-      const kept = run(name).scores.some(c => c.key == s.score);
-      Object.assign(s, {run: run(name), threshold: null, brush: null}, kept ? {} : {score: ""});
+  function choose({run: name, ...others}) {
+    if (run(name)) {
+      Object.assign(s, {run: run(name), threshold: null, brush: null, up: ""});
+      if (s.second == name) s.second = "";
     }
-    if ("score" in changes || "second" in changes) Object.assign(s, {brush: null, up: ""});
-    if ("score" in changes) s.threshold = null;
-    if ("up" in changes) s.brush = null;
+    if ("score" in others || "second" in others) Object.assign(s, {brush: null, up: ""});
+    if ("score" in others) s.threshold = null;
+    if ("up" in others) s.brush = null;
     Object.assign(s, others);
     render();
   }
 
-  function look() {
-    const first = s.run, score = scoreOf(first, s.score), second = run(s.second), values = score.values;
-    const found = {run: first, score, values, key: `${first.name}:${score.key}`, second, grid: score.grid ??= grid(values)};
-    if (second) found.other = scoreOf(second, s.second_score || score.key);
-    found.threshold = s.threshold ?? (score.start ??= thresholdBy("false alarms", 0.05, values, labels));
-    found.outcomes = values.map((v, i) => 2 * labels[i] + (v >= found.threshold));
-    found.inside = filtered(data, s.filter, found.outcomes);
-    found.counts = [0, 0, 0, 0];
-    for (const i of found.inside) found.counts[found.outcomes[i]]++;
-    found.columns = [...[first, ...second ? [second] : []].flatMap(r => r.scores.map(c => ({...c, key: `${r.name}:${c.key}`, name: titled(r, c)})))];
-    const usual = second ? `${second.name}:${found.other.key}` : found.columns.find(c => c.key != found.key)?.key ?? found.key;
-    found.up = found.columns.find(c => c.key == s.up) ?? found.columns.find(c => c.key == usual);
-    const box = Object.entries(s.brush ?? {}).map(([k, ends]) => [found.columns.find(c => c.key == k), ends]).filter(([c]) => c);
-    found.chosen = found.inside.filter(i => box.every(([c, [low, high]]) => c.values[i] >= low && c.values[i] <= high));
-    found.order = ORDERS.includes(s.order) && (s.order != "disagree most" || second) ? s.order : ORDERS[0];
-    found.list = ordered(found.order, found.chosen, values, labels, found.threshold, found.other?.values);
-    found.image = data.names.indexOf(s.image);
-    return found;
+  function by_rule() {
+    const name = rule.select.value;
+    percent.hidden = name == "youden";
+    choose({threshold: thresholdBy(name, share.value / 100, view.values, labels)});
   }
 
+  function look() {
+    const first = s.run, second = run(s.second), score = scoreOf(first, s.score), {values} = score;
+    const v = {run: first, second, score, values, key: `${first.name}:${score.key}`, grid: score.grid ??= grid(values)};
+    if (second) v.other = scoreOf(second, s.second_score, s.score);
+    v.threshold = s.threshold ?? (score.start ??= thresholdBy("false alarms", 0.05, values, labels));
+    v.outcomes = values.map((value, i) => 2 * labels[i] + (value >= v.threshold));
+    v.inside = filtered(data, s.filter, v.outcomes);
+    v.counts = [0, 0, 0, 0];
+    for (const i of v.inside) v.counts[v.outcomes[i]]++;
+    v.columns = [first, second].filter(Boolean).flatMap(of =>
+      of.scores.map(c => ({key: `${of.name}:${c.key}`, name: titled(of, c), values: c.values})));
+    const column = k => v.columns.find(c => c.key == k);
+    v.up = column(s.up) ?? (second ? column(`${second.name}:${v.other.key}`) : v.columns.find(c => c.key != v.key)) ?? v.columns[0];
+    const box = Object.entries(s.brush ?? {}).filter(([k]) => column(k)).map(([k, ends]) => [column(k).values, ...ends]);
+    v.chosen = v.inside.filter(i => box.every(([of, low, high]) => of[i] >= low && of[i] <= high));
+    v.order = ORDERS.includes(s.order) && (second || s.order != "disagree most") ? s.order : ORDERS[0];
+    v.list = ordered(v.order, v.chosen, values, labels, v.threshold, v.other?.values);
+    v.image = data.names.indexOf(s.image);
+    return v;
+  }
+
+  // What depends on the threshold is shown anew each time; charts, lists and the image only where they are others.
   function render() {
     view = look();
     const now = {
-      part: `${view.key} ${view.other?.key} ${view.second?.name} ${view.inside}`, points: `${view.up.key}`, list: JSON.stringify([view.key, view.order, s.filter, s.brush]),
-      detail: `${view.run.name} ${view.second?.name} ${view.image}`};
-    if (now.part != last.part) { show_controls(); show_charts(); }
-    if (now.part != last.part || now.points != last.points) { clearTimeout(drawing); drawing = setTimeout(show_points, 20); }
-    show_threshold();
-    tiles.show(view.list, now.list == last.list ? undefined : 0);
-    if (now.detail != last.detail) show_detail(); else show_outcome();
-    if (now.part != last.part) later();
-    for (const made of [hist, points]) if (!s.brush) made.unselect();
+      part: `${view.key} ${view.second?.name} ${view.other?.key} ${view.inside}`, up: view.up.key,
+      list: JSON.stringify([view.key, view.order, s.filter, s.brush]), detail: `${view.run.name} ${view.second?.name} ${view.image}`};
+    const other = Object.fromEntries(Object.keys(now).map(k => [k, now[k] != last[k]]));
     last = now;
+    if (other.part) { show_controls(); show_charts(); }
+    if (other.part || other.up) { clearTimeout(drawing); drawing = setTimeout(show_points, 20); }
+    show_threshold();
+    tiles.show(view.list, other.list ? 0 : undefined);
+    if (other.detail) show_detail(); else show_outcome();
+    if (other.part) { clearTimeout(resting); resting = setTimeout(show_intervals, 120); }
+    if (!s.brush) for (const made of [hist, points]) made.unselect();
     clearTimeout(telling);
-    telling = setTimeout(() => changed(values_of_state()), 200);
+    telling = setTimeout(() => changed(present()), 200);
   }
 
   function show_controls() {
-    const same = runs.filter(r => r != view.run);
-    run_choice.show([...runs.map(r => r.name), ...data.elsewhere].map(name => [name, name]), view.run.name);
+    const others = runs.filter(r => r != view.run), count = fits => view.inside.filter(fits).length;
+    run_choice.show(pairs([...runs.map(r => r.name), ...data.elsewhere]), view.run.name);
     score_choice.show(view.run.scores.map(c => [c.key, c.name]), view.score.key);
-    second_choice.show([["", "nothing"], ...same.map(r => [r.name, short(r.name)])], s.second && view.second ? s.second : "");
-    second_score.show(view.second ? view.second.scores.map(c => [c.key, c.name]) : [], view.other?.key);
-    const any = values => [["", "any"], ...values.map(v => [v, v])];
-    const options = {label: CLASSES, kind: [...new Set(data.kinds ?? [])].sort(), outcome: OUTCOMES, copy: data.copies ? ["yes", "no"] : [],
-                     maps: data.mapped ? ["yes", "no"] : []};
-    for (const [field, values] of Object.entries(options)) filter_choice[field].show(any(values), s.filter[field] ?? "");
-    for (const [field, input] of Object.entries(words)) if (input.value.trim() != (s.filter[field] ?? "").trim()) input.value = s.filter[field] ?? "";
-    group_box.hidden = !data.groups;
-    order_choice.show(ORDERS.slice(0, view.second ? 6 : 5).map(v => [v, v]), view.order);
-    rule.show([["false alarms", "false alarms ≤"], ["sensitivity", "sensitivity ≥"], ["specificity", "specificity ≥"], ["youden", "Youden's index"]], rule.select.value || "false alarms");
-    Object.assign(slider, {max: view.grid.count - 1});
-    const [well, sick] = [0, 1].map(y => view.inside.filter(i => labels[i] == y).length), copies = data.copies ? `; ${view.inside.filter(i => data.copies[i]).length} with a copy in training` : "";
-    told.textContent = `${view.inside.length} of ${data.names.length} images: ${well} normal, ${sick} abnormal${copies}`;
-    warned.replaceChildren(...notes.map(text => h("p", {className: "warning"}, text)));
+    second_choice.show([["", "nothing"], ...others.map(r => [r.name, short(r.name)])], view.second?.name ?? "");
+    second_score.show(view.second?.scores.map(c => [c.key, c.name]) ?? [], view.other?.key);
+    const values = {label: CLASSES, kind: [...new Set(data.kinds ?? [])].sort(), outcome: OUTCOMES,
+                    copy: data.copies ? ["yes", "no"] : [], maps: data.mapped ? ["yes", "no"] : []};
+    for (const field in values) filters[field].show([["", "any"], ...pairs(values[field])], s.filter[field] ?? "");
+    for (const [field, {input}] of Object.entries(words)) {
+      if (input.value.trim() != (s.filter[field] ?? "").trim()) input.value = s.filter[field] ?? "";
+    }
+    words.group.box.hidden = !data.groups;
+    order_choice.show(pairs(view.second ? ORDERS : ORDERS.slice(0, -1)), view.order);
+    rule.show(Object.entries(RULES), rule.select.value || "false alarms");
+    slider.max = view.grid.count - 1;
+    const copies = data.copies ? `; ${count(i => data.copies[i])} with a copy in training` : "";
+    const classes = CLASSES.map((name, y) => `${count(i => labels[i] == y)} ${name}`).join(", ");
+    told.textContent = `${view.inside.length} of ${data.names.length} images: ${classes}${copies}`;
+    show_notes();
     facts.replaceChildren(...Object.entries(view.run.facts).flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
   }
 
+  function show_notes() { warned.replaceChildren(...notes.map(text => h("p", {className: "warning"}, text))); }
+
+  function part() {  // of the images that the filter leaves
+    const of = values => Float64Array.from(view.inside, i => values[i]), classes = view.inside.map(i => labels[i]);
+    return {labels: classes, both: new Set(classes).size == 2, groups: data.groups && view.inside.map(i => data.groups[i]),
+            columns: [view, ...view.second ? [view.other] : []].map(c => of(c.values))};
+  }
+
   function show_charts() {
-    const part = part_of(view.inside), both = new Set(part.labels).size == 2, n = view.inside.length;
-    const lists = CLASSES.map((_, y) => part.values.filter((_, i) => part.labels[i] == y));
-    hist_head.textContent = `Scores, ${view.score.name}`;
-    hist.show(lists, extent(view.values), view.score.name);
-    const one = n ? `all ${n} images are ${CLASSES[part.labels[0]]}` : "no image is left";
-    const empty = [[], []], a = both ? roc(part.values, part.labels) : empty, b = both && view.second ? roc(part.other, part.labels) : empty;
-    roc_head.textContent = both ? `ROC curve of ${view.score.name}, AUC ${auc(part.values, part.labels).toFixed(3)}` : `ROC curve and AUC: none, for ${one}`;
+    const {labels: classes, both, columns} = part(), name = view.score.name, n = view.inside.length;
+    hist_head.textContent = `Scores, ${name}`;
+    hist.show(CLASSES.map((_, y) => columns[0].filter((_, i) => classes[i] == y)), extent(view.values), name);
+    const one = n ? `all ${n} images are ${CLASSES[classes[0]]}` : "no image is left";
+    roc_head.textContent = both ? `ROC curve of ${name}, AUC ${auc(columns[0], classes).toFixed(3)}`
+      : `ROC curve and AUC: none, for ${one}`;
     roc_told.textContent = "\u00a0";
-    curve.show(together([a, b, [[0, 1], [0, 1]]]), [0, 1], [0, 1]);
-    difference.textContent = view.second ? "Drawing the interval of the difference ..." : "Another run or method on the same images: scores, maps, difference of AUC.";
+    const curves = [0, 1].map(c => both && columns[c] ? roc(columns[c], classes) : [[], []]);
+    curve.show(together([...curves, [[0, 1], [0, 1]]]), [0, 1], [0, 1]);
+    difference.textContent = view.second ? "Drawing the interval of the difference ..."
+      : "Another run or method on the same images: scores, maps, difference of AUC.";
   }
 
   function show_points() {
-    const order = [...view.inside].sort((i, j) => view.values[i] - view.values[j]), [low, high] = extent(view.up.values), [left, right] = extent(view.values);
-    const pad = (a, b) => [a - 0.03 * (b - a), b + 0.03 * (b - a)];
-    two_head.textContent = `${view.score.name} and ${view.up.name}`;
+    const order = [...view.inside].sort((i, j) => view.values[i] - view.values[j]), {values: up, name} = view.up;
+    const padded = ([low, high]) => [low - 0.03 * (high - low), high + 0.03 * (high - low)];
+    two_head.textContent = `${view.score.name} and ${name}`;
     up_choice.show(view.columns.filter(c => c.key != view.key).map(c => [c.key, c.name]), view.up.key);
-    points.show([order.map(i => view.values[i]), ...CLASSES.map((_, y) => order.map(i => labels[i] == y ? view.up.values[i] : null))], pad(left, right), pad(low, high), {x: view.score.name, y: view.up.name});
+    const sides = CLASSES.map((_, y) => order.map(i => labels[i] == y ? up[i] : null));
+    points.show([order.map(i => view.values[i]), ...sides], padded(extent(view.values)), padded(extent(up)), {x: view.score.name, y: name});
   }
 
-  const part_of = inside => ({
-    labels: inside.map(i => labels[i]), groups: data.groups && inside.map(i => data.groups[i]),
-    values: Float64Array.from(inside, i => view.values[i]), other: view.second && Float64Array.from(inside, i => view.other.values[i])});
-
   function show_threshold() {
-    const [passed, alarm, miss, hit] = view.counts, found = rates(view.counts), t = view.threshold.toFixed(Math.max(0, -Math.floor(Math.log10(view.grid.step) + 1e-9)));
-    slider.value = Math.round(view.threshold / view.grid.step) - view.grid.start;
+    const [passed, alarm, miss, hit] = view.counts, found = rates(view.counts), {step, start} = view.grid;
+    const t = view.threshold.toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+    slider.value = Math.round(view.threshold / step) - start;
     slider.setAttribute("aria-valuetext", t);
     at.textContent = t;
     lead.textContent = `${view.score.name} at ${t} flags ${hit} of ${hit + miss} abnormal and ${alarm} of ${passed + alarm} normal images.`;
-    const cell = n => h("span", {className: `${OUTCOMES[n].replace(" ", "-")} ${[1, 2].includes(n) ? "wrong" : "right"}`}, h("b", {}, String(view.counts[n])), ` ${OUTCOMES[n]}`);
-    const head = y => h("span", {}, key(y), CLASSES[y]), none = {sensitivity: "no abnormal image", specificity: "no normal image", precision: "none flagged"};
+    const cell = n => h("span", {className: OUTCOMES[n].replace(" ", "-") + ([1, 2].includes(n) ? " wrong" : "")},
+                        h("b", {}, String(view.counts[n])), ` ${OUTCOMES[n]}`);
+    const head = y => h("span", {}, key(y), CLASSES[y]);
+    const none = {sensitivity: "no abnormal image", specificity: "no normal image", precision: "none flagged"};
+    const rows = Object.entries(found).map(([name, r]) =>
+      [name, r ? r[0].toFixed(3) : none[name], r ? `${r[1].toFixed(3)} – ${r[2].toFixed(3)}` : ""]);
     decisions.replaceChildren(
       table("confusion", ["", "flagged", "passed"], [[head(1), cell(3), cell(2)], [head(0), cell(1), cell(0)]]),
-      table("rates", ["", "rate", "95 % interval"], Object.entries(found).map(([name, r]) => [name, ...r ? [r[0].toFixed(3), `${r[1].toFixed(3)} – ${r[2].toFixed(3)}`] : [none[name], ""]])));
+      table("rates", ["", "rate", "95 % interval"], rows));
     hist.mark(view.threshold);
-    if (found.sensitivity && found.specificity) curve.mark(1 - found.specificity[0], found.sensitivity[0]); else curve.mark(null);
-    brushed.replaceChildren(...s.brush ? [`${view.chosen.length} brushed `, h("button", {onclick: () => brush(null)}, "all")] : []);
+    const {sensitivity: y, specificity: x} = found;
+    curve.mark(x && y ? 1 - x[0] : null, x && y ? y[0] : null);
+    const every = h("button", {onclick: () => choose({brush: null})}, "all");
+    brushed.replaceChildren(...s.brush ? [`${view.chosen.length} brushed `, every] : []);
   }
 
-  const over = (part, found) => `${found.groups} ${part.groups ? "groups" : "images"}`;
-
-  // The intervals of AUC: after a pause, for they take longer than a reader should wait for a picture.
-  function later() {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      const part = part_of(view.inside), found = bootstrap([part.values, ...view.second ? [part.other] : []], part.labels, part.groups);
-      const text = ([low, high], sign = "") => `[${[low, high].map(v => (sign && v >= 0 ? "+" : "") + v.toFixed(3)).join(", ")}]`;
-      if (found) roc_told.textContent = `95 % interval ${text(interval(found.draws[0], found.groups))}, over ${over(part, found)}${view.second ? `; dashed: ${titled(view.second, view.other)}` : ""}`;
-      if (!view.second) return;
-      if (!found) { difference.textContent = "No difference of AUC: it needs both classes and two groups of images."; return; }
-      const [a, b] = [part.values, part.other].map(values => auc(values, part.labels)), draws = found.draws[1].map((v, i) => v - found.draws[0][i]), ends = interval(draws, found.groups);
-      const verdict = ends[0] > 0 || ends[1] < 0 ? " (the interval excludes 0)" : "";
-      difference.textContent = `${titled(view.second, view.other)} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: ${(b >= a ? "+" : "") + (b - a).toFixed(3)} ${text(ends, "+")}, 95 % over ${over(part, found)}${verdict}.`;
-    }, 120);
+  // After a pause, for they take longer than a reader should wait for a picture.
+  function show_intervals() {
+    const {labels: classes, groups, columns} = part(), found = bootstrap(columns, classes, groups);
+    if (!found) {
+      if (view.second) difference.textContent = "No difference of AUC: it needs both classes and two groups of images.";
+      return;
+    }
+    const text = (draws, signed = v => v.toFixed(3)) => `[${interval(draws, found.groups).map(signed).join(", ")}]`;
+    const over = `over ${found.groups} ${groups ? "groups" : "images"}`, name = view.second && titled(view.second, view.other);
+    roc_told.textContent = `95 % interval ${text(found.draws[0])}, ${over}${name ? `; dashed: ${name}` : ""}`;
+    if (!name) return;
+    const [a, b] = columns.map(values => auc(values, classes)), draws = found.draws[1].map((v, i) => v - found.draws[0][i]);
+    const [low, high] = interval(draws, found.groups), verdict = low > 0 || high < 0 ? " (the interval excludes 0)" : "";
+    difference.textContent = `${name} has AUC ${b.toFixed(3)}, ${view.score.name} ${a.toFixed(3)}: `
+      + `${SIGNED(b - a)} ${text(draws, SIGNED)}, 95 % ${over}${verdict}.`;
   }
 
   function about_tile(i) {
-    const copy = data.copies?.[i], lines = [`${MARKS[view.outcomes[i]]} ${number(view.values[i], 3)}`, ...copy ? ["copy in training"] : []];
-    const label = `${data.names[i]}: ${view.score.name} ${number(view.values[i])}, ${CLASSES[labels[i]]}, ${OUTCOMES[view.outcomes[i]]}${copy ? ", has a copy in training" : ""}`;
-    return {label, lines, frame: CLASSES[labels[i]], chosen: i == view.image};
+    const copy = data.copies?.[i], outcome = view.outcomes[i], value = view.values[i];
+    const label = `${data.names[i]}: ${view.score.name} ${number(value)}, ${CLASSES[labels[i]]}, ${OUTCOMES[outcome]}`;
+    return {label: label + (copy ? ", has a copy in training" : ""), frame: CLASSES[labels[i]], chosen: i == view.image,
+            lines: [`${MARKS[outcome]} ${number(value, 3)}`, ...copy ? ["copy in training"] : []]};
   }
 
   function draw_tile(i, holder) {
-    const canvas = holder.querySelector("canvas") ?? undefined;
-    if (!images) holder.replaceChildren(h("span", {className: "name"}, data.names[i]));
-    else if (canvas) picture(images, data.images, i, canvas);
-    else holder.replaceChildren(picture(images, data.images, i));
+    const canvas = holder.querySelector("canvas") ?? undefined;  // to draw on again
+    if (!pictures.images) holder.replaceChildren(h("span", {className: "name"}, data.names[i]));
+    else holder.replaceChildren(picture(pictures.images, i, canvas));
   }
 
   function show_outcome() {
@@ -608,135 +654,161 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
     line.textContent = `${OUTCOMES[view.outcomes[i]]}: ${view.score.name} ${number(view.values[i])} is ${side} the threshold`;
   }
 
+  // An image: what is known of it, its maps, and its scores among those of the other normal images.
   function show_detail() {
     const i = view.image;
-    if (i < 0) { about.replaceChildren(h("h2", {}, "One image"), h("p", {className: "note"}, "Choose an image of the gallery to see its maps and scores.")); return; }
-    const others = labels.reduce((n, y, j) => n + (!y && j != i), 0), n = data.groups ? data.groups.filter(g => g == data.groups[i]).length : 1;
-    const copies = data.copies ? `${labels.reduce((n, y, j) => n + (!y && j != i && data.copies[j]), 0) || "none"} of them with a copy in training` : "not checked for copies in training";
-    const kind = data.kinds && data.kinds[i] != CLASSES[labels[i]] ? ` (${data.kinds[i]})` : "", group = n > 1 ? `, one of ${n} test images of its group (${data.group})` : "", copy = data.copies?.[i] ? ", has a copy in training" : "";
-    const meter = p => h("span", {}, h("span", {className: "percent"}, p.toFixed(0)), h("span", {className: "meter", style: `--at: ${p.toFixed(1)}%`}));
-    const line = (of, score, name) => [name, number(score.values[i]), meter(percentile(score.values, labels, i))];
-    const rows = of => of.scores.map(score => line(of, score, titled(of, score)));
-    const every = h("details", {ontoggle: () => every.open && every.children.length < 2 && every.append(table("scores", ["", "score", "percentile"], runs.flatMap(of => of.scores.map(c => line(of, c, `${short(of.name)}: ${c.name}`)))))}, h("summary", {}, "Scores of every run"));
+    if (i < 0) {
+      about.replaceChildren(h("h2", {}, "One image"), note("Choose an image of the gallery to see its maps and scores."));
+      return;
+    }
+    const others = labels.flatMap((y, j) => !y && j != i ? [j] : []), n = data.groups?.filter(g => g == data.groups[i]).length ?? 1;
+    const known = [CLASSES[labels[i]], data.kinds?.[i], n > 1 && `one of ${n} test images of its group (${data.group})`,
+                   data.copies?.[i] && "has a copy in training"];
+    const copied = data.copies && others.filter(j => data.copies[j]).length;
+    const copies = data.copies ? `${copied || "none"} of them with a copy in training` : "not checked for copies in training";
+    const line = (score, name) => {
+      const p = percentile(score.values, labels, i), meter = h("span", {className: "meter", style: `--at: ${p}%`});
+      return [name, number(score.values[i]), h("span", {}, h("span", {className: "percent"}, p.toFixed(0)), meter)];
+    };
+    const shown = [view.run, view.second].filter(Boolean), head = ["", "score", "percentile"];
+    const rows = shown.flatMap(of => of.scores.map(c => line(c, titled(of, c))));
+    const all = () => runs.flatMap(of => of.scores.map(c => line(c, `${short(of.name)}: ${c.name}`)));
+    const fill = () => every.open && every.children.length < 2 && every.append(table("scores", head, all()));
+    const every = h("details", {ontoggle: fill}, h("summary", {}, "Scores of every run"));
+    const group = () => choose({filter: {group: data.groups[i]}});
     about.replaceChildren(
-      h("h2", {}, data.names[i]), h("p", {}, key(labels[i]), `${CLASSES[labels[i]]}${kind}${copy}${group}; `, h("b", {className: "outcome"})),
-      ...[view.run, view.second].filter(Boolean).map(of => panels(of, i)), table("scores", ["", "score", "percentile"], [...rows(view.run), ...view.second ? rows(view.second) : []]),
-      h("p", {className: "note"}, `Percentile among the ${others} other normal test images (not trained on; ${copies}).`),
-      h("p", {className: "bar"}, n > 1 ? h("button", {onclick: () => choose({filter: {group: data.groups[i]}})}, "Show its group") : null), runs.length > 1 ? every : "");
+      h("h2", {}, data.names[i]),
+      h("p", {}, key(labels[i]), `${[...new Set(known.filter(Boolean))].join(", ")}; `, h("b", {className: "outcome"})),
+      ...shown.map(of => panels(of, i)), table("scores", head, rows),
+      note(`Percentile among the ${others.length} other normal test images (not trained on; ${copies}).`),
+      n > 1 ? bar(h("button", {onclick: group}, "Show its group")) : "", runs.length > 1 ? every : "");
     show_outcome();
   }
 
-  // An image with the reconstructions and maps of a run, and with their values under the pointer.
+  // An image with the reconstructions and maps of a run; a ring follows the pointer on all of them.
   function panels(of, i) {
-    const sheet = of.sheets.find(m => m.images.includes(i)), n = sheet?.images.indexOf(i), beside = of != view.run;
-    const base = () => images ? picture(images, data.images, i) : null, mask = () => masks && labels[i] ? outline(picture(masks, data.masks, i)) : null;
-    const figure = (name, below, above, ends) => h("figure", {}, h("div", {className: "stack"}, below, above, mask()),
-      h("figcaption", {}, name, ends ? h("span", {className: "ends"}, number(ends[0], 2), h("i"), number(ends[1], 2)) : ""));
-    const shown = images && !beside ? [figure("image", base())] : [];
+    const sheet = of.sheets.find(m => m.images.includes(i)), beside = of != view.run, {images, masks} = pictures;
+    if (!sheet && beside) return note(missing_maps(of, i));
+    const scan = () => images ? picture(images, i) : "", mask = () => masks && labels[i] ? outline(picture(masks, i)) : "";
+    const figure = (below, name, above = "", ends = "") => h("figure", {},
+      h("div", {className: "stack"}, below, above, mask()), h("figcaption", {}, name, ends));
+    const shown = beside || !images ? [] : [figure(scan(), "image")];
     for (const layer of sheet?.layers ?? []) {
-      const twin = (view.second == of ? view.run : view.second)?.sheets.flatMap(m => m.layers).find(l => l.key == layer.key);
-      const ends = layer.high == null ? null : twin ? [Math.min(layer.low, twin.low), Math.max(layer.high, twin.high)] : [layer.low, layer.high];
-      const drawn = picture(layer.image, sheet, n);
-      shown.push(ends ? figure(layer.name, base(), h("span", {className: "over"}, heat(drawn, layer, ends, colours)), ends) : figure(layer.name, drawn));
+      const drawn = picture({...sheet, bitmap: layer.bitmap}, sheet.images.indexOf(i));
+      if (layer.high == null) { shown.push(figure(drawn, layer.name)); continue; }
+      const rival = of == view.run ? view.second : view.run;
+      const twins = [layer, ...rival?.sheets.flatMap(m => m.layers).filter(l => l.key == layer.key) ?? []];
+      const ends = [Math.min(...twins.map(l => l.low)), Math.max(...twins.map(l => l.high))];
+      const scale = h("span", {className: "ends"}, number(ends[0], 2), h("i"), number(ends[1], 2));
+      shown.push(figure(scan(), layer.name, h("span", {className: "over"}, heat(drawn, layer, ends, data.colours)), scale));
     }
-    if (shown.length && !colour_bar) colour_bar = place.style.setProperty("--heat", colours.map(c => `rgb(${c})`).join(", ")) ?? true;
-    const remark = sheet ? (beside ? "A map that both have is on one scale." : "") : missing_maps(of, i);
-    const box = h("div", {className: "panels", onpointermove: event => {
-      const stack = event.target.closest(".stack")?.getBoundingClientRect();
-      if (stack) for (const [axis, v] of [["--x", (event.clientX - stack.left) / stack.width], ["--y", (event.clientY - stack.top) / stack.height]]) about.style.setProperty(axis, `${100 * v}%`);
-    }}, ...shown);
-    return h("div", {}, beside ? h("h3", {}, short(of.name)) : "", box, sheet && !beside ? h("label", {className: "bar"}, "Opacity ", opacity) : "", remark ? h("p", {className: "note"}, remark) : "");
+    const follow = event => {
+      const box = event.target.closest(".stack")?.getBoundingClientRect();
+      if (!box) return;
+      about.style.setProperty("--x", `${100 * (event.clientX - box.left) / box.width}%`);
+      about.style.setProperty("--y", `${100 * (event.clientY - box.top) / box.height}%`);
+    };
+    let below = h("label", {className: "bar"}, "Opacity ", opacity);
+    if (beside) below = note("A map that both have is on one scale.");
+    if (!sheet) below = note(missing_maps(of, i));
+    const all = h("div", {className: "panels", onpointermove: follow}, ...shown);
+    return h("div", {}, beside ? h("h3", {}, short(of.name)) : "", all, below);
   }
-  let colour_bar = false;
 
   function missing_maps(of, i) {
     if (of.missing) return of.missing;
-    if (ask && of.mappable) {
-      const question = `${of.name} ${i}`;
-      if (!asked.has(question)) ask({maps: of.name, image: i});
-      asked.add(question);
-      return "Computing the maps ...";
-    }
-    return of.maps ? `This page has the maps of ${of.maps.images.length} of the ${data.names.length} images.` : `${short(of.name)} has no maps here.`;
+    if (of.maps) return `This page has the maps of ${of.maps.images.length} of the ${data.names.length} images.`;
+    if (!ask || !of.mappable) return `${short(of.name)} has no maps here.`;
+    const question = `${of.name} ${i}`;
+    if (!asked.has(question)) ask({maps: of.name, image: i});
+    asked.add(question);
+    return "Computing the maps ...";
   }
 
-  // what a kernel or the data bring: pictures to be decoded first
-  async function receive(message) {
-    if (message.notes) notes.push(...message.notes);
-    if (message.images) [images, data.images] = [await load(message.images.src), message.images];
-    if (message.masks) [masks, data.masks] = [await load(message.masks.src), message.masks];
-    for (const [name, sheet] of Object.entries(message.maps ?? {})) {
+  // What a kernel or the data bring: pictures, which are decoded first, and sentences.
+  async function receive({maps = {}, notes: more = [], ...sheets}) {
+    notes.push(...more);
+    show_notes();
+    for (const [name, sheet] of Object.entries(sheets)) if (sheet) pictures[name] = {...sheet, bitmap: await load(sheet.src)};
+    for (const [name, sheet] of Object.entries(maps)) {
+      const decoded = layer => load(layer.src).then(bitmap => ({...layer, bitmap}));
       if (sheet.missing) run(name).missing = sheet.missing;
-      else run(name).sheets.push({...sheet, layers: await Promise.all(sheet.layers.map(async layer => ({...layer, image: await load(layer.src)})))});
+      else run(name).sheets.push({...sheet, layers: await Promise.all(sheet.layers.map(decoded))});
     }
     if (!runs.length) return;
-    last = {...last, detail: "", part: message.notes ? "" : last.part};
-    if (message.images) tiles.redraw();
+    if (sheets.images) tiles.redraw();
+    last.detail = "";
     render();
   }
 
-  // A view as a line of text, and back.
-  function values_of_state() {
+  // The view as a line of text and as what a kernel is told; and back.
+  function present() {
     const filter = Object.fromEntries(FIELDS.map(f => [f, (s.filter[f] ?? "").trim()]).filter(([, v]) => v));
-    const found = {run: view.run.name, score: view.score.key, threshold: number(view.threshold, 10), second: view.second?.name, second_score: view.other?.key,
-                   up: s.up, order: view.order == ORDERS[0] ? "" : view.order, image: s.image, brush: s.brush && JSON.stringify(s.brush), ...filter};
-    const state = new URLSearchParams(Object.entries(found).filter(([, v]) => v)).toString();
-    return {state, run: view.run.name, score: view.score.key, threshold: view.threshold, second: view.second?.name ?? "", image: s.image ?? "", filter, selection: view.list.map(i => data.names[i])};
+    const told = {run: view.run.name, score: view.score.key, second: view.second?.name ?? "", image: s.image ?? ""};
+    const all = {...told, threshold: number(view.threshold, 10), second_score: view.other?.key, up: s.up,
+                 order: view.order == ORDERS[0] ? "" : view.order, brush: s.brush && JSON.stringify(s.brush), ...filter};
+    const state = new URLSearchParams(Object.entries(all).filter(([, v]) => v)).toString();
+    return {state, ...told, threshold: view.threshold, filter, selection: view.list.map(i => data.names[i])};
   }
 
   function restore(text) {
-    const found = new URLSearchParams(text), get = name => found.get(name) ?? "", wrong = [...found.keys()].filter(k => !KNOWN.includes(k));
-    notes.splice(0, notes.length, ...data.notes);
-    if (wrong.length) notes.push(`The address has ${wrong[0]}, which no page of this version knows: copy it whole.`);
-    if (get("run") && !run(get("run"))) notes.push(`There is no run ${get("run")} here: the address is of another page.`);
-    const threshold = found.has("threshold") ? Number(get("threshold") || NaN) : null;
-    if (Number.isNaN(threshold)) notes.push(`The threshold ${get("threshold")} of the address is no number.`);
-    const field = (name, known) => {
+    const found = new URLSearchParams(text), get = name => found.get(name) ?? "", unknown = [...found.keys()].find(k => !KNOWN.includes(k));
+    const wrong = [], field = (name, known) => {
       if (!get(name) || known.includes(get(name))) return get(name);
-      notes.push(`This run has no ${name.replace("_", " ")} ${get(name)}.`);
+      wrong.push(`This run has no ${name.replace("_", " ")} ${get(name)}.`);
       return "";
     };
+    if (unknown) wrong.push(`The address has ${unknown}, which no page of this version knows: copy it whole.`);
+    if (get("run") && !run(get("run"))) wrong.push(`There is no run ${get("run")} here: the address is of another page.`);
+    const threshold = found.has("threshold") ? Number(get("threshold") || NaN) : null;
+    if (Number.isNaN(threshold)) wrong.push(`The threshold ${get("threshold")} of the address is no number.`);
+    let brush = null;
+    try { brush = JSON.parse(get("brush") || "null"); } catch { wrong.push("The brush of the address is not whole."); }
     s.run = run(get("run")) ?? runs[0];
-    s.score = field("score", s.run.scores.map(c => c.key));
-    s.second = field("second", runs.map(r => r.name));
-    s.filter = {group: get("group"), name: get("name"), maps: field("maps", ["yes", "no"]), label: field("label", CLASSES), kind: field("kind", data.kinds ?? []), outcome: field("outcome", OUTCOMES), copy: field("copy", ["yes", "no"])};
-    let box = null;
-    try { box = JSON.parse(get("brush") || "null"); } catch { notes.push("The brush of the address is not whole."); }
-    Object.assign(s, {second_score: get("second_score"), up: get("up"), order: field("order", ORDERS), image: field("image", data.names), brush: box});
-    s.threshold = Number.isFinite(threshold) ? threshold : null;
-    if (!s.image) { const {list} = look(); s.image = data.names[list.find(i => data.mapped?.has(i)) ?? list[0]] ?? ""; }
+    s.filter = {group: get("group"), name: get("name"), label: field("label", CLASSES), outcome: field("outcome", OUTCOMES),
+                kind: field("kind", data.kinds ?? []), copy: field("copy", ["yes", "no"]), maps: field("maps", ["yes", "no"])};
+    Object.assign(s, {
+      score: field("score", s.run.scores.map(c => c.key)), threshold: Number.isFinite(threshold) ? threshold : null,
+      second: field("second", runs.map(r => r.name)), second_score: get("second_score"), up: get("up"), brush,
+      order: field("order", ORDERS), image: field("image", data.names)});
+    if (!s.image) {
+      const {list} = look();
+      s.image = data.names[list.find(i => data.mapped?.has(i)) ?? list[0]] ?? "";
+    }
+    notes.splice(0, notes.length, ...data.notes, ...wrong);
     last = {};
     render();
   }
 
   function save_csv() {
-    const known = [["image", data.names], ["label", labels.map(y => CLASSES[y])], ["kind", data.kinds], [data.group, data.groups], ["copy in training", data.copies?.map(c => c ? "yes" : "no")],
-                   ["outcome", Array.from(view.outcomes, o => OUTCOMES[o])], ...view.columns.map(c => [c.key, c.values])].filter(([, values]) => values);
-    const address = URL.createObjectURL(new Blob([csv([known.map(([name]) => name), ...view.list.map(i => known.map(([, values]) => values[i]))])], {type: "text/csv"}));
+    const known = {image: data.names, label: labels.map(y => CLASSES[y]), kind: data.kinds, [data.group]: data.groups,
+                   "copy in training": data.copies?.map(c => c ? "yes" : "no"), outcome: Array.from(view.outcomes, o => OUTCOMES[o])};
+    const columns = [...Object.entries(known).filter(([, values]) => values), ...view.columns.map(c => [c.key, c.values])];
+    const rows = view.list.map(i => columns.map(([, values]) => values[i]));
+    const address = URL.createObjectURL(new Blob([csv([columns.map(([name]) => name), ...rows])], {type: "text/csv"}));
     h("a", {href: address, download: `${view.run.name}_${view.list.length}_images.csv`}).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
   async function keep_link() {
-    const {state} = values_of_state(), text = ask ? `Explorer(state=${JSON.stringify(state)})` : location.href;
-    try { await navigator.clipboard.writeText(text); link.textContent = "Copied"; } catch { link.after(h("code", {}, text)); }
-  }
-
-  function show_near(element) {
-    if (element.getBoundingClientRect().top > innerHeight) element.scrollIntoView({block: "start"});
+    const {state: now} = present(), text = ask ? `Explorer(state=${JSON.stringify(now)})` : location.href.split("#")[0] + `#${now}`;
+    try {
+      await navigator.clipboard.writeText(text);
+      link.textContent = "Copied";
+    } catch { link.after(h("code", {}, text)); }
   }
 
   if (!runs.length) {  // there is nothing to show but why
     body.remove();
-    warned.replaceChildren(...notes.map(text => h("p", {className: "warning"}, text)));
-    run_choice.show(["", ...data.elsewhere].map(name => [name, name || "none"]), "");
+    run_choice.show(pairs(["", ...data.elsewhere]), "");
+    show_notes();
     return {receive, choose() {}, restore() {}};
   }
-  const sheets = runs.filter(r => r.maps);
-  if (sheets.length && !ask) data.mapped = new Set(sheets.flatMap(r => r.maps.images));
+  const kept = runs.filter(r => r.maps);
+  if (kept.length) data.mapped = new Set(kept.flatMap(r => r.maps.images));
   if (ask) ask({images: true});  // before the maps that the first view asks for
   restore(state);
-  receive({images: data.images, masks: data.masks, maps: Object.fromEntries(sheets.map(r => [r.name, r.maps]))});
+  receive({images: data.images, masks: data.masks, maps: Object.fromEntries(kept.map(r => [r.name, r.maps]))});
   return {receive, choose, restore};
 }
 
@@ -744,7 +816,10 @@ export function mount(place, data, {state = "", ask = null, changed = () => {}} 
 export function page(place, data) {
   const hash = () => location.hash.slice(1);
   let own = "";
-  const changed = ({state}) => { own = state; try { history.replaceState(null, "", `#${state}`); } catch { /* a place that forbids it */ } };
+  const changed = ({state}) => {
+    own = state;
+    history.replaceState(null, "", `#${state}`);
+  };
   const app = mount(place, data, {state: hash(), changed});
   addEventListener("hashchange", () => { if (hash() != own) app.restore(hash()); });
 }
@@ -759,7 +834,8 @@ export default {
       for (const name of traits) model.set(name, values[name]);
       model.save_changes();
     };
-    const begin = state => { app = mount(el, structuredClone(model.get("data")), {state, changed, ask: question => model.send(question)}); };
+    const ask = question => model.send(question);
+    const begin = state => { app = mount(el, structuredClone(model.get("data")), {state, changed, ask}); };
     model.on("change:data", () => begin(""));
     model.on("msg:custom", message => app.receive(message));
     for (const name of traits.slice(1, -1)) model.on(`change:${name}`, () => {
