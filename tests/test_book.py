@@ -9,7 +9,7 @@ import threading
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -65,6 +65,7 @@ def small(tmp_path):
     ("[c](../../figures/c.ipynb)", "[c](../paper/c.ipynb)"),
     ("[![c](../../figures/c.png)](../../README.md)", "![c](../files/figures/c.png)"),
     ("see [`README`](../../README.md), [gone](gone.md).", "see `README`, gone."),
+    ("[run](../../figures/runs.csv#Kermany_AE-U_seed0&score=rec)", '<a href="../run.html#run=Kermany_AE-U_seed0&amp;score=rec">run</a>'),
     ("`[a](gone.md)` [web](https://x.org/y.md) [up](#top)", "`[a](gone.md)` [web](https://x.org/y.md) [up](#top)"),
 ])
 def test_links_lead_into_the_book(small, text, expected):
@@ -133,7 +134,9 @@ def broken(site, pages):
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if target.is_dir(): target /= "index.html"
             there = target.is_file() and target.is_relative_to(site)
-            if there and parts.fragment and target in pages: there = unquote(parts.fragment) in pages[target].ids
+            run = parse_qs(parts.fragment).get("run")  # a view of the explorer
+            if there and run: there = f'"name":"{run[0]}"' in target.read_text(encoding="utf-8")
+            elif there and parts.fragment and target in pages: there = unquote(parts.fragment) in pages[target].ids
             if not there: found.append(f"{path.relative_to(site)}: {link}")
     return found
 
@@ -228,6 +231,26 @@ def test_a_page_opens(browser, name, width):
     pictures, lost = browser.evaluate(PICTURES)
     assert lost == [] and pictures >= (name in WITH_PICTURES)
     assert browser.evaluate(SIDEWAYS) and browser.evaluate(CUT) == [] and browser.wrong == []
+
+
+@pytest.mark.slow
+def test_the_explorer_opens_on_scans(browser, site):
+    "A run with its maps, one on features, and a score without maps, on one page; a link from another page chooses the run."
+    assert (site / "run.html").stat().st_size < 6_000_000
+    browser.goto(browser.address + "guides/explore.html")
+    browser.locator("a[href*='run.html#run=']").first.click()
+    browser.wait_for_selector(".over canvas")
+    assert browser.locator(".tile canvas").count() == 24 and browser.locator(".panels figure").count() == 6
+    runs = browser.get_by_label("Run", exact=True).locator("option").all_inner_texts()
+    assert len(runs) == 4 and any("features" in name for name in runs)
+    browser.get_by_label("Compare with", exact=True).select_option(next(name for name in runs if "Thumbnail" in name))
+    browser.wait_for_selector("text=95 % over 421 groups")
+    assert "has no maps here" in browser.locator(".about").inner_text()
+    for width in (1280, 800, 360):
+        browser.set_viewport_size({"width": width, "height": 900})
+        browser.wait_for_timeout(100)
+        assert browser.evaluate(SIDEWAYS)
+    assert browser.wrong == []
 
 
 @pytest.mark.slow

@@ -408,7 +408,7 @@ def test_a_brush_chooses_images(browser, written, csv):
     address = address_of(page)
     page.get_by_role("button", name="all", exact=True).click()
     assert len(names(page)) == 24
-    page.goto(address)
+    opened(page, written, address.split("#")[1])
     page.wait_for_selector(".brushed button")
 
 
