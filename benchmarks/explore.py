@@ -8,6 +8,7 @@ the front end computes and changes, and the rest is the browser's, which waits f
 intervals of AUC are drawn after a pause, and timed on their own.
 """
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ from ddad.study.view import collect, explorer_page
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO / "tests"))
 sys.path.insert(0, str(REPO / "book"))
-from test_explorer import chromium  # noqa: E402
+from browsers import chromium  # noqa: E402
 
 N = 2000
 TIMED = """async ([act, times]) => {
@@ -71,12 +72,12 @@ def make_page(path):
 
 
 def table(found, environment):
-    machine = f"{environment['cores']} cores, {environment['processor']}"
+    machine = f"{environment['cores']} cores, {environment['processor']}, of which other work took a load of {os.getloadavg()[2]:.0f}"
     lines = [f"2,000 test images, two runs; {machine}; Chromium; commit {commit()[:8]}.", "",
-             "| from an input to the page painted anew | median (ms) | slowest (ms) | of it script, median (ms) | times |", "|---|---|---|---|---|"]
+             "| from an input to the page painted anew | fastest (ms) | median (ms) | slowest (ms) | of it script, median (ms) | times |", "|---|---|---|---|---|---|"]
     for name, times in found.items():
         script, painted = np.array(times).T
-        lines.append(f"| {name} | {np.median(painted):.0f} | {painted.max():.0f} | {np.median(script):.1f} | {len(times)} |")
+        lines.append(f"| {name} | {painted.min():.0f} | {np.median(painted):.0f} | {painted.max():.0f} | {np.median(script):.1f} | {len(times)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO / "book"))
 import stage  # noqa: E402
-from test_explorer import chromium  # noqa: E402
+from browsers import chromium  # noqa: E402
 
 OPENED = ("index.html", "method/04_scores.html", "guides/start.html", "paper/methods.html", "api/detect.html", "study/14_explorer.html")
 WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html"}, {"guides/start.html", "paper/methods.html"}

@@ -3,8 +3,9 @@ import json
 
 import numpy as np
 import pytest
+from browsers import chromium, fits, watched
 from PIL import Image
-from test_explorer import HOSTILE, chromium, fits, watched
+from test_explorer import HOSTILE
 
 from ddad.detect.page import Batch, finding, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
