@@ -73,8 +73,12 @@ def csv(run): return {k: v if k == "image" else np.array(v) for k, v in read_csv
 # ---- a browser
 
 @pytest.fixture(scope="module")
-def browser():
-    with pytest.importorskip("playwright.sync_api").sync_playwright() as p: yield watched(chromium(p))
+def browsers():
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as p: yield p
+
+
+@pytest.fixture(scope="module")
+def browser(browsers): return watched(chromium(browsers))
 
 
 @pytest.fixture(autouse=True)
@@ -473,9 +477,9 @@ def test_light_and_dark(browser, written):
 # ---- JupyterLab
 
 @pytest.mark.slow
-def test_in_jupyterlab(run, root, tmp_path):
+def test_in_jupyterlab(run, root, browsers, tmp_path):
     "The widget asks the kernel for pictures and maps, and the kernel learns what was chosen."
-    cells = [f"from ddad import Explorer\ne = Explorer({str(run)!r}, {str(run.parent)!r}, {str(root)!r})\ne", "open('chosen.txt', 'w').write(f'{e.score} {e.threshold} {len(e.selection)}')", "e.threshold = 0.25"]
+    cells = [f"from ddad import Explorer\ne = Explorer({str(run)!r}, {str(run.parent)!r}, {str(root)!r})\ne.score = 'inter'\ne", "open('chosen.txt', 'w').write(f'{e.score} {e.threshold} {len(e.selection)}')", "e.threshold = 0.25"]
     made = [{"cell_type": "code", "id": f"c{n}", "metadata": {}, "outputs": [], "execution_count": None, "source": text} for n, text in enumerate(cells)]
     (tmp_path / "x.ipynb").write_text(json.dumps({"cells": made, "metadata": {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}))
     with socket.socket() as s:
@@ -484,31 +488,31 @@ def test_in_jupyterlab(run, root, tmp_path):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=", "--ip=127.0.0.1"]
     server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with pytest.importorskip("playwright.sync_api").sync_playwright() as p:
-            page = chromium(p, 1400, 1800)
-            page.set_default_timeout(90_000)
-            for _ in range(600):
-                with socket.socket() as s:
-                    if s.connect_ex(("127.0.0.1", port)) == 0: break
-                time.sleep(0.1)
-            page.goto(f"http://127.0.0.1:{port}/lab/tree/x.ipynb")
-            page.wait_for_selector("text=| Idle")
-            page.locator(".jp-Cell .jp-InputArea-editor").first.click()
-            page.keyboard.press("Shift+Enter")
-            page.wait_for_selector(".ddad .tile canvas")
-            page.wait_for_selector(".ddad .over canvas")  # a map
-            page.locator(".ddad").get_by_label("Score", exact=True).select_option("rec")
-            page.locator(".ddad").get_by_label("Class", exact=True).select_option("normal")
-            page.wait_for_timeout(1500)
-            page.locator(".jp-Cell .jp-InputArea-editor").nth(1).click()
-            page.keyboard.press("Shift+Enter")
-            for _ in range(300):
-                if (tmp_path / "chosen.txt").is_file(): break
-                page.wait_for_timeout(100)
-            score, t, n = (tmp_path / "chosen.txt").read_text().split()
-            assert score == "rec" and n == "12" and float(t) == pytest.approx(threshold(page), rel=1e-3)
-            page.keyboard.press("Shift+Enter")
-            page.wait_for_function("Number(document.querySelector('.ddad b.threshold').textContent) == 0.25")
+        page = chromium(browsers, 1400, 1800)
+        page.set_default_timeout(90_000)
+        for _ in range(600):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0: break
+            time.sleep(0.1)
+        page.goto(f"http://127.0.0.1:{port}/lab/tree/x.ipynb")
+        page.wait_for_selector("text=| Idle")
+        page.locator(".jp-Cell .jp-InputArea-editor").first.click()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_selector(".ddad .tile canvas")
+        page.wait_for_selector(".ddad .over canvas")  # a map
+        assert page.locator(".ddad").get_by_label("Score", exact=True).input_value() == "inter"
+        page.locator(".ddad").get_by_label("Score", exact=True).select_option("rec")
+        page.locator(".ddad").get_by_label("Class", exact=True).select_option("normal")
+        page.wait_for_timeout(1500)
+        page.locator(".jp-Cell .jp-InputArea-editor").nth(1).click()
+        page.keyboard.press("Shift+Enter")
+        for _ in range(300):
+            if (tmp_path / "chosen.txt").is_file(): break
+            page.wait_for_timeout(100)
+        score, t, n = (tmp_path / "chosen.txt").read_text().split()
+        assert score == "rec" and n == "12" and float(t) == pytest.approx(threshold(page), rel=1e-3)
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_function("Number(document.querySelector('.ddad b.threshold').textContent) == 0.25")
     finally:
         server.terminate()
         server.wait(20)

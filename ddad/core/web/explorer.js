@@ -842,5 +842,7 @@ export default {
       if (JSON.stringify(model.get(name)) != JSON.stringify(now[name])) app.choose({[name]: model.get(name)});
     });
     begin(model.get("state"));
+    const given = traits.slice(1, -1).map(name => [name, model.get(name)]);  // set before the page was there
+    app.choose(Object.fromEntries(given.filter(([, v]) => v != null && !["\"\"", "{}"].includes(JSON.stringify(v)))));
   },
 };
