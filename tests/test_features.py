@@ -100,6 +100,14 @@ def test_every_estimate_finds_the_ratio_where_it_can():
         assert best - 0.03 < auc(estimate(test), truth) <= best + 0.005
 
 
+def test_the_classifier_does_not_depend_on_the_order_of_d_u():
+    "Normal images first, as a benchmark lists them, or mixed."
+    normal, unlabeled = drawn(200, 20, 1), drawn(200, 20, 2)
+    unlabeled[80:, :3] += 1
+    mixed = unlabeled[torch.randperm(200, generator=generator("test", "order"))]
+    assert torch.allclose(Classifier(normal, unlabeled).weight, Classifier(normal, mixed).weight, atol=1e-5)
+
+
 def test_fishers_sum_counts_known_images():
     known = torch.tensor([[1.0, 2, 3], [10, 20, 30]])
     got = fisher(torch.tensor([[2.5, 0], [40, 5]]), known)

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -19,11 +17,11 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from ..core.extras import needed
+from ..core.checkpoints import write_graph
 from ..core.images import to_float
 from ..core.machine import Machine, float32_exact, pick_device, pick_precision
 from ..core.record import about_training
-from ..core.storage import uninterrupted, written
+from ..core.storage import uninterrupted
 from ..method.networks import ASRNet, make_network
 from ..method.recipe import Recipe, train_ddad
 from ..method.refine import INPUTS, VARIANTS
@@ -239,17 +237,9 @@ def write_onnx(
     Input `images`: (N, 1, S, S) uint8. Outputs: `score` (N,), and each map (N, 1, S, S) by name, float32.
     Raises `ImportError` without the packages that it needs.
     """
-    onnx, _ = needed("onnx", "onnx"), needed("onnxscript", "onnx")
     images = torch.zeros(2, 1, image_size, image_size, dtype=torch.uint8)
     scorer = scorer.portable()
     with torch.no_grad(): names = list(scorer(images)[0])
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that play no part here
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own
-        program = torch.onnx.export(_Outputs(scorer).eval(), (images,), dynamo=True, verbose=False,
-                                    input_names=["images"], output_names=["score", *names],
-                                    dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
-    model = program.model_proto
-    for key, value in facts.items(): model.metadata_props.add(key=key, value=value)
-    with written(path) as part: onnx.save(model, part)
+    write_graph(path, _Outputs(scorer).eval(), images, ["score", *names],
+                {0: torch.export.Dim("n", min=1)}, "onnx", facts)
     return Path(path)

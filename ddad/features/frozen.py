@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,9 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..core.checkpoints import write_graph
 from ..core.extras import needed
 from ..core.machine import float32_exact, pick_device
-from ..core.storage import alone, cache_folder, cached, written
+from ..core.storage import alone, cache_folder, cached
 
 # %% auto #0
 __all__ = ['SIDE', 'LOCAL', 'POOLED', 'WIDTH', 'BATCH', 'Frozen', 'extract', 'local', 'pooled', 'features_of']
@@ -93,18 +92,10 @@ def _on_gpu(place: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda images: frozen(images.to(place)).cpu()
 
 def _export(path: Path) -> None:
-    "Raises `ImportError` without the packages that the export needs."
-    onnx, _ = needed("onnx", "features"), needed("onnxscript", "features")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of packages not needed
+    n, side = torch.export.Dim("n", min=1), torch.export.Dim("s", min=16, max=224)
     images = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
-    sizes = torch.export.Dim("n", min=1), torch.export.Dim("s", min=16, max=224)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's own
-        program = torch.onnx.export(
-            Frozen(), (images,), dynamo=True, verbose=False, input_names=["images"],
-            output_names=["features"],
-            dynamic_shapes=({0: sizes[0], 2: sizes[1], 3: sizes[1]},))
-    with written(path) as part: onnx.save(program.model_proto, part)
+    write_graph(path, Frozen(), images, ["features"], {0: n, 2: side, 3: side},
+                "features")
 
 # %% ../../nbs/features/00_frozen.ipynb #c3e0e30d
 BATCH = 16  # images; more do not fit in a CPU's cache

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
 from torch import nn
 
 # %% auto #0
@@ -30,7 +31,8 @@ class Gaussian(nn.Module):
         if x.is_meta: return x.new_empty(x.shape[1], x.shape[1])  # to be loaded
         covariance, _ = ledoit_wolf(x.double().numpy())
         values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
-        return (vectors * values.clamp(min=values[-1] * 1e-9).rsqrt()).float()
+        whiten = vectors * values.clamp(min=values[-1] * 1e-9).rsqrt()
+        return whiten.float().contiguous()  # as it is once saved and loaded
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ((x - self.mean) @ self.whiten).square().sum(1)
@@ -65,10 +67,13 @@ class Classifier(nn.Module):
         if not normal.is_meta: self._fit(normal, unlabeled)  # else to be loaded
 
     def _fit(self, normal: torch.Tensor, unlabeled: torch.Tensor) -> None:
-        x = torch.cat([normal, unlabeled]).double().numpy()
+        parts = [part.double().numpy() for part in (normal, unlabeled)]
+        # sorted, then shuffled: the folds do not depend on the order of the images
+        x = np.concatenate([part[np.lexsort(part.T)] for part in parts])
         of = np.repeat([0, 1], [len(normal), len(unlabeled)])
         # with few images a fold more would be empty of one kind
-        folds = min(5, len(normal), len(unlabeled))
+        folds = StratifiedKFold(min(5, len(normal), len(unlabeled)), shuffle=True,
+                                random_state=0)
         fitted = LogisticRegressionCV(
             Cs=STRENGTHS, cv=folds, scoring="neg_log_loss", solver="newton-cholesky",
             max_iter=1000, l1_ratios=(0,), use_legacy_attributes=False).fit(x, of)

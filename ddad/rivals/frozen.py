@@ -84,6 +84,7 @@ class FeatureClassifier(FrozenFeatures):
     "A logistic regression of D_n against D_u on pooled features."
     name, paper, uses_unlabeled = "Features, D_n against D_u", "none", True
     settings = "logistic regression on 496 pooled features of EfficientNet-Lite0, cross-validated strength"
+    version = 2  # 1 chose the strength by folds that were not shuffled
 
     def fit(self, normal, unlabeled=None):
         if unlabeled is None:

@@ -136,7 +136,7 @@ SPLITS, ONE_SEED = "a split each", "one seed of the other method"  # settings wh
 COLUMNS = ("claim", "benchmark", "backbone", "score", "against", "setting", "effect", "low", "high", "seeds",
            "groups", "verdict")
 ON_FEATURES = "frozen features"  # the group of the methods that see what our features see
-ASKED_OF_FEATURES = (RATES, SURVIVES, FROZEN)  # the other claims are of pixels
+ASKED_OF_FEATURES = (RATES, UNSEEN, SURVIVES, FROZEN)  # the other claims are of pixels
 DEVELOPMENT = ("BrainTumor", "BrainTumorLeakFree", "Kermany")  # the settings on features were chosen there
 
 def all_effects(
@@ -227,7 +227,9 @@ def _survives(results, benchmark, backbone):
     "On frozen features alone."
     if backbone != FEATURES: return
     main, pixels = (results.select(benchmark, backbone=b) for b in (FEATURES, "AE-U"))
+    splits = _on_splits(results, benchmark, backbone=FEATURES)
     yield effect(results, SURVIVES, main, "inter", main, "rec")
+    yield effect(results, SURVIVES, splits, "inter", splits, "rec", setting=SPLITS)
     yield effect(results, SURVIVES, main, "inter", pixels, "inter", called="A_inter on pixels, AE-U")
     for estimate in ("gaussian", "classifier", "combined"):
         yield effect(results, SURVIVES, main, "inter", main, estimate)

@@ -28,7 +28,7 @@ from .config import Config
 
 # %% auto #0
 __all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_places', 'shared_place', 'train_run',
-           'refine_run', 'training_record', 'write_record', 'run_features']
+           'refine_run', 'training_record', 'write_record', 'run_features', 'localised']
 
 # %% ../../nbs/study/01_run.ipynb #936ed021
 def open_data(
@@ -214,12 +214,17 @@ def run_features(
     pixels = {}
     if data.masks is not None:
         with stages("pixel metrics"):
-            pixels = _localised(data, maps, score_features(model, frozen.normal)[0], out)
+            pixels = localised(data, maps, score_features(model, frozen.normal)[0], out)
     write_record(out, config, data, stages, precision="float32", numerics=VERSION, results=rows,
                  pixels=pixels)
     shutil.rmtree(store, ignore_errors=True)
 
-def _localised(data: Benchmark, maps: dict, of_normal: dict, out: Path) -> dict:
+def localised(
+    data: Benchmark,  # with masks
+    maps: dict[str, torch.Tensor],  # of the test images, by name, (N, 1, S, S)
+    of_normal: dict[str, torch.Tensor],  # of the known-normal ones
+    out: Path,  # the run's folder
+) -> dict[str, dict[str, float]]:  # of all test images, by map and metric
     "Pixel metrics of each map, enlarged to the image; those image by image go to pixels.csv."
     by_image, of_all = {}, {}
     for name in maps:
