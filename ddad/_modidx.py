@@ -1672,6 +1672,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'ddad.study.reproduce.reproduce': ('study/reproduce.html#reproduce', 'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.run_graph': ('study/reproduce.html#run_graph', 'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.run_on_slurm': ('study/reproduce.html#run_on_slurm', 'ddad/study/reproduce.py'),
+                                      'ddad.study.reproduce.show_jobs': ('study/reproduce.html#show_jobs', 'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.snakemake_command': ( 'study/reproduce.html#snakemake_command',
                                                                                   'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.what_features_show': ( 'study/reproduce.html#what_features_show',

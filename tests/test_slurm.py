@@ -23,7 +23,8 @@ from ddad.study.slurm import Watched, find_slurm, tell_waiting
 REPO, CONF = Path(__file__).parents[1], Path("/etc/slurm/slurm.conf")  # a job reads it there, whatever SLURM_CONF says
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
 
-SETUP = """# written by tests/test_slurm.py, which removes it
+OURS = "# written by tests/test_slurm.py, which removes it"
+SETUP = OURS + """
 ClusterName=ddad
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
@@ -77,7 +78,7 @@ def cluster(tmp_path_factory):
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing: pytest.skip(f"There is no {missing[0]} here: apt-get install slurmctld slurmd slurm-client munge.")
     if os.geteuid(): pytest.skip("A Slurm can be set up by root alone.")
-    if CONF.exists(): pytest.skip(f"There is a {CONF} already: that cluster is left alone.")
+    if CONF.exists() and (not CONF.read_text().startswith(OURS) or said("sinfo", "--noheader")): pytest.skip(f"There is a {CONF} already: that cluster is left alone.")
     place, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
     (place / "key").write_bytes(os.urandom(128))
     (place / "key").chmod(0o400)
@@ -118,7 +119,8 @@ def begin(words):
 
 def end(process):
     "The exit status of a command, and all that it said."
-    out, err = process.communicate(timeout=400)
+    try: out, err = process.communicate(timeout=400)
+    finally: process.terminate()
     return process.returncode, out, err
 
 
@@ -153,9 +155,8 @@ def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_comm
     "One module is cancelled while it trains; the other waits for its folder, which this test holds, until its minute is over."
     config = Config.of("Phantom", **SETTINGS | {"epochs": 300})
     udm, ndm = map(config.module_name, ("udm", "ndm"))
-    words = asked(tmp_path, epochs=300, own=["--set-resources", "train:runtime=1"])
     with alone(tmp_path / "store/modules" / udm):
-        process = begin(words)
+        process = begin(asked(tmp_path, epochs=300, own=["--set-resources", "train:runtime=1"]))
         subprocess.run(["scancel", training(tmp_path, ndm)], check=True)
         code, out, err = end(process)
     assert code == 1 and len(err.splitlines()) == 1 and "Error" not in out, out + err
@@ -163,7 +164,7 @@ def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_comm
     assert f"train {udm} (Slurm's job " in err and "ran out of time, of which ARGS='... -- --set-resources train:runtime=MINUTES' gives more" in err
     assert err.endswith(": the same command goes on where it stopped.\n") and not jobs("RUNNING,PENDING")
     assert list(tmp_path.glob(f"store/modules/{ndm}.unfinished/*")), "what it had trained is kept"
-    code, out, err = end(begin(words))
+    code, out, err = end(begin(asked(tmp_path, epochs=300)))
     assert code == 0 and not err, out + err
     assert len((scores(tmp_path).parent / "curves.csv").read_text().splitlines()) > 4 * 300
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from .slurm import Watched, find_slurm, tell_waiting
 
 # %% auto #0
 __all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'executor_of', 'snakemake_command',
-           'run_graph', 'run_on_slurm', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
+           'run_graph', 'run_on_slurm', 'show_jobs', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
@@ -166,6 +167,17 @@ def run_on_slurm(
     print(*watched.last, sep="\n", file=sys.stderr)
     raise Broken("Snakemake stopped, and what it said stands above: the same command goes on.")
 
+def show_jobs(
+    command: Sequence[str],  # of `snakemake_command`, with --dry-run
+    whole: bool = False,  # show all that snakemake says
+) -> None:
+    "Prints how many jobs of each kind would run. Raises `Broken` where snakemake cannot plan."
+    done = subprocess.run(command, capture_output=True, text=True)
+    table = re.search(r"^job +count\n.*?^total.*?\n", done.stdout, re.MULTILINE | re.DOTALL)
+    if whole or done.returncode: print(done.stdout, done.stderr, sep="")
+    else: print(table[0].rstrip() if table else "Nothing is left to compute.")
+    if done.returncode: raise Broken("The plan cannot be made: what snakemake said stands above.")
+
 _WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # with the seconds for each
 
 def _stop(process: subprocess.Popen) -> None:
@@ -251,7 +263,7 @@ def reproduce(
     todo = f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained."
     print(todo, flush=True)
     if only_plan:
-        run_graph([*command[:3], "--dry-run", *command[3:]])
+        show_jobs([*command[:3], "--dry-run", *command[3:]], whole=bool(more))
         return 0
     if run is run_on_slurm: find_slurm()
     _check_benchmarks(plan, config.get("data"))
