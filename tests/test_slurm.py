@@ -104,6 +104,7 @@ def said(*command): return subprocess.run(command, capture_output=True, text=Tru
 
 
 SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, refined="r_dual")
+EPOCHS = 60  # of a training that is cancelled before it ends
 
 
 def asked(place, *more, own=(), **changes):
@@ -119,7 +120,7 @@ def begin(words):
 
 def end(process):
     "The exit status of a command, and all that it said."
-    try: out, err = process.communicate(timeout=400)
+    try: out, err = process.communicate(timeout=900)
     finally: process.terminate()
     return process.returncode, out, err
 
@@ -132,7 +133,7 @@ def jobs(state="all"): return dict(line.split(maxsplit=1) for line in said("sque
 
 def training(place, module):
     "Slurm's number of the job that trains a module, as soon as a network of it is written."
-    wait_until(lambda: list(place.glob(f"store/modules/{module}.unfinished/*")), 200, f"{module} does not begin")
+    wait_until(lambda: list(place.glob(f"store/modules/{module}.unfinished/*")), 400, f"{module} does not begin")
     return next(number for number, comment in jobs("RUNNING").items() if comment.endswith(module))
 
 
@@ -153,20 +154,20 @@ def test_a_cluster_computes_all_to_the_end(cluster, tmp_path):
 @pytest.mark.slow
 def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(cluster, tmp_path):
     "One module is cancelled while it trains; the other waits for its folder, which this test holds, until its minute is over."
-    config = Config.of("Phantom", **SETTINGS | {"epochs": 300})
+    config = Config.of("Phantom", **SETTINGS | {"epochs": EPOCHS})
     udm, ndm = map(config.module_name, ("udm", "ndm"))
     with alone(tmp_path / "store/modules" / udm):
-        process = begin(asked(tmp_path, epochs=300, own=["--set-resources", "train:runtime=1"]))
+        process = begin(asked(tmp_path, epochs=EPOCHS, own=["--set-resources", "train:runtime=1"]))
         subprocess.run(["scancel", training(tmp_path, ndm)], check=True)
         code, out, err = end(process)
     assert code == 1 and len(err.splitlines()) == 1 and "Error" not in out, out + err
     assert f"train {ndm} (Slurm's job " in err and "was cancelled" in err
-    assert f"train {udm} (Slurm's job " in err and "ran out of time, of which ARGS='... -- --set-resources train:runtime=MINUTES' gives more" in err
+    assert f"train {udm} (Slurm's job " in err and "ran out of time (more: ARGS='... -- --set-resources train:runtime=600')" in err
     assert err.endswith(": the same command goes on where it stopped.\n") and not jobs("RUNNING,PENDING")
     assert list(tmp_path.glob(f"store/modules/{ndm}.unfinished/*")), "what it had trained is kept"
-    code, out, err = end(begin(asked(tmp_path, epochs=300)))
+    code, out, err = end(begin(asked(tmp_path, epochs=EPOCHS)))
     assert code == 0 and not err, out + err
-    assert len((scores(tmp_path).parent / "curves.csv").read_text().splitlines()) > 4 * 300
+    assert len((scores(tmp_path).parent / "curves.csv").read_text().splitlines()) > 4 * EPOCHS
 
 
 @pytest.mark.slow
@@ -242,8 +243,8 @@ Error in rule train:
 
 @pytest.mark.parametrize("message, says", [
     ("SLURM-job '17' failed, SLURM status is: 'CANCELLED'. Detailed", "train A_udm (Slurm's job 17) was cancelled: the same command goes on where it stopped."),
-    ("SLURM-job '17' failed, SLURM status is: 'TIMEOUT'. Detailed", "train A_udm (Slurm's job 17) ran out of time, of which ARGS='... -- --set-resources train:runtime=MINUTES' gives more: the same command goes on where it stopped."),
-    ("SLURM-job '17' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed", "train A_udm (Slurm's job 17) ran out of memory, of which ARGS='... -- --set-resources train:mem_mb=8000' gives more: the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'TIMEOUT'. Detailed", "train A_udm (Slurm's job 17) ran out of time (more: ARGS='... -- --set-resources train:runtime=600'): the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed", "train A_udm (Slurm's job 17) ran out of memory (more: ARGS='... -- --set-resources train:mem_mb=8000'): the same command goes on where it stopped."),
     ("SLURM-job '17' failed, SLURM status is: 'FAILED'. Detailed", "train A_udm (Slurm's job 17) failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
     ("None", "train A_udm failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
     ("SLURM sbatch failed. The error message was 'sbatch: error: Batch job submission failed: Invalid account'.", "Slurm takes no such job: Batch job submission failed: Invalid account.")])

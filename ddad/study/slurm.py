@@ -36,8 +36,8 @@ _REFUSED = re.compile(r"sbatch failed. The error message was '(?:sbatch: error: 
 
 _ENDS = {
     "CANCELLED": "was cancelled",
-    "TIMEOUT": "ran out of time, of which ARGS='... -- --set-resources {rule}:runtime=MINUTES' gives more",
-    "OUT_OF_MEMORY": "ran out of memory, of which ARGS='... -- --set-resources {rule}:mem_mb=8000' gives more",
+    "TIMEOUT": "ran out of time (more: ARGS='... -- --set-resources {rule}:runtime=600')",  # minutes
+    "OUT_OF_MEMORY": "ran out of memory (more: ARGS='... -- --set-resources {rule}:mem_mb=8000')",
     "NODE_FAIL": "lost its machine",
 }
 
@@ -73,7 +73,7 @@ class Watched:
         return ""
 
     def _note(self, name: str, value: str) -> None:
-        "An entry of the block that is being read; a failure is told twice, the second time without its reason."
+        "An entry of the block that is being read; a failure is told twice, at first with its reason."
         if name == "message": self._message = value
         elif name == "jobid":
             self._job = value
@@ -114,5 +114,6 @@ def tell_waiting(
         for number, _, reason in (line.partition(" ") for line in asked.stdout.splitlines()):
             if number not in sent or reason in told: continue
             told.add(reason)
-            more = ": it asks for more cores, memory or time than a machine of its partition has"
-            print(f"{sent[number]} (Slurm's job {number}) waits, {reason}{more * (reason == _MORE)}.", flush=True)
+            why = reason
+            if reason == _MORE: why += ": it asks for more cores, memory or time than its partition has"
+            print(f"{sent[number]} (Slurm's job {number}) waits, {why}.", flush=True)
