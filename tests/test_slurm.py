@@ -276,7 +276,7 @@ def test_the_command_for_a_cluster_leaves_cores_and_gpus_to_it(monkeypatch, tmp_
     words = snakemake_command({"gpu": 1}, profile="slurm")
     assert executor_of("slurm")[1] == "slurm" and not executor_of("local")[1]
     assert not {"--cores", "--resources"} & set(words) and words[-1] == "gpu=1" and "nbs/paper/profiles/slurm" in words
-    with pytest.raises(ValueError, match="a cluster shares its GPUs itself"): snakemake_command({"jobs_per_gpu": 2}, profile="slurm")
+    with pytest.raises(ValueError, match="Slurm shares its GPUs itself"): snakemake_command({"jobs_per_gpu": 2}, profile="slurm")
     (tmp_path / "config.yaml").write_text("executor: other\n")
     assert executor_of(str(tmp_path)) == (tmp_path, "other")
     with pytest.raises(SystemExit) as stop: main(["--profile", "slrum"])

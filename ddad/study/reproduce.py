@@ -125,7 +125,7 @@ def snakemake_command(
     folder, executor = executor_of(profile)
     shared = []
     if executor and "jobs_per_gpu" in config:
-        raise ValueError("--jobs-per-gpu is for this machine: leave it out, a cluster shares its GPUs itself.")
+        raise ValueError("--jobs-per-gpu is for this machine: leave it out, Slurm shares its GPUs itself.")
     if not executor:
         places = max(1, gpu_count() * config.get("jobs_per_gpu", 1))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
