@@ -103,13 +103,15 @@ def cluster(tmp_path_factory):
 def said(*command): return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, refined="r_dual")
-EPOCHS = 60  # of a training that is cancelled before it ends
+SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")
+EPOCHS = 400  # of a training that is cancelled before it ends
 
 
-def asked(place, *more, own=(), **changes):
+def asked(root, place, *more, own=(), **changes):
+    "The words for a run on the benchmark Discs, or without a root on Kermany's scans in the package."
     settings = "{" + ", ".join(f"{name}: {value}" for name, value in (SETTINGS | changes).items()) + "}"
-    return ["--profile", "slurm", "--benchmark", "Phantom", "--experiments", "main", "--pages", "", "--settings", settings, "--into", f"{place}/reproduced", "--store", f"{place}/store", *more,
+    images = ["--benchmark", "Discs", "--data", str(root)] if root else ["--benchmark", "Kermany"]
+    return ["--profile", "slurm", *images, "--experiments", "main", "--pages", "", "--settings", settings, "--into", f"{place}/reproduced", "--store", f"{place}/store", *more,
             "--", "--slurm-init-seconds-before-status-checks", "2", *own]
 
 
@@ -138,26 +140,28 @@ def training(place, module):
 
 
 @pytest.mark.slow
-def test_a_cluster_computes_all_to_the_end(cluster, tmp_path):
-    code, out, err = end(begin(asked(tmp_path)))
+def test_a_cluster_computes_all_to_the_end(cluster, tmp_path, monkeypatch):
+    monkeypatch.delenv("DDAD_DATA", raising=False)
+    words = asked(None, tmp_path, image_size=64, batch_size=64)
+    code, out, err = end(begin(words))
     assert code == 0 and not err, out + err
-    for step in ("train", "refine", "score"): assert f"{step} Phantom_AE_seed0" in out
+    for step in ("train", "refine", "score"): assert f"{step} Kermany_AE_seed0" in out
     assert "6 of 6 steps (100%) done" in out and "R_dual" in out and not {"Error", "rule "} & set(out.split())
-    sent = jobs().values()
-    assert len(sent) == 4 and not any("tables" in comment for comment in sent), "tables are made where the command is given"
+    sent = list(jobs().values())
+    assert sum("Kermany" in comment for comment in sent) == 4 and not any("tables" in comment for comment in sent), "tables are made where the command is given"
     assert (tmp_path / "reproduced/runs.csv").is_file() and not list(tmp_path.glob("store/plan-*"))
     before = scores(tmp_path).stat().st_mtime_ns
-    code, out, err = end(begin(asked(tmp_path)))
+    code, out, err = end(begin(words))
     assert code == 0 and "Nothing to be done" in out and scores(tmp_path).stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(cluster, tmp_path):
+def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(cluster, root, tmp_path):
     "One module is cancelled while it trains; the other waits for its folder, which this test holds, until its minute is over."
-    config = Config.of("Phantom", **SETTINGS | {"epochs": EPOCHS})
+    config = Config.of("Discs", **SETTINGS | {"epochs": EPOCHS})
     udm, ndm = map(config.module_name, ("udm", "ndm"))
     with alone(tmp_path / "store/modules" / udm):
-        process = begin(asked(tmp_path, epochs=EPOCHS, own=["--set-resources", "train:runtime=1"]))
+        process = begin(asked(root, tmp_path, epochs=EPOCHS, own=["--set-resources", "train:runtime=1"]))
         subprocess.run(["scancel", training(tmp_path, ndm)], check=True)
         code, out, err = end(process)
     assert code == 1 and len(err.splitlines()) == 1 and "Error" not in out, out + err
@@ -165,14 +169,14 @@ def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_comm
     assert f"train {udm} (Slurm's job " in err and "ran out of time (more: ARGS='... -- --set-resources train:runtime=600')" in err
     assert err.endswith(": the same command goes on where it stopped.\n") and not jobs("RUNNING,PENDING")
     assert list(tmp_path.glob(f"store/modules/{ndm}.unfinished/*")), "what it had trained is kept"
-    code, out, err = end(begin(asked(tmp_path, epochs=EPOCHS)))
+    code, out, err = end(begin(asked(root, tmp_path, epochs=EPOCHS)))
     assert code == 0 and not err, out + err
     assert len((scores(tmp_path).parent / "curves.csv").read_text().splitlines()) > 4 * EPOCHS
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_sentence_and_leaves_no_job_on_the_cluster(cluster, tmp_path):
-    process = begin(asked(tmp_path, epochs=4000))
+def test_ctrl_c_is_one_sentence_and_leaves_no_job_on_the_cluster(cluster, root, tmp_path):
+    process = begin(asked(root, tmp_path, epochs=4000))
     wait_until(lambda: jobs("RUNNING"), 60, "no job begins")
     process.send_signal(signal.SIGINT)
     code, out, err = end(process)
@@ -181,8 +185,8 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_job_on_the_cluster(cluster, tmp_pa
 
 
 @pytest.mark.slow
-def test_what_slurm_does_not_take_is_said_at_once(cluster, tmp_path):
-    code, out, err = end(begin(asked(tmp_path, "--gpu", "1")))
+def test_what_slurm_does_not_take_is_said_at_once(cluster, root, tmp_path):
+    code, out, err = end(begin(asked(root, tmp_path, "--gpu", "1")))
     assert code == 1 and err == "Slurm takes no such job: Invalid generic resource (gres) specification.\n", out + err
 
 
