@@ -41,6 +41,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 KillWait=2
+MinJobAge=3600
 SlurmdTimeout=30
 SlurmdParameters=config_overrides
 StateSaveLocation={place}/state
