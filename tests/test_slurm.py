@@ -105,7 +105,7 @@ def said(*command): return subprocess.run(command, capture_output=True, text=Tru
 
 
 SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")
-EPOCHS = 400  # of a training that is cancelled before it ends
+EPOCHS = 200  # of a training that is cancelled before it ends
 
 
 def asked(root, place, *more, own=(), **changes):
