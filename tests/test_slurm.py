@@ -157,6 +157,14 @@ def test_a_cluster_computes_all_to_the_end(cluster, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_alone_is_one_job(cluster, root, tmp_path):
+    for says in ("3 of 3 steps (100%) done", "Nothing to be done"):
+        code, out, err = end(begin(asked(root, tmp_path, refined="none")))
+        assert code == 0 and not err and says in out, out + err
+    assert "udm" in next(tmp_path.glob("store/logs/score_*.txt")).read_text(), "its progress is in its log"
+
+
+@pytest.mark.slow
 def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(cluster, root, tmp_path):
     "One module is cancelled while it trains; the other waits for its folder, which this test holds, until its minute is over."
     config = Config.of("Discs", **SETTINGS | {"epochs": EPOCHS})
