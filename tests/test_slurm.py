@@ -161,7 +161,7 @@ def test_a_run_that_is_alone_is_one_job(cluster, root, tmp_path):
     for says in ("3 of 3 steps (100%) done", "Nothing to be done"):
         code, out, err = end(begin(asked(root, tmp_path, refined="none")))
         assert code == 0 and not err and says in out, out + err
-    assert "udm" in next(tmp_path.glob("store/logs/score_*.txt")).read_text(), "its progress is in its log"
+    assert "8/8" in next(tmp_path.glob("store/logs/score_*.txt")).read_text(), "its progress is in its log"
 
 
 @pytest.mark.slow
