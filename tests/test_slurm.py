@@ -3,6 +3,7 @@
 apt-get install slurmctld slurmd slurm-client munge
 """
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from ddad.study.reproduce import executor_of, main, snakemake_command
 from ddad.study.slurm import Watched, find_slurm, tell_waiting
 
 REPO, CONF = Path(__file__).parents[1], Path("/etc/slurm/slurm.conf")  # a job reads it there, whatever SLURM_CONF says
+GRES = CONF.with_name("gres.conf")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
 
 OURS = "# written by tests/test_slurm.py, which removes it"
@@ -48,7 +50,8 @@ StateSaveLocation={place}/state
 SlurmdSpoolDir={place}/spool
 SlurmctldPidFile={place}/slurmctld.pid
 SlurmdPidFile={place}/slurmd.pid
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:1
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
 """
 
@@ -75,11 +78,12 @@ def wait_until(true, seconds, what):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    "A cluster of one machine, which claims eight cores; what it starts and writes goes again."
+    "A cluster of one machine, which claims eight cores and a GPU; what is started and written for it goes again."
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing: pytest.skip(f"There is no {missing[0]} here: apt-get install slurmctld slurmd slurm-client munge.")
     if os.geteuid(): pytest.skip("A Slurm can be set up by root alone.")
-    if CONF.exists() and (not CONF.read_text().startswith(OURS) or said("sinfo", "--noheader")): pytest.skip(f"There is a {CONF} already: that cluster is left alone.")
+    there = [file for file in (CONF, GRES) if file.exists()]
+    if there and (said("sinfo", "--noheader") or not all(file.read_text().startswith(OURS) for file in there)): pytest.skip(f"There is a {there[0]} already: that cluster is left alone.")
     place, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
     (place / "key").write_bytes(os.urandom(128))
     (place / "key").chmod(0o400)
@@ -87,6 +91,7 @@ def cluster(tmp_path_factory):
     daemons = []
     try:
         CONF.write_text(SETUP.format(host=host, place=place, ports=free_ports(2)))
+        GRES.write_text(f"{OURS}\nName=gpu File=/dev/zero\n")
         files = [f"--{name}={place}/{file}" for name, file in {"key-file": "key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log", "seed-file": "munge.seed"}.items()]
         daemons.append(start(place, "munged", "--foreground", "--force", *files))
         wait_until((place / "munge.socket").exists, 20, "munged does not start")
@@ -98,7 +103,7 @@ def cluster(tmp_path_factory):
     finally:
         for daemon in reversed(daemons): daemon.terminate()
         for daemon in daemons: daemon.wait(timeout=30)
-        CONF.unlink(missing_ok=True)
+        for file in (CONF, GRES): file.unlink(missing_ok=True)
 
 
 def said(*command): return subprocess.run(command, capture_output=True, text=True).stdout
@@ -157,11 +162,15 @@ def test_a_cluster_computes_all_to_the_end(cluster, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_alone_is_one_job(cluster, root, tmp_path):
-    for says in ("3 of 3 steps (100%) done", "Nothing to be done"):
-        code, out, err = end(begin(asked(root, tmp_path, refined="none")))
-        assert code == 0 and not err and says in out, out + err
+def test_a_run_that_is_alone_is_one_job_and_gets_its_gpu(cluster, root, tmp_path):
+    words = asked(root, tmp_path, "--gpu", "1", refined="none")
+    code, out, err = end(begin(words))
+    assert code == 0 and not err and "3 of 3 steps (100%) done" in out, out + err
+    sent = re.search(r"score Discs\S+: Slurm's job (\d+)", out)[1]
+    assert "TresPerJob=gres:gpu:1" in said("scontrol", "show", "job", sent)
     assert "8/8" in next(tmp_path.glob("store/logs/score_*.txt")).read_text(), "its progress is in its log"
+    code, out, err = end(begin(words))
+    assert code == 0 and "Nothing to be done" in out and "Slurm's job" not in out, out + err
 
 
 @pytest.mark.slow
@@ -195,8 +204,8 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_job_on_the_cluster(cluster, root, 
 
 @pytest.mark.slow
 def test_what_slurm_does_not_take_is_said_at_once(cluster, root, tmp_path):
-    code, out, err = end(begin(asked(root, tmp_path, "--gpu", "1")))
-    assert code == 1 and err == "Slurm takes no such job: Invalid generic resource (gres) specification.\n", out + err
+    code, out, err = end(begin(asked(root, tmp_path, "--gpu", "2")))
+    assert code == 1 and err == "Slurm takes no such job: Requested node configuration is not available.\n", out + err
 
 
 @pytest.mark.slow
@@ -260,7 +269,7 @@ Error in rule train:
     ("SLURM-job '17' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed", "train A_udm (Slurm's job 17) ran out of memory (more: ARGS='... -- --set-resources train:mem_mb=8000'): the same command goes on where it stopped."),
     ("SLURM-job '17' failed, SLURM status is: 'FAILED'. Detailed", "train A_udm (Slurm's job 17) failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
     ("None", "train A_udm failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
-    ("SLURM sbatch failed. The error message was 'sbatch: error: Batch job submission failed: Invalid account'.", "Slurm takes no such job: Batch job submission failed: Invalid account.")])
+    ("SLURM sbatch failed. The error message was 'sbatch: error: Batch job submission failed: Invalid account'.", "Slurm takes no such job: Invalid account.")])
 def test_a_failure_is_one_sentence(message, says, tmp_path):
     log = tmp_path / "train.txt"
     log.write_text("epoch 1\ntrain store/modules/A_udm: lower the learning rate.\n\n")

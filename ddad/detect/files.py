@@ -45,7 +45,7 @@ class ScoredFile:
     series: str = ""
     looks: np.ndarray | None = None  # (n, 4), the columns of `LOOKS`
     grays: list[np.ndarray] | None = None  # the slices themselves, (H, W) uint8 each, if maps were asked for
-    scores: np.ndarray | None = None  # (n,), a score a slice; None: not scored, its content was known
+    scores: np.ndarray | None = None  # (n,), one score per slice; None: not scored, its content was known
     maps: np.ndarray | None = None  # (n, S, S), if maps were asked for
 
 def content_of(path: str | Path, window: Window | None = None) -> str:
@@ -225,7 +225,7 @@ def write_scores(
     options: Options = Options(),
     report: Report | None = None,  # says how far it is, also where it is broken off
 ) -> list[str]:  # what was wrong with each file that could not be read; it is said on stderr as it happens
-    "Writes a line a slice to `out`."
+    "Writes one line per slice to `out`."
     report = Report() if report is None else report
     header = options.form == "csv" and not options.known
     pictures = options.overlays != "none" or options.maps != "none"
@@ -252,7 +252,7 @@ def write_scores(
 
 # %% ../../nbs/detect/09_files.ipynb #a01c1261
 def volumes(rows: Iterable[dict]) -> list[dict]:
-    "Makes a row a volume of two slices or more, from rows of scores."
+    "Makes one row per volume of two slices or more, from rows of scores."
     together = {}
     for row in rows:
         if not row["series"] and row["slice"] is None: continue  # a picture of its own
@@ -333,7 +333,7 @@ class Table:
     def finish(self, order: Sequence[tuple[Path, str]]) -> list[tuple[Path, dict]]:
         """Writes the table and deletes the pictures of earlier scores; gives each row and its file.
 
-        A line a slice in the order of the files that were read, each given with its content.
+        One line per slice in the order of the files that were read, each given with its content.
         """
         known = _by_content(_read_rows(self.part, self.form))
         rows = [(file, row | {"file": file_text(file, self.form)})

@@ -109,7 +109,7 @@ def setting_curve(
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "One line a score over the values of a setting; the legend stands beside it."
+    "One line per score over the values of a setting; the legend stands beside it."
     ax, looks = tidy(own_axes(ax), xlabel, ylabel, title), looks or {}
     for name, points in series.items():
         x, value, *band = zip(*sorted(points))
@@ -136,7 +136,7 @@ def method_bars(
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    """A row a method: its AUC and the interval.
+    """One row per method: its AUC and the interval.
 
     A family is a key of `FAMILIES`; a score in its place, such as `inter`, is one of DDAD's.
     """
