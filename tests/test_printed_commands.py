@@ -55,8 +55,10 @@ EXCEPTED = {
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 1'", "takes hours"),
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 8'", "takes hours"),
     "python benchmarks/gpu.py": ("python benchmarks/gpu.py --help", "needs a GPU"),
-    "snakemake --snakefile nbs/paper/Snakefile --workflow-profile nbs/paper/profiles/slurm --config benchmarks=BrainTumor experiments=all gpu=1":
-        ("snakemake --snakefile nbs/paper/Snakefile -n --cores 1 --config benchmarks=BrainTumor experiments=all gpu=1", "needs a cluster and its plugin"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm --gpu 1'":
+        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm --gpu 1'", "needs a cluster; test_slurm sets one up"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm -- --default-resources slurm_partition=long'":
+        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm -- --default-resources slurm_partition=long'", "needs a cluster; test_slurm sets one up"),
     "papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE":
         ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
     "ddad-data prepare RSNA --source stage_2_train_images/ --root ~/Med-AD": ("ddad-data prepare --help", "needs 14,863 radiographs; test_prepare has a few"),
