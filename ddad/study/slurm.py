@@ -32,7 +32,7 @@ _ENTRY = re.compile(r"    (jobid|wildcards|message|log): (.*)")
 _SENT = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 _TOLD = re.compile(r"\d+ of \d+ steps|Nothing to be done")
 _ENDED = re.compile(r"SLURM-job '(\d+)' failed, SLURM status is: '(\w+)'")
-_REFUSED = re.compile(r"sbatch failed. The error message was '(?:sbatch: error: |Batch job [^:]*: )*(.*?)'?\.?$")
+_REFUSED = re.compile(r"sbatch failed.* message was '(?:sbatch: error: |Batch job [^:]*: )*(.*?)'?\.?$")
 
 _ENDS = {
     "CANCELLED": "was cancelled",
