@@ -14,7 +14,7 @@ STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install reproduce results figures explore explore-static test browser test-slow notebooks book benchmark clean
+.PHONY: help install reproduce results figures explore test browser test-slow notebooks book benchmark clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,11 +37,8 @@ results: $(INSTALLED)  ## for maintainers: compute what figures/ lacks of BENCHM
 figures: $(INSTALLED)  ## for maintainers: redraw the tables and figures in figures/ and check their findings; trains nothing
 	@$(REPRODUCE) --benchmark '' --into figures $(ARGS)
 
-explore: $(INSTALLED)  ## open the explorer, a web page, on your newest run or a committed one, or on the folder RUN=... (DATA=... for the images)
-	DDAD_RUN='$(abspath $(RUN))' $(if $(DATA),DDAD_DATA='$(DATA)') $(BIN)/voila nbs/guides/explore.ipynb
-
-explore-static: $(INSTALLED)  ## write the run RUN=... as one HTML file into pages/, to send or keep (none: the phantom's; several: RUN='A B'; DATA=... for the images)
-	@$(BIN)/ddad-page $(or $(RUN),figures/runs/Phantom_AE_seed0) --out pages $(if $(DATA),--data '$(DATA)') $(ARGS)
+explore: $(INSTALLED)  ## open the explorer, one page, on your newest run or a committed one, or on the folders RUN='A B' (DATA=... for the images)
+	@$(BIN)/ddad-explore $(RUN) $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 # two processes of several threads each would wait for one another
 test test-slow: export OMP_NUM_THREADS = 1

@@ -40,7 +40,6 @@ html_title = "DDAD"
 html_static_path = [str(HERE / "_static"), str(MATHJAX)]
 html_css_files = ["book.css"]
 html_js_files = [("book.js", {"defer": "defer"})]
-html_copy_source = False
 html_use_index = html_domain_indices = False
 html_show_sourcelink = False
 html_theme_options = {
@@ -48,7 +47,6 @@ html_theme_options = {
     "collapse_navigation": True,  # a page lists the chapters of its own part alone, and builds faster
     "show_toc_level": 2,
     "navbar_persistent": [],  # the search stands in the sidebar
-    "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
 }

@@ -15,23 +15,29 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))  # the ddad of this checkout
 from ddad.study.graph import PAGES  # noqa: E402
 from ddad.study.pages import findings  # noqa: E402
-from ddad.study.static import run_page  # noqa: E402
+from ddad.study.view import explorer_page  # noqa: E402
 
-# What a part of the book is called and holds. The chapters are those of the folder, in the order of their file names;
-# a folder of nbs/ that is not named here becomes a part too.
+# What a part of the book is called and holds; a folder of nbs/ that is not named here becomes a part too.
 PARTS = {
-    "guides": ("Guides", "What a reader does with it, from a first detector to a run of the paper."),
-    "method": ("Method", "The paper: data, networks, maps, scores and their measures, each equation beside its code."),
-    "plots": ("Plots", "How all pictures look, and the functions that draw them."),
-    "features": ("On frozen features", "Beyond the paper: what A_inter estimates, and the same idea on a network's features."),
-    "datasets": ("Datasets", "The benchmarks, the phantom, and whether their test sets leak."),
-    "detect": ("Detect", "The detector behind scikit-learn's interface, for images of your own."),
-    "rivals": ("Rivals", "Other methods on the same images, and scores that learn nothing."),
-    "study": ("Study", "Runs, their records, the graph of all of them, and the explorer."),
-    "paper": ("The paper's tables and figures", "Each page as it was computed from the committed scores."),
-    "core": ("Core", "What all parts stand on: files, images, training, records."),
+    "method": ("The paper", "Data, networks, maps, scores and their measures, each equation beside its code."),
+    "features": ("Beyond the paper", "What A_inter estimates, and the same idea on a network's features."),
+    "paper": ("What we found", "Each page as it was computed from the committed scores."),
+    "guides": ("Use it", "From a first detector to a run of the paper."),
+    "detect": ("The detector", "Behind scikit-learn's interface, for images of your own."),
+    "rivals": ("Other methods", "On the same images, and scores that learn nothing."),
+    "datasets": ("Data", "The benchmarks, the phantom, and whether their test sets leak."),
+    "plots": ("Pictures", "How all of them look, and the functions that draw them."),
+    "study": ("Runs and pages", "Runs, their records, the graph of all of them, and the explorer."),
+    "core": ("What all stands on", "Files, images, training, records."),
 }
-RUN = "figures/runs.csv#Kermany_AE-U_seed0"  # a link to this run leads to its page, the site's run.html
+# The sidebar: by what a reader wants. A name of a page, or of a part, whose pages then stand below its own.
+SIDEBAR = {"Start": ("guides/start",), "The method": ("method", "features"), "What we found": ("paper",), "Use it": ("guides",),
+           "Under the hood": ("detect", "rivals", "datasets", "plots", "study", "core")}
+OPEN = ("paper", "guides")  # parts whose pages stand in the sidebar themselves
+FIRST = ("start", *PAGES, "own_data", "compare", "explore", "reproduce", "data")  # in this order; the others follow by name
+EXPLORED = ("maps/Kermany_AE-U_seed0_quick.json", "runs/Kermany_AE-U_seed0", "runs/Kermany_features_seed0",
+            "runs/Kermany_Thumbnail-D-n-against-D-u_seed0")  # in figures/; the runs on the site's run.html
+RUNS = "figures/runs.csv"  # a link to RUNS#<one of them> opens it there; #<run>&score=rec in a view
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
@@ -42,7 +48,8 @@ PICTURE = re.compile(r'<img src="([^"]+)"')
 def chapters(repo: Path = REPO) -> dict[str, Path]:
     "Each page's place in the book and its notebook: where figures/ has it executed, that one."
     found = {}
-    for source in sorted(repo.glob("nbs/**/*.ipynb"), key=lambda path: (path.parent, path.stem != "start", path.name)):
+    def order(path): return path.parent, FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.name
+    for source in sorted(repo.glob("nbs/**/*.ipynb"), key=order):
         page = repo / "figures" / source.name
         part, executed = source.parent.name, source.parent.name == "paper" and page.is_file()
         if ".ipynb_checkpoints" in source.parts: continue
@@ -70,18 +77,32 @@ def stage(
         book = json.loads(path.read_text(encoding="utf-8"))
         book = prepare(book, place, lambda text, path=path, place=place: links.rewrite(text, path, place))
         summaries[place] = summary(book)
+        book["cells"].append({"id": "source", "cell_type": "markdown", "metadata": {}, "source": links.source(path, place)})
         write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
-    parts = [*PARTS, *sorted({place.split("/")[0] for place in pages} - set(PARTS))]
-    for part in parts:
-        inside = {place.removeprefix(f"{part}/"): s for place, s in summaries.items() if place.startswith(f"{part}/")}
-        lead = gallery(repo, inside, out) if part == "paper" else ""
-        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), inside, lead=lead))
+    new = sorted({place.split("/")[0] for place in pages} - set(PARTS))
+    inside = {part: {p.removeprefix(f"{part}/"): s for p, s in summaries.items() if p.startswith(f"{part}/")} for part in [*PARTS, *new]}
+    for part, chapters_ in inside.items():
+        lead = gallery(repo, chapters_, out) if part == "paper" else ""
+        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), chapters_, lead=lead, listed=part not in OPEN))
     write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
-    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", run_page(repo / "figures/runs" / RUN.partition("#")[2]))  # with pictures where DDAD_DATA has them
+    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", explorer_page([repo / "figures" / place for place in EXPLORED]))
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
-    write(out / "index.md", front + "\n" + toctree([f"{part}/index" for part in [*parts, "api"]]))
+    write(out / "index.md", "\n".join([front, *sidebar(inside, [*new, "api"])]))
+
+
+def sidebar(inside: dict[str, dict], more: list[str]) -> list[str]:
+    "The table of contents of each group; parts that are `more` come last."
+    groups = []
+    for caption, names in SIDEBAR.items():
+        entries = [name for name in names if "/" in name]
+        for part in (name for name in names if inside.get(name)):
+            entries.append(f"{part}/index")
+            entries += [f"{part}/{page}" for page in inside[part] if part in OPEN and f"{part}/{page}" != "guides/start"]
+        if caption == "Under the hood": entries += [f"{part}/index" for part in more]
+        groups.append(toctree(entries, caption))
+    return groups
 
 
 # ---- pages of a part
@@ -94,16 +115,17 @@ def summary(book: dict) -> tuple[str, str]:
     return text.splitlines()[0].lstrip("# "), about
 
 
-def toctree(entries: list[str]) -> str: return "\n".join(["```{toctree}", ":hidden:", "", *entries, "```", ""])
+def toctree(entries: list[str], caption: str = "") -> str:
+    return "\n".join(["```{toctree}", ":hidden:", *[f":caption: {caption}"] * bool(caption), "", *entries, "```", ""])
 
 
-def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb", lead: str = "") -> str:
+def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb", lead: str = "", listed: bool = True) -> str:
     "The page of a part: its chapters, each with what it is about."
     def name(place, words): return f"{words}: {place.split('/')[-1]}" if "/" in place else words
     names = {place: name(place, title) for place, (title, _) in inside.items()}
     lines = [f"- [{names[place]}]({place}{suffix}){': ' * bool(text)}{text}" for place, (_, text) in inside.items()]
     entries = [f"{names[place]} <{place}>" for place in inside]
-    return "\n".join([f"# {title}", "", about, "", lead, *lines, "", toctree(entries)])
+    return "\n".join([f"# {title}", "", about, "", lead, *lines, "", *[toctree(entries)] * listed])
 
 
 def gallery(repo: Path, inside: dict[str, tuple[str, str]], out: Path) -> str:
@@ -200,8 +222,9 @@ class Links:
     def link(self, match: re.Match, path: Path, place: str) -> str:
         picture, words, target, title = match.groups(default="")
         words = LINK.sub(lambda inner: self.link(inner, path, place), words)  # a picture that is a link
-        if os.path.normpath(path.parent / target) == str(self.repo / RUN):
-            return f'<a href="{relative("run.html", place)}">{words}</a>'
+        file, _, view = target.partition("#")
+        if os.path.normpath(path.parent / file) == str(self.repo / RUNS) and view.split("&")[0] in {Path(p).stem for p in EXPLORED}:
+            return f'<a href="{relative("run.html", place)}#run={escape(view)}">{words}</a>'
         found = self.target(target, path, place)
         return f"{picture}[{words}]({found}{title})" if found else words
 
@@ -221,6 +244,12 @@ class Links:
             shutil.copyfile(file, copy)
             return relative(f"files/{name}", place)
         return f"{self.repository}/{quote(name)}{anchor}" if self.repository else None
+
+    def source(self, path: Path, place: str) -> str:
+        "Where a page comes from."
+        at = self.repo / f"nbs/{place}.ipynb"
+        name = (at if at.is_file() else path).relative_to(self.repo).as_posix()
+        return f"*Source: [{name}]({self.repository}/{quote(name)})*" if self.repository else f"*Source: `{name}`*"
 
     def page(self, file: Path) -> str | None:
         "The page of a notebook, or that on which a table or picture of figures/ is: leaks_auc.md is on leaks."

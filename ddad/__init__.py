@@ -13,7 +13,7 @@ _PLACES = {
     "DDAD": "detect.estimator",
     "Recipe": "method.recipe",
     "load_benchmark": "datasets.opening",
-    "Explorer": "study.explore",
+    "Explorer": "study.explorer",
 }
 
 def __getattr__(name: str):

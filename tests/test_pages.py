@@ -52,6 +52,12 @@ def test_the_numbers_of_the_readme_are_findings():
     assert [line for line in numbers if "doi.org" not in line and "Python 3." not in line] == []
 
 
+def test_the_table_of_the_readme_is_that_of_the_claims():
+    outputs = [o.get("data", {}).get("text/markdown", "") for c in json.loads((REPO / "figures/claims.ipynb").read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    table = next(text for text in map("".join, outputs) if text.startswith("| benchmark |"))
+    assert table in (REPO / "README.md").read_text(encoding="utf-8"), f"put this table into the README:\n{table}"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_of_few_results_is_drawn_and_says_what_was_not_measured(page, tmp_path, monkeypatch):
     tables(tmp_path, *(make_run(tmp_path / "runs", seed, benchmark="Kermany", losses={"udm_1": 0.1, "ndm_1": 0.1}) for seed in range(2)))

@@ -42,7 +42,7 @@ EXCEPTED = {
     "make benchmark": ("make -n benchmark", "takes minutes, and trains in ways that only serve as a measure"),
     "make install": ("make -n install", "needs the package index"),
     "pip install .": ("ddad-fit --help", "needs the package index; test_install installs the wheel of this clone"),
-    "make explore": ("make -n explore", "serves a page until it is stopped; test_explore opens it"),
+    "make explore": ("make -n explore", "opens a browser; test_explorer opens the page"),
     "make figures": ("make -n figures", "draws all pages, minutes; tests/test_pages.py draws them"),
     "make reproduce BENCHMARK=NIH": (f"{PLAN} BENCHMARK=NIH", "as `make reproduce`, which is executed, with other images"),
     "make reproduce EPOCHS=paper": (f"{PLAN} EPOCHS=paper", "takes hours"),
@@ -55,14 +55,16 @@ EXCEPTED = {
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 1'", "takes hours"),
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 8'", "takes hours"),
     "python benchmarks/gpu.py": ("python benchmarks/gpu.py --help", "needs a GPU"),
-    "snakemake --snakefile nbs/paper/Snakefile --workflow-profile nbs/paper/profiles/slurm --config benchmarks=BrainTumor experiments=all gpu=1":
-        ("snakemake --snakefile nbs/paper/Snakefile -n --cores 1 --config benchmarks=BrainTumor experiments=all gpu=1", "needs a cluster and its plugin"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm --gpu 1'":
+        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm --gpu 1'", "needs a cluster; test_slurm sets one up"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm -- --default-resources slurm_partition=long'":
+        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm -- --default-resources slurm_partition=long'", "needs a cluster; test_slurm sets one up"),
     "papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE":
         ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
     "ddad-data prepare RSNA --source stage_2_train_images/ --root ~/Med-AD": ("ddad-data prepare --help", "needs 14,863 radiographs; test_prepare has a few"),
     "ddad-data download RSNA --root ~/Med-AD": ("DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD", "needs a network: the address is one at which nothing answers"),
 }
-SLOW = re.compile(r"make (reproduce|explore-static)|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
+SLOW = re.compile(r"make reproduce|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
 STATUS = {"ddad-data check": (0, 1), "ddad-data download": (2,)}  # others: 0; check gives 1 where it finds something
 
 

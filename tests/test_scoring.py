@@ -207,6 +207,21 @@ def test_a_dicom_map_belongs_to_the_study_of_its_source(place, tmp_path):
     assert len(list(read_slices(tmp_path / "found" / line["map"]))) == 1
 
 
+def test_the_slices_of_a_series_are_scored_on_one_scale(place, tmp_path):
+    whole, source = tmp_path / "whole.dcm", pydicom.dcmread(DICOM)
+    slices = np.stack([disc * scale for disc, scale in zip(discs(4), (2, 8, 8, 8))]).astype(np.int16)
+    def write(path, pixels):
+        source.NumberOfFrames, (source.Rows, source.Columns), source.PixelData = len(pixels), pixels.shape[1:], pixels.tobytes()
+        source.save_as(path)
+    write(whole, slices)
+    (tmp_path / "series").mkdir()
+    for i in range(4): write(tmp_path / f"series/{i}.dcm", slices[i:i + 1])
+    assert score(place, tmp_path / "out", tmp_path / "series") == 0
+    right = DDAD.load(place / "model", "cpu").anomaly_score(whole)
+    assert np.allclose([float(row["score"]) for row in rows(tmp_path / "out/scores.csv")], right, rtol=0.02)
+    assert np.allclose(DDAD.load(place / "model", "cpu").anomaly_score(tmp_path / "series"), right, rtol=0.02)
+
+
 def test_a_volumes_p_value_counts_its_slices():
     lines = [{"file": f, "series": s, "content": f, "patient": "", "slice": None, "score": v, "p_value": p, "abnormal": 0} for f, s, v, p in (("a", "1", 0.2, 0.5), ("b", "1", 0.9, 0.1), ("c", "", 0.3, 0.4))]
     several, = volumes(lines)

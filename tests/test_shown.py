@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from ddad.core.formats import find_images, identifiers, read_slices
+from ddad.core.formats import find_images, identifiers, read_slices, windows_of
 from ddad.core.images import read_image, resize, to_gray
 
 RNG = np.random.default_rng(0)
@@ -341,6 +341,16 @@ def test_a_dim_slice_stays_dim_beside_a_bright_one_in_every_kind_of_file(tmp_pat
     read = {kind: shown(stack_of(kind, tmp_path / "a", slices)) for kind in ("nifti", "dicom", "tiff")}
     assert np.array_equal(read["nifti"], read["dicom"]) and np.array_equal(read["nifti"], read["tiff"])
     assert read["tiff"][0].max() <= 255 * 100 / 2000 and read["tiff"][4].max() == 255
+
+
+def test_the_files_of_a_series_share_one_range_where_no_window_decides(tmp_path):
+    slices = [RNG.integers(0, 100 * (i + 1) ** 2, (20, 24)).astype(np.uint16) for i in range(5)]
+    files = [dicom(tmp_path / f"{i}.dcm", s, SeriesInstanceUID="1.2") for i, s in enumerate(slices)]
+    read = np.stack([shown(*file) for file in zip(files, windows_of(files))])
+    assert np.abs(read - shown(dicom(tmp_path / "all.dcm", np.stack(slices)))).max() <= 1
+    windowed = dicom(tmp_path / "windowed.dcm", slices[0], SeriesInstanceUID="1.2", WindowCenter=50, WindowWidth=100)
+    alone = dicom(tmp_path / "alone.dcm", slices[0], SeriesInstanceUID="1.3")
+    assert windows_of([windowed, *files, alone])[::6] == ["auto", "auto"] and windows_of(files, (0, 9)) == [(0, 9)] * 5
 
 
 @pytest.mark.parametrize("kind", ["nifti", "tiff"])

@@ -18,7 +18,8 @@ from .extras import remedy
 from .images import MAX_VALUES, Window, check_size, range_of, to_gray
 
 # %% auto #0
-__all__ = ['PIXELS', 'is_dicom', 'frames_of', 'open_dicom', 'holds_picture', 'identifiers', 'read_frame', 'read_dicom']
+__all__ = ['PIXELS', 'is_dicom', 'frames_of', 'open_dicom', 'holds_picture', 'identifiers', 'read_frame', 'read_dicom',
+           'ranged_series', 'quantiles']
 
 # %% ../../nbs/core/09_dicom.ipynb #7db18f41
 # the JPEG and JPEG-LS segments that tell the size
@@ -262,7 +263,7 @@ def _used_bits(pixels: np.ndarray, header) -> np.ndarray:
 def _ends_of_bits(header, facts: dict) -> tuple[float, float] | None:
     "What the lowest and the highest value of up to 8 bits mean; None for deeper data and tables."
     bits = header.get("BitsStored")
-    if not bits or bits > 8 or "ModalityLUTSequence" in facts or not header.get("PixelData"): return None
+    if not bits or bits > 8 or "ModalityLUTSequence" in facts or "PixelData" not in header: return None
     low = -(2 ** (bits - 1)) if header.get("PixelRepresentation") else 0
     ends = _modality(np.array([low, low + 2 ** bits - 1]), facts)
     return float(ends.min()), float(ends.max())
@@ -318,3 +319,26 @@ def _gray(frame: _Frame, ends: tuple[float, float] | None, turned: bool) -> np.n
     if turned: gray = 255 - gray
     if frame.padding is not None: gray[frame.padding] = 0
     return gray
+
+# %% ../../nbs/core/09_dicom.ipynb #b6db2692
+def ranged_series(
+    path: str | Path,  # of a DICOM file
+    window: Window = "auto",  # auto or minmax
+) -> str:
+    """The SeriesInstanceUID of a file whose range of values decides what is black and white.
+
+    Empty where a window, a table or 8 bits decide, and where the file does not tell.
+    """
+    import pydicom
+    header = pydicom.dcmread(path, force=True, defer_size=4096)
+    ranged = all(_is_ranged(header, i, window) for i in range(frames_of(header)))
+    return str(header.get("SeriesInstanceUID") or "") if ranged else ""
+
+def quantiles(
+    path: str | Path,  # of a DICOM file
+) -> np.ndarray:  # (1001,), none for a file without a finite value
+    "The quantiles of a file's values, from the lowest to the highest."
+    header = open_dicom(path)
+    values = np.concatenate([_frame(header, i, "minmax").inside for i in range(frames_of(header))])
+    values = values[np.isfinite(values)]
+    return np.quantile(values, np.linspace(0, 1, 1001)) if values.size else values

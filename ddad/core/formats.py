@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
-from .dicom import holds_picture, is_dicom, read_dicom
+from .dicom import holds_picture, is_dicom, quantiles, ranged_series, read_dicom
 from .dicom import identifiers as dicom_identifiers
 from .images import Window, check_size, open_picture, range_of, to_gray
 from .storage import reason
 
 # %% auto #0
-__all__ = ['PICTURES', 'SUFFIXES', 'check_window', 'read_slices', 'identifiers', 'owners', 'Passed', 'search_images',
-           'find_images']
+__all__ = ['PICTURES', 'SUFFIXES', 'check_window', 'read_slices', 'windows_of', 'identifiers', 'owners', 'Passed',
+           'search_images', 'find_images']
 
 # %% ../../nbs/core/02_formats.ipynb #3b1a713c
 def check_window(
@@ -140,6 +140,32 @@ def read_slices(
     if hidden and not seen:
         warnings.warn(f"{path} comes out black, although its values differ: choose another window.",
                       stacklevel=2)
+
+def windows_of(
+    files: Sequence[Path],
+    window: Window = "auto",
+) -> list[Window]:  # of each file
+    "The window to read each file with: of DICOM files that are slices of one series, the range of all."
+    window, series = check_window(window), defaultdict(list)
+    windows = dict.fromkeys(files, window)
+    if isinstance(window, tuple): return [window] * len(files)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, uid in zip(windows, pool.map(lambda path: _series_of(path, window), windows)):
+            if uid: series[uid].append(path)
+        for slices in series.values():
+            if len(slices) > 1: windows |= dict.fromkeys(slices, _common(slices, window, pool))
+    return [windows[path] for path in files]
+
+def _series_of(path: Path, window: Window) -> str:
+    try: return ranged_series(path, window) if _reader(path) is read_dicom else ""
+    except Exception: return ""  # what is wrong with it is said where it is read
+
+def _common(slices: Sequence[Path], window: Window, pool: ThreadPoolExecutor) -> Window:
+    def known(path):
+        try: return quantiles(path)
+        except Exception: return np.zeros(0)
+    low, high = range_of(list(pool.map(known, slices)), window)
+    return (low, high) if low < high else window
 
 def _varies(values: np.ndarray) -> bool:
     "Whether finite values differ."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -21,7 +22,7 @@ from PIL import Image, features
 from .storage import written
 
 # %% auto #0
-__all__ = ['LIMIT', 'picture', 'pictures', 'json_text', 'asset', 'render', 'write_html']
+__all__ = ['LIMIT', 'picture', 'pictures', 'sheet', 'json_text', 'asset', 'front_end', 'render', 'write_html']
 
 # %% ../../nbs/core/08_page.ipynb #2df663f2
 def picture(
@@ -58,6 +59,20 @@ def pictures(
         if sum(map(len, texts)) <= room: return texts
     return []
 
+# %% ../../nbs/core/08_page.ipynb #c81567fb
+def sheet(
+    images: np.ndarray,  # (N, H, H) uint8
+    quality: int = 80,  # to 100
+) -> dict:  # its address `src`, the `side` of an image, and how many `columns` it has
+    "Images of one size as one picture."
+    n, side = len(images), images.shape[-1]
+    columns = math.ceil(math.sqrt(n))
+    filled = np.zeros((columns * math.ceil(n / columns), side, side), np.uint8)
+    filled[:n] = images
+    rows = filled.reshape(-1, columns, side, side).transpose(0, 2, 1, 3)
+    address = picture(rows.reshape(-1, columns * side), quality=quality)
+    return {"src": address, "side": side, "columns": columns}
+
 # %% ../../nbs/core/08_page.ipynb #af854fec
 def json_text(
     data,  # what `json.dumps` takes; NumPy's numbers and arrays too
@@ -75,22 +90,27 @@ def asset(
     return Markup((files("ddad") / name).read_text(encoding="utf-8"))
 
 @cache
+def front_end() -> Markup:
+    "The module of all pages and of the widget, with the library that draws its charts before it."
+    return Markup("{}\n{}").format(asset("core/web/uplot.min.js"), asset("core/web/explorer.js"))
+
+@cache
 def _environment() -> Environment:
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                        loader=FunctionLoader(lambda name: str(asset(name))))
-    made.globals["asset"] = asset
+    made.globals |= {"asset": asset, "front_end": front_end}
     return made
 
 def render(
-    template: str,  # a file of the package that extends core/web/page.html
+    template: str,  # a file of the package: core/web/page.html, or one that extends it
     title: str,
-    data=None,  # for the script of the same name, ending in .js; None: the page has no script
+    data=None,  # for the script
+    script: str = "",  # behind `front_end`; it finds the data as DATA; empty: the page has no script
     **context,  # what the template asks for
 ) -> str:
     "A page as text."
-    script = "" if data is None else template.replace(".html", ".js")
     text = _environment().get_template(template)
-    return text.render(title=title, script=script, data="" if data is None else json_text(data), **context)
+    return text.render(title=title, script=Markup(script), data=json_text(data), **context)
 
 def write_html(
     path: str | Path,

@@ -105,7 +105,7 @@ def write_json(
     path: str | Path,
     content,  # whatever `json.dumps` takes
 ) -> None:
-    "JSON with one key a line, whole or not there."
+    "JSON with one key per line, whole or not there."
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     with written(path) as part: part.write_text(text, encoding="utf-8")
 

@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from ..core.formats import Passed, check_window, owners, read_slices, search_images
+from ..core.formats import Passed, check_window, owners, read_slices, search_images, windows_of
 from ..core.images import Window
 from ..core.storage import write_json
 from ..core.tables import read_patients
@@ -126,12 +126,12 @@ def _write_slices(item: Item, images: Path, size: int, window: Window) -> list[s
     return names
 
 def _write_images(
-    items: Iterable[Item], images: Path, size: int, window: Window, failed: list[str]
+    items: Iterable[tuple[Item, Window]], images: Path, size: int, failed: list[str]
 ) -> dict[Item, list[str]]:
     "Writes each file's images and gives their names; what cannot be read is listed in `failed`."
     images.mkdir(parents=True)
     names = {}
-    for item in items:
+    for item, window in items:
         try: names[item] = _write_slices(item, images, size, window)
         except ValueError as e: failed.append(str(e))
     return names
@@ -165,8 +165,9 @@ def split(
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        files = tqdm(items, desc=folder.name, unit="file", disable=None if progress else True)
-        names = _write_images(files, part / "images", size, window, outcome.failed)
+        windowed = list(zip(items, windows_of([item.path for item in items], window)))
+        files = tqdm(windowed, desc=folder.name, unit="file", disable=None if progress else True)
+        names = _write_images(files, part / "images", size, outcome.failed)
         lists = {s: [] for s in SPLITS}
         for item, s in zip(names, assign(list(names), test, pool, seed)):
             if s: lists[s] += names[item]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.storage import markdown
-from ..core.tables import Joined, few, join, read_rows
+from ..core.tables import Joined, few, join, read_patients, read_rows  # noqa: F401, offered here too
 from ..method import metrics
 
 # %% auto #0
@@ -108,7 +108,7 @@ def interval_text(value: Sequence | None) -> str:
     return f"{value[0]:.3f}" + ("" if value[1] is None else f" [{value[1]:.3f}, {value[2]:.3f}]")
 
 def summary(measured: dict) -> tuple[str, list[dict], list[dict]]:
-    "An evaluation for readers: sentences, a row a metric, a row a kind of abnormality."
+    "An evaluation for readers: sentences, one row per metric, one row per kind of abnormality."
     sentences = (f"{measured['normal']} normal and {measured['abnormal']} abnormal images; "
                  f"95 % intervals {measured['intervals']}.")
     rates = [{"metric": label, "value": interval_text(measured[name])}

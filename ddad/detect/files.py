@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..core.formats import identifiers, read_slices
-from ..core.images import resize
+from ..core.formats import check_window, identifiers, read_slices, windows_of
+from ..core.images import Window, resize
 from ..core.storage import read_json, reason, uninterrupted, write_json, written
 from .estimator import DDAD
 from .export import overlay, resized, write_maps
@@ -45,20 +45,22 @@ class ScoredFile:
     series: str = ""
     looks: np.ndarray | None = None  # (n, 4), the columns of `LOOKS`
     grays: list[np.ndarray] | None = None  # the slices themselves, (H, W) uint8 each, if maps were asked for
-    scores: np.ndarray | None = None  # (n,), a score a slice; None: not scored, its content was known
+    scores: np.ndarray | None = None  # (n,), one score per slice; None: not scored, its content was known
     maps: np.ndarray | None = None  # (n, S, S), if maps were asked for
 
-def content_of(path: str | Path) -> str:
-    "The first 16 digits of the SHA-256 of a file's bytes."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+def content_of(path: str | Path, window: Window | None = None) -> str:
+    "The first 16 digits of the SHA-256 of a file's bytes, and of the window where its series decides it."
+    with open(path, "rb") as f: digest = hashlib.file_digest(f, "sha256")
+    if window is not None: digest.update(repr(window).encode())
+    return digest.hexdigest()[:16]
 
 # %% ../../nbs/detect/09_files.ipynb #02b41079
 FILES, BYTES, SLICES = 32, 4 << 20, 64  # in a part of the files; slices in a batch
 
-def _parts(files: Iterable[Path]) -> Iterator[list[Path]]:
+def _parts(files: Iterable[tuple[Path, Window]]) -> Iterator[list[tuple[Path, Window]]]:
     part, size = [], 0
-    for path in files:
-        part.append(path)
+    for path, window in files:
+        part.append((path, window))
         with suppress(OSError): size += path.stat().st_size  # what is wrong is said where the file is read
         if len(part) < FILES and size < BYTES: continue
         yield part
@@ -66,15 +68,15 @@ def _parts(files: Iterable[Path]) -> Iterator[list[Path]]:
     if part: yield part
 
 def _read(
-    path: Path, detector: DDAD, maps: bool, known: Container[str]
+    path: Path, window: Window, detector: DDAD, maps: bool, known: Container[str]
 ) -> tuple[ScoredFile | ValueError, list[np.ndarray]]:
     "A file that waits for its scores, and its slices in the networks' size."
     try:
-        content = content_of(path)
+        content = content_of(path, None if window == check_window(detector.window) else window)
         if content in known: return ScoredFile(path, content), []
         patient, series = identifiers(path)
         grays, small, shapes = [], [], []
-        for gray in read_slices(path, detector.window):
+        for gray in read_slices(path, window):
             small.append(resize(gray, detector.image_size))
             shapes.append(gray.shape)
             if maps: grays.append(gray)
@@ -86,9 +88,9 @@ def _read(
     return ScoredFile(path, content, patient, series, looks(images, np.array(shapes)), grays), small
 
 def _score_part(
-    part: list[Path], detector: DDAD, maps: bool, known: Container[str]
+    part: list[tuple[Path, Window]], detector: DDAD, maps: bool, known: Container[str]
 ) -> list[ScoredFile | ValueError]:
-    read = [_read(path, detector, maps, known) for path in part]
+    read = [_read(path, window, detector, maps, known) for path, window in part]
     small = [image for _, images in read for image in images]
     if not small: return [file for file, _ in read]
     batches = torch.from_numpy(np.stack(small)).unsqueeze(1).split(SLICES)
@@ -105,13 +107,14 @@ def _score_part(
 
 def score_files(
     detector: DDAD,
-    files: Iterable[Path],
+    files: Sequence[Path],
     maps: bool = False,  # with the map and the gray levels of each slice
     known: Container[str] = (),  # contents that need no score
 ) -> Iterator[ScoredFile | ValueError]:
     "Scores each file in order; in place of one that cannot be read stands the `ValueError` that says so."
     def scored(part): return _score_part(part, detector, maps, known)
-    with closing(side_by_side(scored, _parts(files))) as parts:
+    windowed = zip(files, windows_of(files, detector.window))
+    with closing(side_by_side(scored, _parts(windowed))) as parts:
         for part in parts: yield from part
 
 # %% ../../nbs/detect/09_files.ipynb #44971e9f
@@ -222,7 +225,7 @@ def write_scores(
     options: Options = Options(),
     report: Report | None = None,  # says how far it is, also where it is broken off
 ) -> list[str]:  # what was wrong with each file that could not be read; it is said on stderr as it happens
-    "Writes a line a slice to `out`."
+    "Writes one line per slice to `out`."
     report = Report() if report is None else report
     header = options.form == "csv" and not options.known
     pictures = options.overlays != "none" or options.maps != "none"
@@ -249,7 +252,7 @@ def write_scores(
 
 # %% ../../nbs/detect/09_files.ipynb #a01c1261
 def volumes(rows: Iterable[dict]) -> list[dict]:
-    "Makes a row a volume of two slices or more, from rows of scores."
+    "Makes one row per volume of two slices or more, from rows of scores."
     together = {}
     for row in rows:
         if not row["series"] and row["slice"] is None: continue  # a picture of its own
@@ -330,7 +333,7 @@ class Table:
     def finish(self, order: Sequence[tuple[Path, str]]) -> list[tuple[Path, dict]]:
         """Writes the table and deletes the pictures of earlier scores; gives each row and its file.
 
-        A line a slice in the order of the files that were read, each given with its content.
+        One line per slice in the order of the files that were read, each given with its content.
         """
         known = _by_content(_read_rows(self.part, self.form))
         rows = [(file, row | {"file": file_text(file, self.form)})

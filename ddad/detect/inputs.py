@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.formats import check_window, find_images, owners, read_slices
+from ..core.formats import check_window, find_images, owners, read_slices, windows_of
 from ..core.images import Window, resize, to_gray
 
 # %% auto #0
@@ -22,7 +22,8 @@ __all__ = ['LEVELS', 'INTENSITIES', 'Source', 'kind_of', 'as_source', 'to_sized'
 
 # %% ../../nbs/detect/02_inputs.ipynb #4bb17959
 LEVELS, INTENSITIES = "gray levels", "intensities"
-Source = list[Path] | np.ndarray  # files, or a stack (N, H, W), uint8 where it holds gray levels
+# files, each with its window, or a stack (N, H, W), uint8 where it holds gray levels
+Source = list[tuple[Path, Window]] | np.ndarray
 
 def _are_levels(X: np.ndarray) -> bool:
     "Whether a stack holds whole numbers from 0 to 255, and as floats more than 0 and 1."
@@ -88,18 +89,20 @@ def as_source(X, window: Window = "auto", fitted: str | None = None) -> Source:
     """
     if X is None: raise ValueError(f"X is None: {_FORMS}.")
     if isinstance(X, Iterator): X = list(X)
-    return find_images(X) if _is_paths(X) else _of_kind(_stack(X), check_window(window), fitted)
+    if not _is_paths(X): return _of_kind(_stack(X), check_window(window), fitted)
+    files = find_images(X)
+    return list(zip(files, windows_of(files, window)))
 
 # %% ../../nbs/detect/02_inputs.ipynb #64fb044b
 def _gray(image: np.ndarray, window: Window) -> np.ndarray:
     if isinstance(window, tuple): return to_gray(image, *window)
     return image if image.dtype == np.uint8 else to_gray(image)
 
-def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
-    def read(path):
-        try: return [small(gray) for gray in read_slices(path, window)]
+def _from_files(source: list[tuple[Path, Window]], small: Callable) -> list:
+    def read(file):
+        try: return [small(gray) for gray in read_slices(*file)]
         except ValueError as e: return e
-    with ThreadPoolExecutor(os.cpu_count()) as pool: files = list(pool.map(read, paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool: files = list(pool.map(read, source))
     bad = [str(problem) for problem in files if isinstance(problem, ValueError)]
     if len(bad) == 1: raise ValueError(bad[0])
     if bad: raise ValueError(f"{len(bad)} files cannot be read, the first of them: {bad[0]}")
@@ -108,7 +111,7 @@ def _from_files(paths: list[Path], window: Window, small: Callable) -> list:
 def to_sized(
     source: Source,  # of `as_source`, or a slice of it
     image_size: int,  # S, the side in pixels
-    window: Window = "auto",  # how intensities become gray levels, see `ddad.core.formats.check_window`
+    window: Window = "auto",  # how the intensities of a stack become gray levels
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:  # (N, 1, S, S) uint8; (N, 2); (N,)
     """The images of a source, the size (H, W) that each had, and which item of the source each is of.
 
@@ -117,7 +120,7 @@ def to_sized(
     window = check_window(window)
     shape = (image_size, image_size)
     def small(gray): return gray if gray.shape == shape else resize(gray, image_size), gray.shape
-    if not isinstance(source, np.ndarray): sized = _from_files(source, window, small)
+    if not isinstance(source, np.ndarray): sized = _from_files(source, small)
     else: sized = [(small(_gray(image, window)), i) for i, image in enumerate(source)]
     images = np.empty((len(sized), 1, image_size, image_size), np.uint8)
     for place, ((image, _), _) in zip(images, sized): place[0] = image
@@ -135,4 +138,4 @@ def as_images(X, image_size: int, window: Window = "auto", fitted: str | None = 
 def groups_of(source: Source) -> list[str]:
     "Whose each item of a source is: the patient's or the series' that a DICOM file tells, else its own."
     if isinstance(source, np.ndarray): return [str(i) for i in range(len(source))]
-    return owners(source)
+    return owners([path for path, _ in source])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..core.page import LIMIT, json_text, pictures, render, write_html
+from ..core.page import LIMIT, asset, json_text, pictures, render, write_html
 from .estimator import DDAD
 from .evaluate import summary
 from .export import blended
@@ -97,7 +97,7 @@ def write_page(
     labelled, rates, kinds = summary(batch.evaluation) if batch.evaluation else ("", [], [])
     title = f"DDAD: scores of {_counted(len(scores), batch.things)}"
     text = render(
-        "detect/page.html", title, data | {"shown": thumbnails},
+        "detect/page.html", title, data | {"shown": thumbnails}, asset("detect/page.js"),
         finding=finding(batch), meaning=meaning(batch), warnings=batch.warnings, failed=batch.failed,
         model=batch.model, threshold="" if batch.threshold is None else f"{batch.threshold:.4g}",
         held_out=len(batch.held_out), score=name, things=batch.things, n=len(scores), shown=bool(thumbnails),

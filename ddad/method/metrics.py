@@ -394,7 +394,7 @@ def results_table(
     seed: int = 0,
     groups=None,
 ) -> list[dict]:  # each with its name as `score`, then the metrics of `evaluate`
-    "One row a score, in the order given."
+    "One row per score, in the order given."
     return [{"score": name, **evaluate(s, labels, n, seed, groups)}
             for name, s in scores.items()]
 

@@ -9,6 +9,7 @@ import re
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -29,11 +30,16 @@ def score_histograms(
     title: str = "",  # of a figure of its own
     axes=None,  # one a score; None: a figure of its own
 ):  # the axes
-    "One panel a score: the histograms of both classes, and the AUC. Raises `ValueError` as `auc` does."
+    """One panel a score: the histograms of both classes, and the AUC.
+
+    The highest half percent stands in the last bin, so that few outliers do not squeeze the rest.
+    Raises `ValueError` as `auc` does.
+    """
     axes = _histogram_axes(len(scores), title) if axes is None else np.ravel(axes)
     edges = np.linspace(0, 1, bins + 1)
     for ax, (name, s) in zip(axes, scores.items()):
-        for density, color, label in zip(class_histograms(s, labels, bins), (NORMAL, ABNORMAL),
+        shown = np.minimum(s, np.quantile(s, 0.995))
+        for density, color, label in zip(class_histograms(shown, labels, bins), (NORMAL, ABNORMAL),
                                          ("normal", "abnormal")):
             ax.stairs(density, edges, fill=True, color=color, alpha=0.25, linewidth=0)
             ax.stairs(density, edges, color=color, linewidth=1, label=label)
@@ -103,7 +109,7 @@ def setting_curve(
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "One line a score over the values of a setting; the legend stands beside it."
+    "One line per score over the values of a setting; the legend stands beside it."
     ax, looks = tidy(own_axes(ax), xlabel, ylabel, title), looks or {}
     for name, points in series.items():
         x, value, *band = zip(*sorted(points))
@@ -130,7 +136,7 @@ def method_bars(
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    """A row a method: its AUC and the interval.
+    """One row per method: its AUC and the interval.
 
     A family is a key of `FAMILIES`; a score in its place, such as `inter`, is one of DDAD's.
     """
@@ -187,7 +193,9 @@ def training_curves(
     title: str = "",  # of a figure of its own
     axes=None,  # one for the modules, one for the ASR-Nets, as far as there are; None: a figure of its own
 ):  # the axes
-    """The loss of each network, coloured by its module; ASR-Nets (`r_dual`, ...) in a panel of their own.
+    """The loss of each network, smoothed, with the raw one behind it, in its module's colour.
+
+    ASR-Nets (`r_dual`, ...) have a panel of their own.
 
     A loss axis is logarithmic where losses span a decade and all are above 0 (AE-U's are not).
     Raises `ValueError` for an empty history.
@@ -212,7 +220,10 @@ def _losses(ax, history: dict, title: str):
     for i, (module, losses) in enumerate(zip(modules, history.values())):
         # one entry of the legend a module
         label = _module_name(module) if modules.index(module) == i else "_"
-        ax.plot(np.arange(1, len(losses) + 1), losses, color=colors[module], linewidth=0.9, label=label)
+        epochs, losses = np.arange(1, len(losses) + 1), pd.Series(losses)
+        smooth = losses.rolling(max(1, len(losses) // 25), center=True, min_periods=1).mean()
+        ax.plot(epochs, losses, color=colors[module], linewidth=0.5, alpha=0.3)
+        ax.plot(epochs, smooth, color=colors[module], linewidth=1.1, label=label)
     every = np.concatenate([np.ravel(losses) for losses in history.values()])
     if every.size and every.min() > 0 and every.max() > 10 * every.min():
         ax.set_yscale("log")

@@ -79,7 +79,7 @@ def map_grid(
     labels=None,  # (n,); None: all normal
     masks=None,  # (n, 1, H, W) bool, drawn as outlines
 ):  # the axes (1 + maps, n), normal columns first
-    "A row of images, then a row a map as an overlay, with a colour bar."
+    "A row of images, then one row per map as an overlay, with a colour bar."
     labels = np.zeros(len(images), dtype=int) if labels is None else np.asarray(labels).astype(int)
     order = np.argsort(labels, kind="stable")
     axes, bars = _map_axes(np.bincount(labels, minlength=2), 1 + len(maps))
@@ -148,7 +148,7 @@ def image_rows(
     titles: Sequence[str],  # one a column
     names: Sequence[str] = (),  # one a row
     maps: int = 0,  # how many of the last columns are maps
-    outlines: Sequence | None = None,  # a mask a row, drawn in each column
+    outlines: Sequence | None = None,  # one mask per row, drawn in each column
     size: float = 1.0,  # of an image, in inches
 ):  # the axes
     "Images and maps in rows, under common titles."

@@ -108,7 +108,7 @@ def smoothed(
     return torch.from_numpy(gaussian_filter(maps.numpy(), (0, 0, sigma, sigma), mode="mirror"))
 
 def heat_map(
-    grid: torch.Tensor,  # (N, 1, h, w), a value a patch
+    grid: torch.Tensor,  # (N, 1, h, w), one value per patch
     size: tuple[int, int],  # of the images
 ) -> torch.Tensor:  # (N, 1, *size)
     "The values of patches, enlarged bilinearly and smoothed."

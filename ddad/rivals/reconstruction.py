@@ -119,7 +119,7 @@ class _VAE(AE):
     def forward(self, x): return self.decode(self.distribution(x)[0])
 
 def _elbo(net: _VAE, given: torch.Tensor, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    "The negative evidence lower bound with a Gaussian of variance 1, one value an image: (N,)."
+    "The negative evidence lower bound with a Gaussian of variance 1, one value per image: (N,)."
     mean, logvar = net.distribution(given)
     recon = net.decode(mean + noise * (0.5 * logvar).exp()).float()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

@@ -44,7 +44,7 @@ REFINED = Claim(
     "ASR-Net refines",
     "R_dual against A_inter, and against A_inter pooled over the upper half of its map; R_intra against "
     "A_intra; in the paper's recipe and in the stable one")
-RATES = Claim("it needs no abnormal labels, at any rate", "A_inter against A_rec, at each anomaly rate")
+RATES = Claim("it helps at any anomaly rate", "A_inter against A_rec, at each anomaly rate")
 UNSEEN = Claim(
     "it finds what it has not seen",
     "A_inter with one kind of disease among the unlabeled images, against A_rec and against nnPU, tested on "

@@ -69,7 +69,7 @@ def checked_scores(
     s = np.asarray(scores, dtype=float)
     if s.shape != (images,):
         raise ValueError(
-            f"score gave an array of shape {s.shape} for {images} images: give one number an image.")
+            f"score gave an array of shape {s.shape} for {images} images: give one number per image.")
     if bad := np.count_nonzero(~np.isfinite(s)):
         raise ValueError(f"{bad} of {images} scores are not finite: look for NaN or infinity.")
     return s
@@ -81,7 +81,7 @@ def run_method(
     out: Path,  # the user's folder of this benchmark
     data_root: str | None = None,  # the Med-AD folder
     seed: int = 0,
-) -> pd.Series:  # a score an image, by its name
+) -> pd.Series:  # one score per image, by its name
     "Fits and scores the user's class; what is there already, of the same source, seed and images, is kept."
     config = Config.of(benchmark, seed=seed)
     data = open_data(config, data_root, progress=False)
@@ -124,7 +124,7 @@ def compared(
     benchmark: str,
     results: Results,  # the committed ones
 ) -> pd.DataFrame:  # the best first
-    "A row a method: AUC, AP, the user's AUC minus its own. `ValueError` where a test image has no score."
+    "One row per method: AUC, AP, the user's AUC minus its own. `ValueError` where a test image has no score."
     images = results.images(benchmark).index
     missing = images.difference(scores.index)
     if len(missing):

@@ -26,7 +26,7 @@ from .run import shared_place
 __all__ = ['PAGES', 'known_benchmarks', 'Request', 'crossed', 'Plan', 'training_rates', 'make_plan', 'any_of']
 
 # %% ../../nbs/study/05_graph.ipynb #1f6b0a14
-PAGES = ("results", "claims", "features", "methods", "leaks", "lesions", "ablations", "refinement", "status")
+PAGES = ("claims", "results", "methods", "features", "leaks", "lesions", "refinement", "ablations", "status")
 
 def known_benchmarks(
     data: str | None = None,  # the Med-AD folder, as in `ddad.datasets.layout.usual_root`

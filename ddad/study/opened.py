@@ -17,7 +17,7 @@ from .config import Config
 from .results import ABOUT, Results, known_images
 
 # %% auto #0
-__all__ = ['list_results', 'read_record', 'read_columns', 'Run', 'read_run', 'list_runs']
+__all__ = ['list_results', 'read_record', 'read_columns', 'Run', 'read_result', 'read_run', 'list_runs']
 
 # %% ../../nbs/study/18_opened.ipynb #59306713
 _results = lru_cache(maxsize=4)(Results)
@@ -70,7 +70,7 @@ def read_columns(
 
 @dataclass(frozen=True)
 class Run:
-    "A finished run of DDAD; its scores are read when they are first asked for."
+    "A finished run of DDAD or another method; its scores are read when they are first asked for."
     folder: Path
     record: dict
 
@@ -78,10 +78,10 @@ class Run:
     def name(self) -> str: return self.folder.name
 
     @property
-    def config(self) -> dict: return self.record["config"]
+    def config(self) -> dict | None: return self.record.get("config")  # None of another method
 
     @property
-    def benchmark(self) -> str: return self.config["benchmark"]
+    def benchmark(self) -> str: return (self.config or self.record)["benchmark"]
 
     @cached_property
     def scores(self) -> dict[str, list]: return read_columns(self.folder)
@@ -94,20 +94,30 @@ class Run:
         known = known_images(self.benchmark, pd.DataFrame(self.scores).set_index("image"))[column]
         return None if known.isna().any() else known.to_numpy(dtype=str)
 
-def read_run(
+def read_result(
     folder: str | Path,  # of figures/runs, say
 ) -> Run:
-    "The finished run in a folder or in the tables. Raises `ValueError` in one sentence where there is none."
+    "The run or other method in a folder or in the tables. Raises `ValueError` in one sentence without one."
     folder = Path(folder)
     if _tables(folder) is None and not (folder / "record.json").is_file():
         remedy = ("name a folder of runs, or a run of the tables as figures/runs/NAME, "
                   "or compute it with ddad-run")
         raise ValueError(f"{folder} holds no finished run (no record.json): {remedy}.")
     record = read_record(folder)
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+    known = isinstance(record, dict) and record.get("config", record)
+    if not isinstance(known, dict) or "benchmark" not in known:
+        raise ValueError(f"{folder} names no benchmark: restore its record, or compute the run again.")
+    return Run(folder, record)
+
+def read_run(
+    folder: str | Path,
+) -> Run:
+    "The finished run of DDAD in a folder or in the tables. Raises `ValueError` where there is none."
+    run = read_result(folder)
+    if run.config is None:
         raise ValueError(
             f"{folder} has no configuration of DDAD: restore its record, or compute the run again.")
-    return Run(folder, record)
+    return run
 
 def list_runs(
     *places: str | Path,  # as for `list_results`

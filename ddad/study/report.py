@@ -67,7 +67,7 @@ def compare_scores(
     committed: Results,
     run: pd.Series,  # of yours
 ) -> pd.DataFrame:
-    "A row a score of your run: AUC, the committed one, what it may be, and the verdict."
+    "One row per score of your run: AUC, the committed one, what it may be, and the verdict."
     rows = []
     for score, name in SCORES.items():
         value, may = yours.value(run.run, score), tolerance(committed, run, score)
@@ -144,7 +144,7 @@ def seed_strip(
     committed: Results,
     run: pd.Series,
 ):  # a figure
-    "A row a score: every committed training, and yours."
+    "One row per score: every committed training, and yours."
     scores = [s for s in SCORES if len(yours.scores(run.run, s))]
     fig, ax = plots.panels(height=0.3 * len(scores) + 0.9)
     for y, score in enumerate(scores):

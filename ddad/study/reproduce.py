@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +25,11 @@ from .pages import findings
 from .report import report
 from .results import add
 from .run import open_data
+from .slurm import Watched, find_slurm, tell_waiting
 
 # %% auto #0
-__all__ = ['SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'snakemake_command', 'run_graph', 'what_one_sees',
-           'what_features_show', 'reproduce', 'main']
+__all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'executor_of', 'snakemake_command',
+           'run_graph', 'run_on_slurm', 'show_jobs', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
@@ -42,7 +45,11 @@ def _arguments() -> argparse.ArgumentParser:
     option("--methods", "other methods to run too, with semicolons between, or all")
     option("--pages", f"with commas between: {', '.join(PAGES)}, or all (default: all; none for quick)")
     option("--settings", "of every run, such as '{epochs: 2}'")
-    option("--jobs-per-gpu", "jobs side by side on each GPU (default: 1)", type=int)
+    option("--profile", "where the jobs run: local, slurm, or the folder of a snakemake profile (default: "
+                        "local)", default="local")
+    option("--gpu", "GPUs of a job (default: 1 where this machine has one; name it to a cluster)", type=int)
+    option("--jobs-per-gpu", "jobs side by side on each GPU of this machine (default: 1); a cluster shares "
+                             "its GPUs by itself", type=int)
     option("--into", "folder of the results (default: reproduced); into figures only what is missing there "
                      "is computed", default="reproduced")
     option("--store", "folder of the weights (default: runs)")
@@ -65,8 +72,8 @@ def changed_config(
     elif epochs: settings = settings or f"{{epochs: {epochs}, refine_epochs: {epochs}}}"
     if pages is None and a.experiments is None and a.benchmark != "": pages = ""
     asked = {"benchmarks": a.benchmark, "experiments": experiments, "data": a.data, "methods": a.methods,
-             "pages": pages, "settings": settings, "store": a.store, "jobs_per_gpu": a.jobs_per_gpu,
-             "figures": a.into}
+             "pages": pages, "settings": settings, "store": a.store, "gpu": a.gpu,
+             "jobs_per_gpu": a.jobs_per_gpu, "figures": a.into}
     return {name: value for name, value in asked.items() if value is not None}
 
 def _request(config: dict) -> Request:
@@ -89,20 +96,43 @@ def duration(
     return f"{seconds / 3600:.1f} h"
 
 # %% ../../nbs/study/06_reproduce.ipynb #58bf2534
+PROFILES = Path("nbs/paper/profiles")
+
 class Broken(RuntimeError):
-    "Steps failed; snakemake has shown what they said."
+    "Steps failed; what they said has been shown, or is the message."
+
+def executor_of(
+    profile: str,  # the name of a folder in `PROFILES`, or another folder
+) -> tuple[Path, str]:  # the folder; slurm, or another executor; of this machine's none
+    "Where the jobs of a profile run. Raises `ValueError` where it is none."
+    folder = PROFILES / profile
+    if not (folder / "config.yaml").is_file():
+        known = ", ".join(sorted(path.parent.name for path in PROFILES.glob("*/config.yaml")))
+        raise ValueError(f"There is no profile {profile!r}: choose among {known}, or name a folder that has "
+                         "a config.yaml of snakemake's.")
+    settings = needed("yaml", "paper").safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return folder, (settings or {}).get("executor", "")
 
 def snakemake_command(
     config: dict,  # what differs from config.yaml
     more: Sequence[str] = (),  # further words for snakemake
+    profile: str = "local",  # as in `executor_of`
 ) -> list[str]:
-    "The words of snakemake's command line."
-    places = max(1, gpu_count() * config.get("jobs_per_gpu", 1))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """The words of snakemake's command line; only on this machine they share out its cores and GPUs.
+
+    Raises `ValueError` for jobs per GPU on a cluster.
+    """
+    folder, executor = executor_of(profile)
+    shared = []
+    if executor and "jobs_per_gpu" in config:
+        raise ValueError("--jobs-per-gpu is for this machine: leave it out, Slurm shares its GPUs itself.")
+    if not executor:
+        places = max(1, gpu_count() * config.get("jobs_per_gpu", 1))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        shared = ["--cores", str(cores), "--resources", f"gpu={places}"]
     values = [f"{name}={value}" for name, value in config.items()]
-    return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile",
-            "--profile", "nbs/paper/profiles/local", "--cores", str(cores),
-            "--resources", f"gpu={places}", *more, "--config", *values]
+    return [sys.executable, "-m", "snakemake", "-s", "nbs/paper/Snakefile", "--profile", str(folder), *shared,
+            *more, "--config", *values]
 
 def run_graph(
     command: Sequence[str],  # of `snakemake_command`
@@ -115,6 +145,38 @@ def run_graph(
         raise
     if process.returncode:
         raise Broken("A step failed, and what it said stands above: the same command goes on.")
+
+def run_on_slurm(
+    command: Sequence[str],  # of `snakemake_command`
+) -> None:
+    "The same, where Slurm runs the jobs: snakemake's words are read, and a failure is one sentence."
+    watched, ended = Watched(), threading.Event()
+    process = subprocess.Popen(command, start_new_session=True, text=True, errors="replace",
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    threading.Thread(target=tell_waiting, args=(watched.sent, ended), daemon=True).start()
+    try:
+        for line in process.stdout:
+            if told := watched.read(line.rstrip()): print(told, flush=True)
+        process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    finally: ended.set()
+    if not process.returncode: return
+    if why := watched.why(): raise Broken(why)
+    print(*watched.last, sep="\n", file=sys.stderr)
+    raise Broken("Snakemake stopped, and what it said stands above: the same command goes on.")
+
+def show_jobs(
+    command: Sequence[str],  # of `snakemake_command`, with --dry-run
+    whole: bool = False,  # show all that snakemake says
+) -> None:
+    "Prints how many jobs of each kind would run. Raises `Broken` where snakemake cannot plan."
+    done = subprocess.run(command, capture_output=True, text=True)
+    table = re.search(r"^job +count\n.*?^total.*?\n", done.stdout, re.MULTILINE | re.DOTALL)
+    if whole or done.returncode: print(done.stdout, done.stderr, sep="")
+    else: print(table[0].rstrip() if table else "Nothing is left to compute.")
+    if done.returncode: raise Broken("The plan cannot be made: what snakemake said stands above.")
 
 _WAYS_TO_STOP = (signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)  # with the seconds for each
 
@@ -185,6 +247,7 @@ def reproduce(
     more: Sequence[str] = (),  # further words for snakemake
     only_plan: bool = False,
     strict: bool = False,
+    profile: str = "local",  # as in `executor_of`
 ) -> int:  # exit status
     """Checks, plans, runs, and shows what came out.
 
@@ -194,15 +257,17 @@ def reproduce(
     request = _request(config)
     plan, renews = make_plan(request), request.figures == request.committed
     redrawn = ["--forcerun", "page"] if request.pages and not plan.runs and not plan.rivals else []
-    command = snakemake_command(config, [*redrawn, *more])
+    command = snakemake_command(config, [*redrawn, *more], "local" if only_plan else profile)
+    run = run_on_slurm if executor_of(profile)[1] == "slurm" else run_graph
     todo = f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs"
     todo = f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained."
     print(todo, flush=True)
     if only_plan:
-        run_graph([*command[:3], "--dry-run", *command[3:]])
+        show_jobs([*command[:3], "--dry-run", *command[3:]], whole=bool(more))
         return 0
+    if run is run_on_slurm: find_slurm()
     _check_benchmarks(plan, config.get("data"))
-    run_graph(command)
+    run(command)
     _show(plan, request.figures)
     true = _show_findings(request.figures, request.pages) if request.pages else True
     if renews: return int(not true)
@@ -225,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name in add(a.add, a.into): print(f"Added {name}.")
             status = 0
         elif a.report: status = int(not report(a.into) and a.strict)
-        else: status = reproduce(changed_config(a), a.snakemake, a.plan, a.strict)
+        else: status = reproduce(changed_config(a), a.snakemake, a.plan, a.strict, a.profile)
     except KeyboardInterrupt: status = "Broken off: the same command goes on where it stopped."
     except (ValueError, OSError, ImportError, Broken) as e: status = str(e)
     sys.stdout.flush()

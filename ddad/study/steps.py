@@ -192,7 +192,7 @@ def halves(
 
 def cross_over(
     config: Config,
-    out: Path,  # the table, a row a half
+    out: Path,  # the table, one row per half
 ) -> None:
     "A_rec of the same normal test images, by an ensemble trained on their copies and by one that was not."
     data = open_data(config, progress=False)
