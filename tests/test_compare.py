@@ -105,7 +105,7 @@ def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
 
 @pytest.mark.parametrize("words, says", [
     (["mine"], "'mine' names no class: write it as my_module:MyMethod."), (["theirs:Method"], "There is no module 'theirs' here"), (["mine:Missing"], "mine has no class 'Missing'"),
-    (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew", "--benchmark", "Phantom"], "for 400 images: give one number an image"), (["mine:NotFinite", "--benchmark", "Phantom"], "400 of 400 scores are not finite"),
+    (["mine:NoScore"], "NoScore has no score"), (["mine:TooFew", "--benchmark", "Phantom"], "for 400 images: give one number per image"), (["mine:NotFinite", "--benchmark", "Phantom"], "400 of 400 scores are not finite"),
     (["mine:NearestNormal", "--benchmark", "LGG"], "DDAD_DATA"), (["--scores", "no.csv"], "no.csv"), (["--scores", "names.csv"], "names.csv has no column 'score'"),
     (["--scores", "few.csv", "--benchmark", "Phantom"], "of 400 test images of Phantom have no score"), (["--scores", "few.csv"], "No benchmark was compared"), (["--scores", "text.csv"], "text.csv has a score that is no number")])
 def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):

@@ -37,7 +37,7 @@ def forest(
     ax.set_yticks(range(len(lines)), [text for text, _ in lines])
     for label, (_, row) in zip(ax.get_yticklabels(), lines):
         label.set_fontweight("bold" if row is None else "normal")
-    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.set_ylim(max(len(lines), 1) - 0.5, -0.5)
     marks = [Line2D([], [], linestyle="", ms=5, label=name, **look)
              for name, look in _MARKS.items() if name in set(effects.verdict)]
     fig.legend(handles=marks, loc="outside upper right", ncols=4)
