@@ -22,7 +22,7 @@ from PIL import Image, features
 from .storage import written
 
 # %% auto #0
-__all__ = ['LIMIT', 'picture', 'pictures', 'sheet', 'json_text', 'asset', 'front_end', 'render', 'write_html']
+__all__ = ['LIMIT', 'WAYS', 'picture', 'pictures', 'sheet', 'json_text', 'asset', 'front_end', 'render', 'write_html']
 
 # %% ../../nbs/core/08_page.ipynb #2df663f2
 def picture(
@@ -42,7 +42,7 @@ def picture(
 
 # %% ../../nbs/core/08_page.ipynb #f8adce9c
 LIMIT = 10_000_000  # bytes of a page
-_WAYS = ((1, 80), (1, 50), (2, 60), (4, 50))  # what the side is divided by, and the quality
+WAYS = ((1, 80), (1, 50), (2, 60), (4, 50))  # to save room: what the side is divided by, and the quality
 
 def pictures(
     images: Sequence[np.ndarray | Image.Image],  # as for `picture`
@@ -51,7 +51,7 @@ def pictures(
 ) -> list[str]:  # empty: they do not fit
     "Images as addresses that together take no more than `room`, as good as that allows."
     sample = images[::max(1, len(images) // 20)]
-    for divisor, quality in _WAYS:
+    for divisor, quality in WAYS:
         lengths = [len(picture(image, side // divisor, quality)) for image in sample]
         expected = np.mean(lengths) if lengths else 0
         if expected * len(images) > room: continue
