@@ -416,7 +416,7 @@ def test_an_image_with_everything_about_it(browser, written, csv):
         assert float(value) == pytest.approx(csv[key][i], rel=1e-3) and float(percent) == round(100 * np.mean(others <= csv[key][i]))
     assert f"the {len(others)} other normal test images (not trained on; not checked for copies in training)" in page.locator(".about").inner_text()
     page.locator("summary").click()
-    assert "PCA_seed0: PCA" in page.locator("details").inner_text()
+    page.locator("details", has_text="PCA_seed0: PCA").wait_for()  # filled when it opens, an event later
     side = page.locator(".over canvas").first.evaluate("c => [c.width, c.getContext('2d').getImageData(0, 0, 32, 32).data.some(v => v > 0)]")
     assert side == [32, True]
 
