@@ -1367,6 +1367,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'ddad.study.config.Config.refiner_name': ( 'study/config.html#config.refiner_name',
                                                                               'ddad/study/config.py'),
                                    'ddad.study.config.Config.refiners': ('study/config.html#config.refiners', 'ddad/study/config.py'),
+                                   'ddad.study.config.Config.swept': ('study/config.html#config.swept', 'ddad/study/config.py'),
                                    'ddad.study.config._merge': ('study/config.html#_merge', 'ddad/study/config.py'),
                                    'ddad.study.config._sized': ('study/config.html#_sized', 'ddad/study/config.py'),
                                    'ddad.study.config.expand': ('study/config.html#expand', 'ddad/study/config.py'),

@@ -1,4 +1,6 @@
 "Frozen features, the dual distributions on them, and their closed forms."
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,8 @@ def test_with_and_without_unlabeled_images(parts):
     assert tuple(scores) == INTER and all(s.shape == (12,) and s.isfinite().all() for s in scores.values())
     for name, grid in maps.items():
         assert grid.shape == (12, 1, 14, 14) and torch.equal(grid.flatten(1).amax(1), scores[name])
+    whole_maps, whole = score_features(train_features(normal, unlabeled, replace(QUICK, local_epochs=0), progress=False), test, batch_size=5)
+    assert not whole_maps and set(whole) == {"rec", "intra", "inter", "classifier"} and all(torch.equal(whole[name], scores[name]) for name in whole)
     maps, scores = score_features(train_features(normal, None, QUICK, progress=False), test)
     assert tuple(scores) == ONE_CLASS and set(maps) == {"rec_local", "intra_local"}
 

@@ -13,6 +13,7 @@ from ddad.study.config import FEATURES, Config
 from ddad.study.opened import list_results, read_run
 from ddad.study.report import compare_scores, headline, report, stages
 from ddad.study.results import LONG, SETTINGS, Results, add, current, over_seeds, read_table, write_frame
+from ddad.study.run import SWEPT
 
 FIGURES = Path(__file__).parents[1] / "figures"
 
@@ -67,12 +68,10 @@ def test_a_table_keeps_scores_apart_and_text_as_it_is(tmp_path):
     assert table.near.nunique() == 3 and list(np.float32(table.short)) == list(np.float32([0.1, 0.2, 0.3])) and table.kind[0] == "NA" and pd.isna(table.kind[1])
 
 
-def test_of_a_sweep_on_features_three_scores_are_kept_and_of_all_six_digits(tmp_path):
-    on_features = dict(backbone=FEATURES, refined=None, changed={"numerics": VERSION})
-    runs = [make_run(tmp_path / "a", **on_features, **draw) for draw in ({}, {"anomaly_rate": 0.2}, {"match": "a*"})]
-    results = tables(tmp_path, *runs)
-    assert [results.scores_of(run) for run in results.runs.index] == [["rec_1", "rec_2", "rec_3", "rec", "intra", "inter"], ["rec", "inter"], ["rec", "inter"]]
-    kept, computed = results.scores(results.runs.index[0], "inter")[0], read_table(runs[0] / "scores.csv").inter
+def test_of_a_run_on_features_six_digits_are_kept(tmp_path):
+    run = make_run(tmp_path / "a", backbone=FEATURES, refined=None, changed={"numerics": VERSION})
+    results = tables(tmp_path, run)
+    kept, computed = results.scores(results.runs.index[0], "inter")[0], read_table(run / "scores.csv").inter
     assert np.allclose(kept, computed, rtol=5e-6) and all(len(f"{v:.15g}".replace("-", "").strip("0.")) <= 7 for v in kept)
 
 
@@ -114,8 +113,8 @@ def test_every_run_has_the_scores_of_its_configuration():
     results = Results(FIGURES)
     for name, run in results.runs[results.runs.method == "DDAD"].iterrows():
         if run.backbone == FEATURES:
-            sweep = name != f"{run.benchmark}_features_seed{run.seed}" or split_of(run.benchmark)
-            assert results.scores_of(name) == (["rec", "inter", "classifier"] if sweep else list(INTER)), name
+            swept = name != f"{run.benchmark}_features_seed{run.seed}" or split_of(run.benchmark)
+            assert results.scores_of(name) == (list(SWEPT) if swept else list(INTER)), name
             continue
         refined = () if pd.isna(run.refined) else run.refined.split(",")
         assert set(results.scores_of(name)) - {"inter_top"} == {*(f"rec_{i + 1}" for i in range(int(run.k))), "rec", "intra", "inter", *refined} - {"none"}, name

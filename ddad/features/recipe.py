@@ -41,7 +41,7 @@ class FeatureRecipe:
     epochs: int = 60  # of the pooled ones
     layers: tuple[int, ...] = (POOLED, 256, 32)  # up to the code
     batch_size: int = 64  # images
-    local_epochs: int = 5
+    local_epochs: int = 5  # 0: no patches, only scores of whole images
     local_layers: tuple[int, ...] = (LOCAL, 128, 16)
     local_batch_size: int = 256  # patches
     lr: float = 1e-3
@@ -98,7 +98,7 @@ def fisher(
 # %% ../../nbs/features/03_recipe.ipynb #e5cd05c8
 class FeatureDDAD(nn.Module):
     "Features (N, 34992) to maps, name -> (N, 1, 14, 14), and scores, name -> (N,)."
-    def __init__(self, dual: Dual, local_dual: Dual, normal: torch.Tensor):
+    def __init__(self, dual: Dual, local_dual: Dual | None, normal: torch.Tensor):
         super().__init__()
         self.dual, self.local_dual = dual, local_dual
         self.single = Gaussian(pooled(normal))
@@ -107,21 +107,23 @@ class FeatureDDAD(nn.Module):
     def learn_unlabeled(self, normal: torch.Tensor, unlabeled: torch.Tensor,
                         recipe: FeatureRecipe, seed: int) -> None:
         "The estimates in closed form, of D_n and D_u."
-        self.readings = Readings(normal, unlabeled, recipe.patches)
         vectors = [self.dual.standardised(pooled(part)) for part in (normal, unlabeled)]
         self.classifier = Classifier(*vectors)
+        if self.local_dual is None: return
+        self.readings = Readings(normal, unlabeled, recipe.patches)
         self.register_buffer("known", cross_fitted(normal, unlabeled, recipe, seed))
 
     def forward(self, features: torch.Tensor):
         whole = pooled(features)
         scores = self.dual(whole)
+        if self.classifier is None: scores["mahalanobis"] = self.single(whole)
+        else: scores["classifier"] = self.classifier(self.dual.standardised(whole))
+        if self.local_dual is None: return {}, scores
         grids = {name: grid.view(-1, SIDE * SIDE)
                  for name, grid in self.local_dual(patches_of(features)).items()}
-        if self.readings is None: scores["mahalanobis"] = self.single(whole)
-        else:
+        if self.readings is not None:
             readings, grids["gaussian"] = self.readings(features)
             scores["gaussian"] = readings[0]
-            scores["classifier"] = self.classifier(self.dual.standardised(whole))
             scores["combined"] = fisher(readings, self.known)
         scores |= {f"{name}_local": grid.amax(1) for name, grid in grids.items()}
         maps = {f"{name}_local": grid.view(-1, 1, SIDE, SIDE)
@@ -151,6 +153,7 @@ def train_features(
     levels = {"local": (patches_of, recipe.local_layers, recipe.local_epochs,
                         recipe.local_batch_size),
               "pooled": (pooled, recipe.layers, recipe.epochs, recipe.batch_size)}
+    if not recipe.local_epochs: del levels["local"]
     key = hashlib.sha256(repr((recipe, seed)).encode())
     for part in parts.values(): key.update(part.numpy().tobytes())
     duals, jobs, epochs = {}, {}, {}
@@ -167,7 +170,7 @@ def train_features(
                     Schedule(n, recipe.lr), batch_size=min(batch_size, len(x)),
                     seed=member, key=key.hexdigest()), n
         run_jobs(jobs, epochs, workers, progress=progress)
-    model = FeatureDDAD(duals["pooled"], duals["local"], normal)
+    model = FeatureDDAD(duals["pooled"], duals.get("local"), normal)
     if has_unlabeled: model.learn_unlabeled(normal, unlabeled, recipe, seed)
     return model.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 
 from ..core.machine import Machine, pick_device, pick_precision
-from ..datasets.registry import CARDS, PHANTOM, base_of, card
+from ..datasets.registry import CARDS, PHANTOM, base_of, card, split_of
 from ..method.data import DRAWS, unlabeled_counts
 from ..method.networks import BACKBONES
 from ..method.recipe import Recipe, needed_modules
@@ -114,6 +114,11 @@ class Config(Recipe):
     def name(self) -> str:
         "Of the run: benchmark, backbone, seed, and whatever differs from the benchmark's preset."
         return self._named(_NETWORK, _UNLABELED, _REFINEMENT, {"variant": ""})
+
+    @property
+    def swept(self) -> bool:
+        "Whether the test split or D_u is another than the benchmark's usual one."
+        return bool(split_of(self.benchmark)) or self._named(_UNLABELED) != self._named()
 
     def module_name(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.storage import alone, read_json, reason, written
-from ..datasets.registry import shipped_labels, split_of
+from ..datasets.registry import shipped_labels
 from ..features.recipe import VERSION
 from ..method import metrics
 from ..method.recipe import NUMERICS
@@ -22,13 +22,12 @@ from ..rivals.methods import METHODS
 from .config import FEATURES, Config, rival_name
 
 # %% auto #0
-__all__ = ['LONG', 'ABOUT', 'SWEPT', 'SETTINGS', 'OF_SOME', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results',
+__all__ = ['LONG', 'ABOUT', 'SETTINGS', 'OF_SOME', 'DRAWN', 'read_table', 'write_frame', 'usual', 'current', 'Results',
            'over_seeds', 'cell', 'known_images', 'add']
 
 # %% ../../nbs/study/04_results.ipynb #705bb9fe
 LONG = ("networks", "losses", "pixels", "epochs")  # tables in long form; each has a column `run`
 ABOUT = ["label", "kind", "group"]  # what is known of a test image
-SWEPT = ("rec", "inter", "classifier")  # the scores that are kept of sweeps on features
 _TEXT = {name: str for name in ("image", "kind", "group", "draw", "match", "refined", "commit", "data_hash")}
 
 def read_table(
@@ -302,16 +301,10 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     if "pixels" in tables: tables["pixels"] = tables["pixels"].query("lesion > 0")
     tables = {name: table.assign(run=row["run"]) for name, table in tables.items() if len(table)}
     scores = read_table(folder / "scores.csv", index_col="image")
-    return row, _slim(row, scores) if row.get("backbone") == FEATURES else scores, tables
+    return row, _slim(scores) if row.get("backbone") == FEATURES else scores, tables
 
-def _slim(row: dict, scores: pd.DataFrame) -> pd.DataFrame:
-    """What the tables keep of a run on features, so that they stay small.
-
-    Six digits, since features have half precision; three scores of a sweep: a further split, or another D_u
-    than usual, which the name of a run tells.
-    """
-    if split_of(row["benchmark"]) or not row["run"].endswith(f"_seed{row['seed']}"):
-        scores = scores[[c for c in scores if c in (*ABOUT, *SWEPT)]]
+def _slim(scores: pd.DataFrame) -> pd.DataFrame:
+    "Six digits of each score, which is what half precision of the features gives."
     return scores.apply(lambda c: c.map("{:.6g}".format).astype(float) if c.dtype == float else c)
 
 def _thinned(losses: pd.DataFrame) -> pd.DataFrame:

@@ -27,8 +27,8 @@ from ..method.recipe import MODULES, NUMERICS, train_modules, train_refiners
 from .config import Config
 
 # %% auto #0
-__all__ = ['open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_places', 'shared_place', 'train_run',
-           'refine_run', 'training_record', 'write_record', 'run_features', 'localised']
+__all__ = ['SWEPT', 'open_data', 'known_columns', 'open_run', 'check_run', 'module_images', 'weights_places', 'shared_place',
+           'train_run', 'refine_run', 'training_record', 'write_record', 'run_features', 'localised']
 
 # %% ../../nbs/study/01_run.ipynb #936ed021
 def open_data(
@@ -184,18 +184,21 @@ def write_record(
     return record
 
 # %% ../../nbs/study/01_run.ipynb #bed45038
+SWEPT = ("rec", "inter", "classifier")
+
 def run_features(
     config: Config,  # of it the benchmark, the seed, the draw of D_u; `epochs` at most
     out: Path,  # the run's folder; the networks lie beside it until it is finished
     data_root: str | Path | None = None,  # as in `open_data`
     progress: bool = True,  # show progress bars
+    swept: bool = False,  # only the scores SWEPT, of whole images, and no maps
 ) -> None:
     "The dual distributions on frozen features: scores, where there are masks pixel metrics, record."
     data, stages, most = open_data(config, data_root, progress), Stages(), FeatureRecipe()
     open_run(out, config, data.hash)
     store = out.with_name(f"{out.name}.unfinished")
     recipe = replace(most, k=config.k, epochs=min(most.epochs, config.epochs),
-                     local_epochs=min(most.local_epochs, config.epochs))
+                     local_epochs=0 if swept else min(most.local_epochs, config.epochs))
     parts = ("normal", "unlabeled_normal", "unlabeled_abnormal", "test")
     def features(part): return features_of(getattr(data, part), config.device, progress)
     with stages("features"): frozen = replace(data, **{part: features(part) for part in parts})
@@ -204,7 +207,7 @@ def run_features(
         model = train_features(frozen.normal, unlabeled, recipe, seed=config.seed, folder=store,
                                workers=config.workers or None, progress=progress or None)
     with stages("scoring"): maps, scores = score_features(model, frozen.test)
-    scores = {name: values.double().numpy() for name, values in scores.items()}
+    scores = {name: values.double().numpy() for name, values in scores.items() if not swept or name in SWEPT}
     columns = {"image": data.test_names, "label": data.labels.tolist()} | known_columns(data)
     write_csv(out / "scores.csv", columns | scores)
     rows = metrics.results_table(scores, data.labels.numpy(), groups=columns.get("group"))
@@ -212,7 +215,7 @@ def run_features(
     with written(out / "results.md") as part:
         part.write_text(f"{title}\n\n{metrics.to_markdown(rows)}\n", encoding="utf-8")
     pixels = {}
-    if data.masks is not None:
+    if data.masks is not None and maps:
         with stages("pixel metrics"):
             pixels = localised(data, maps, score_features(model, frozen.normal)[0], out)
     write_record(out, config, data, stages, precision="float32", numerics=VERSION, results=rows,

@@ -254,7 +254,9 @@ def step(
     elif kind == "refine": refine(Config.of(**settings), what, inputs, out)
     elif kind == "score": _score(settings, inputs, out)
     elif kind == "epochs": look_at_epochs(Config.of(**settings), inputs, out)
-    elif kind == "features": run_features(Config.of(**settings), out.parent, progress=False)
+    elif kind == "features":
+        config = Config.of(**settings)
+        run_features(config, out.parent, progress=False, swept=config.swept)
     elif kind == "rival": _rival(settings, out)
     elif kind == "crossover": cross_over(Config.of(**settings), out)
     elif kind == "tables": add(inputs, out.parent, replace=True)
