@@ -42,16 +42,17 @@ def read_table(
 def write_frame(
     path: str | Path,
     frame: pd.DataFrame,
+    digits: int = 9,  # of a number; a column has more where these do not keep 98 % of its values apart
     **options,  # of `DataFrame.to_csv`
 ) -> None:
-    "A table, whole or not there: with nine digits, or all where nine do not keep a column's values apart."
-    columns = {name: _digits(frame[name]) for name in frame}
+    "A table, whole or not there."
+    columns = {name: _short(frame[name], digits) for name in frame}
     with written(path) as part: pd.DataFrame(columns, frame.index).to_csv(part, **options)
 
-def _digits(column: pd.Series) -> pd.Series:
-    if column.dtype != float: return column
-    short = column.map("{:.9g}".format, na_action="ignore")
-    return short if short.nunique() == column.nunique() else column
+def _short(column: pd.Series, digits: int) -> pd.Series:
+    if column.dtype != float or digits > 15: return column
+    short = column.map(f"{{:.{digits}g}}".format, na_action="ignore")
+    return short if short.nunique() >= 0.98 * column.nunique() else _short(column, digits + 2)
 
 # %% ../../nbs/study/04_results.ipynb #2feaad98
 SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
@@ -301,11 +302,7 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     if "pixels" in tables: tables["pixels"] = tables["pixels"].query("lesion > 0")
     tables = {name: table.assign(run=row["run"]) for name, table in tables.items() if len(table)}
     scores = read_table(folder / "scores.csv", index_col="image")
-    return row, _slim(scores) if row.get("backbone") == FEATURES else scores, tables
-
-def _slim(scores: pd.DataFrame) -> pd.DataFrame:
-    "Six digits of each score, which is what half precision of the features gives."
-    return scores.apply(lambda c: c.map("{:.6g}".format).astype(float) if c.dtype == float else c)
+    return row, scores, tables
 
 def _thinned(losses: pd.DataFrame) -> pd.DataFrame:
     "The first epoch of each network, every tenth, and the last."
@@ -347,11 +344,12 @@ def add(
             images[benchmark] = _joined(folder, images[benchmark], row["run"], scores)
             runs = pd.concat([runs, one]) if len(runs) else one
             for name, table in tables.items(): long[name].append(table)
-        for benchmark, table in images.items(): write_frame(figures / "results" / f"{benchmark}.csv", table)
+        for benchmark, table in images.items():
+            write_frame(figures / "results" / f"{benchmark}.csv", table, digits=5)
         for name, parts in long.items():
             table = pd.concat([part for part in parts if len(part)] or parts[:1])
-            if len(table):
-                write_frame(figures / f"{name}.csv", table.sort_values("run", kind="stable"), index=False)
+            table = table.sort_values("run", kind="stable")
+            if len(table): write_frame(figures / f"{name}.csv", table, digits=5, index=False)
         write_frame(figures / "runs.csv", runs.sort_index(), index=False)
     return [row["run"] for _, row, *_ in read]
 
