@@ -1454,6 +1454,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'ddad.study.pages._values': ('study/pages.html#_values', 'ddad/study/pages.py'),
                                   'ddad.study.pages.effect_cell': ('study/pages.html#effect_cell', 'ddad/study/pages.py'),
                                   'ddad.study.pages.findings': ('study/pages.html#findings', 'ddad/study/pages.py'),
+                                  'ddad.study.pages.seeds_text': ('study/pages.html#seeds_text', 'ddad/study/pages.py'),
                                   'ddad.study.pages.shown': ('study/pages.html#shown', 'ddad/study/pages.py'),
                                   'ddad.study.pages.wide': ('study/pages.html#wide', 'ddad/study/pages.py'),
                                   'ddad.study.pages.wrong_numbers': ('study/pages.html#wrong_numbers', 'ddad/study/pages.py')},

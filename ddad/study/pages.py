@@ -19,7 +19,7 @@ from ..datasets.registry import CARDS, card
 from .results import Results, cell, read_table, write_frame
 
 # %% auto #0
-__all__ = ['wrong_numbers', 'shown', 'Markdown', 'Page', 'findings', 'wide', 'effect_cell']
+__all__ = ['wrong_numbers', 'shown', 'Markdown', 'Page', 'findings', 'wide', 'effect_cell', 'seeds_text']
 
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
@@ -142,3 +142,9 @@ def effect_cell(
 ) -> str:
     "A difference with its interval, and in parentheses of how many seeds it is."
     return "{effect:+.3f} [{low:+.3f}, {high:+.3f}] ({seeds})".format(**row)
+
+def seeds_text(
+    n: int,  # seeds
+) -> str:
+    "One seed, 2 seeds."
+    return "one seed" if n == 1 else f"{n} seeds"
