@@ -77,6 +77,16 @@ def test_scores_are_kept_with_five_digits_and_pages_see_the_same_auc(tmp_path):
         assert kept.value(name, score) == pytest.approx(metrics.auc(computed[score].to_numpy(), labels), abs=1e-4)
 
 
+def test_what_two_runs_share_is_written_once(tmp_path):
+    usual, sweep = make_run(tmp_path / "a"), make_run(tmp_path / "a", anomaly_rate=0.2)
+    read_table(sweep / "scores.csv").assign(inter=lambda scores: scores.inter + 1).to_csv(sweep / "scores.csv", index=False)
+    kept = tables(tmp_path, usual, sweep)
+    first, second = kept.runs.index
+    file = pd.read_csv(kept.folder / "results/NIH.csv")
+    assert file[f"{second}:rec"].isna().all() and file[f"{second}:inter"].notna().all()
+    assert np.array_equal(kept.scores(second, "rec"), kept.scores(first, "rec")) and kept.scores_of(second) == kept.scores_of(first)
+
+
 def test_over_seeds_is_the_mean_of_what_each_seed_has(tmp_path):
     results = tables(tmp_path, *(make_run(tmp_path / "a", seed) for seed in range(3)))
     runs = results.select("NIH", backbone="AE-U")

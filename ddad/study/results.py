@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -78,6 +78,11 @@ def current(
     backbone = runs.reindex(columns=["backbone"]).backbone  # only DDAD has one
     return runs.version == runs.method.map(versions).mask(backbone == FEATURES, VERSION)
 
+def _scored(images: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    "The columns of scores, and what those of a score, a seed and a backbone have in common."
+    for column in images:
+        if ":" in column: yield column, re.sub(r"(_seed\d+)_[^:]*:", r"\1:", column)
+
 class Results:
     "What lies in a folder of results; a table is read when it is first asked for."
     def __init__(
@@ -104,7 +109,12 @@ class Results:
     ) -> pd.DataFrame:
         "One row per test image: label, kind, group (missing where nobody knows), then `<run>:<score>`."
         if benchmark not in self._images:
-            self._images[benchmark] = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
+            table = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
+            kept, same = {}, {}
+            for column, shared in _scored(table):
+                if table[column].isna().all(): same[column] = table[kept[shared]]
+                else: kept[shared] = column
+            self._images[benchmark] = table.assign(**same)
         return self._images[benchmark]
 
     def long(
@@ -345,7 +355,7 @@ def add(
             runs = pd.concat([runs, one]) if len(runs) else one
             for name, table in tables.items(): long[name].append(table)
         for benchmark, table in images.items():
-            write_frame(figures / "results" / f"{benchmark}.csv", table, digits=5)
+            write_frame(figures / "results" / f"{benchmark}.csv", _once(table), digits=5)
         for name, parts in long.items():
             table = pd.concat([part for part in parts if len(part)] or parts[:1])
             table = table.sort_values("run", kind="stable")
@@ -383,3 +393,12 @@ def _joined(folder: Path, images: pd.DataFrame, run: str, scores: pd.DataFrame) 
         raise ValueError(f"{folder} has scores of other test images, or other labels, than the tables.")
     own = scores.drop(columns=ABOUT, errors="ignore").reindex(images.index).add_prefix(f"{run}:")
     return pd.concat([images, own], axis=1)
+
+def _once(images: pd.DataFrame) -> pd.DataFrame:
+    "The table with a column empty where the last one of its seed and score says the same."
+    kept, same = {}, []
+    for column, shared in _scored(images):
+        last = kept.get(shared)
+        if last and np.allclose(images[column], images[last], rtol=1e-4, atol=0): same.append(column)
+        else: kept[shared] = column
+    return images.assign(**dict.fromkeys(same, np.nan))
