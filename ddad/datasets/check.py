@@ -200,7 +200,7 @@ def check_benchmark(
 def draw_groups(
     report: Report,
     images: str | Path,  # the folder that its images are read from
-    rows: int = 8,  # groups at most
+    rows: int = 4,  # groups at most
     columns: int = 8,  # images of each at most
 ):  # a matplotlib figure, or None where there are no groups
     "The largest groups of copies, a row each."
