@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from invented import make_rival, make_run, tables
 
-from ddad.datasets.registry import CARDS, split_of
+from ddad.datasets.registry import card, split_of
 from ddad.features.recipe import INTER
 from ddad.method import metrics
 from ddad.study.config import FEATURES, Config
@@ -115,7 +115,7 @@ def test_the_committed_tables_are_whole():
     for benchmark, runs in results.runs.groupby("benchmark"):
         table = results.images(benchmark)
         assert table.index.is_unique and runs.data_hash.nunique() == 1 and {c.rpartition(":")[0] for c in table.columns[3:]} == set(runs.index)
-        counts = CARDS[benchmark].counts
+        counts = card(benchmark).counts
         if counts: assert (table.label == 0).sum() == counts[3] and (table.label == 1).sum() == counts[4]
         assert np.isfinite(table.iloc[:, 3:].to_numpy(dtype=float)).all()
     for name in LONG: assert set(results.long(name).run) <= set(results.runs.index)
