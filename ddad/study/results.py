@@ -112,7 +112,7 @@ class Results:
             table = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
             kept, same = {}, {}
             for column, shared in _scored(table):
-                if table[column].isna().all(): same[column] = table[kept[shared]]
+                if shared in kept and table[column].isna().all(): same[column] = table[kept[shared]]
                 else: kept[shared] = column
             self._images[benchmark] = table.assign(**same)
         return self._images[benchmark]
