@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -78,10 +78,19 @@ def current(
     backbone = runs.reindex(columns=["backbone"]).backbone  # only DDAD has one
     return runs.version == runs.method.map(versions).mask(backbone == FEATURES, VERSION)
 
-def _scored(images: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    "The columns of scores, and what those of a score, a seed and a backbone have in common."
+def _repeats(
+    images: pd.DataFrame,
+    repeats: Callable,  # of a column of scores and the last one of its seed, backbone and score
+) -> dict[str, str]:  # that one, by column
+    "The columns that only repeat an earlier one."
+    kept, found = {}, {}
     for column in images:
-        if ":" in column: yield column, re.sub(r"(_seed\d+)_[^:]*:", r"\1:", column)
+        if ":" not in column: continue
+        shared = re.sub(r"(_seed\d+)_[^:]*:", r"\1:", column)
+        last = kept.get(shared)
+        if last and repeats(images[column], images[last]): found[column] = last
+        else: kept[shared] = column
+    return found
 
 class Results:
     "What lies in a folder of results; a table is read when it is first asked for."
@@ -110,11 +119,8 @@ class Results:
         "One row per test image: label, kind, group (missing where nobody knows), then `<run>:<score>`."
         if benchmark not in self._images:
             table = read_table(self.folder / f"results/{benchmark}.csv", index_col="image")
-            kept, same = {}, {}
-            for column, shared in _scored(table):
-                if shared in kept and table[column].isna().all(): same[column] = table[kept[shared]]
-                else: kept[shared] = column
-            self._images[benchmark] = table.assign(**same)
+            same = _repeats(table, lambda column, last: column.isna().all())
+            self._images[benchmark] = table.assign(**{column: table[last] for column, last in same.items()})
         return self._images[benchmark]
 
     def long(
@@ -396,9 +402,5 @@ def _joined(folder: Path, images: pd.DataFrame, run: str, scores: pd.DataFrame) 
 
 def _once(images: pd.DataFrame) -> pd.DataFrame:
     "The table with a column empty where the last one of its seed and score says the same."
-    kept, same = {}, []
-    for column, shared in _scored(images):
-        last = kept.get(shared)
-        if last and np.allclose(images[column], images[last], rtol=1e-4, atol=0): same.append(column)
-        else: kept[shared] = column
+    same = _repeats(images, lambda column, last: np.allclose(column, last, rtol=1e-4, atol=0))
     return images.assign(**dict.fromkeys(same, np.nan))
