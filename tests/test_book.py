@@ -18,8 +18,9 @@ sys.path.insert(0, str(REPO / "book"))
 import stage  # noqa: E402
 from browsers import chromium  # noqa: E402
 
-OPENED = ("index.html", "method/04_scores.html", "guides/start.html", "paper/methods.html", "api/detect.html", "study/14_explorer.html")
-WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html"}, {"guides/start.html", "paper/methods.html"}
+OPENED = ("index.html", "method/04_scores.html", "features/02_ratio.html", "guides/start.html", "paper/claims.html", "paper/methods.html", "paper/status.html",
+          "api/detect.html", "study/14_explorer.html")
+WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html", "features/02_ratio.html"}, {"guides/start.html", "paper/claims.html", "paper/methods.html"}
 
 
 # ---- the sources

@@ -100,7 +100,7 @@ def test_a_closed_pipe_is_no_error(place):
     assert len(done.stdout.splitlines()) == 2 and "Traceback" not in done.stderr
 
 
-# ---- broken off
+# ---- interrupted
 
 @pytest.fixture(scope="module")
 def many(place, tmp_path_factory):

@@ -127,7 +127,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
     jobs = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=120)[1]
-    assert process.returncode == 1 and err.splitlines()[-1] == "Broken off: the same command goes on where it stopped."
+    assert process.returncode == 1 and err.splitlines()[-1] == "Interrupted: the same command goes on where it stopped."
     assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
 
 
@@ -242,7 +242,7 @@ def test_epochs_and_what_they_stand_for(asked, asks, monkeypatch):
 def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
     def rows(**auc): return [{"score": name, "auc": value} for name, value in auc.items()]
     assert what_one_sees(rows(inter=0.9, rec=0.67, thumbnail=0.95)) == SEEN
-    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("We saw something else") and what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
+    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("Your results differ") and what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
 
 
 @pytest.mark.parametrize("asked, says", [

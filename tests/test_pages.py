@@ -20,14 +20,14 @@ REPO = Path(__file__).parents[1]
 @pytest.mark.parametrize("sentence, evidence, wrong", [
     ("A_inter is .13 above A_rec.", {"effect": 0.1282}, []), ("A_inter is .13 below A_rec.", {"effect": -0.1282}, []), ("It is .12 above.", {"effect": 0.1282}, [".12"]),
     ("On 94 % of 600 slices", {"share": 0.9444}, []), ("On 95 % of 600 slices", {"share": 0.9444}, ["95"]), ("0.926 against 0.85", pd.DataFrame({"a": [0.9261, 0.8549], "b": ["x", "y"]}), []),
-    ("D_n and 8 x 8 pixels, in v1.2 of AE-U", {}, []), ("It is 1.0 of all.", pd.Series({"share": np.nan, "other": 0.98}), [])])
+    ("It is .08 above.", {"effect": 0.1282, "low": 0.08, "high": 0.2}, [".08"]), ("D_n and 8 x 8 pixels, in v1.2 of AE-U", {}, []), ("It is 1.0 of all.", pd.Series({"share": np.nan, "other": 0.98}), [])])
 def test_the_numbers_of_a_sentence_are_those_of_the_evidence(sentence, evidence, wrong): assert wrong_numbers(sentence, evidence) == wrong
 
 
 def test_a_finding_holds_fails_or_was_not_measured(tmp_path):
     page = Page("p", tmp_path)
     above = lambda e: e["low"] > 0
-    shown = [page.finding("It is .50 above.", evidence, holds=above) for evidence in ({"effect": 0.5, "low": 0.1}, {"effect": 0.5, "low": -0.1}, {"effect": 0.6, "low": 0.1}, None, {"effect": None})]
+    shown = [page.finding("It is .50 above.", evidence, holds=above) for evidence in ({"effect": 0.5, "low": 0.1}, {"effect": 0.5, "low": -0.1}, {"effect": 0.6, "low": 0.1}, None, {"effect": None}, {"ours": {"effect": None}})]
     assert shown[0] == "**It is .50 above.**" and all(text.startswith("~~It is .50 above.~~") and "effect 0." in text for text in shown[1:3])
     assert all(text.startswith("*Not measured") for text in shown[3:])
     kept = findings(tmp_path)
@@ -50,6 +50,11 @@ def test_the_numbers_of_the_readme_are_findings():
     for sentence in sorted(findings(REPO / "figures").finding, key=len): quoted = quoted.replace(sentence, "")
     numbers = [line for line in quoted.splitlines() if not line.startswith(("```", "|")) and wrong_numbers(line.partition("](")[0], {})]
     assert [line for line in numbers if "doi.org" not in line and "Python 3." not in line] == []
+
+
+def test_the_opening_of_the_book_quotes_a_finding():
+    opening = (REPO / "book/index.md").read_text(encoding="utf-8").partition("**What we found.** ")[2]
+    assert any(opening.startswith(sentence) for sentence in findings(REPO / "figures").finding)
 
 
 def test_the_table_of_the_readme_is_that_of_the_claims():

@@ -1,4 +1,4 @@
-"What ddad-score and ddad-fit do beside a line an image: labels, maps for other tools, volumes, calibration, warnings, the model card."
+"What ddad-score and ddad-fit do beside one line per image: labels, maps for other tools, volumes, calibration, warnings, the model card."
 import csv
 import json
 from pathlib import Path
@@ -326,4 +326,4 @@ def test_patients_of_a_table_are_held_out_whole(place, tmp_path, capsys):
     table.write_text(f"file,patient\n{files[0].name},1\n")
     assert fit() == 2 and f"names no patient of {len(files) - 1} of {len(files)} files" in capsys.readouterr().err
     table.write_text("file,patient\n" + "".join(f"{path.name},{i % 5}\n" for i, path in enumerate(files)))
-    assert fit() == 0 and "patients or files, so the threshold hangs on few" in capsys.readouterr().err
+    assert fit() == 0 and "patients or files, so the threshold depends on few" in capsys.readouterr().err

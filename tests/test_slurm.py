@@ -198,7 +198,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_job_on_the_cluster(cluster, root, 
     wait_until(lambda: jobs("RUNNING"), 60, "no job begins")
     process.send_signal(signal.SIGINT)
     code, out, err = end(process)
-    assert code == 1 and err == "Broken off: the same command goes on where it stopped.\n"
+    assert code == 1 and err == "Interrupted: the same command goes on where it stopped.\n"
     wait_until(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 30, "a job was left")
 
 

@@ -147,7 +147,7 @@ class Report:
         return self._joined(_tested, [look.digest or None for look in self.looks])
 
     def rows(self) -> list[dict]:
-        "A row a split: how many images, how many there should be, what is wrong, groups, and what leaks."
+        "One row per split: how many images, how many there should be, what is wrong, groups, and what leaks."
         expected = dict(zip(SPLITS, card(self.benchmark).counts))
         wrong = Counter(s for _, s, _ in self.wrong)
         of = {s: np.array([split == s for split in self.splits], dtype=bool) for s in SPLITS}

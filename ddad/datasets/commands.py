@@ -205,7 +205,7 @@ def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="ddad-data", description="Get, make and check the data that the method runs on.",
         epilog="Exit status: 0 if all is well, 1 if some files could not be read or a check found something, "
-               "2 if nothing could be done. Every command goes on where it was broken off.")
+               "2 if nothing could be done. Run an interrupted command again and it goes on.")
     commands = p.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_download, _add_prepare, _add_export, _add_split, _add_check, _add_repartition):
         add(commands)

@@ -67,7 +67,7 @@ def _score_arguments() -> argparse.ArgumentParser:
     p.add_argument("images", nargs="+", help=f"files or folders: {_KINDS}")
     p.add_argument("--out", metavar="DIR",
                    help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what "
-                        "the same detector and options scored there is known (default: lines to stdout)")
+                        "the same detector and options scored there is skipped (default: lines to stdout)")
     p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
@@ -261,8 +261,8 @@ def _fit_arguments() -> argparse.ArgumentParser:
         prog="ddad-fit", argument_default=argparse.SUPPRESS,
         description="Fit a detector on images that are known to be normal, set its threshold on some of them "
                     "that are held out, and save it.",
-        epilog="The same command takes up a training that was broken off. DDAD_EPOCHS in the environment "
-               "stands for epochs that are not given, to try things out. Exit status: 0, 2 if it failed, 130 "
+        epilog="Run the same command again to resume a training. DDAD_EPOCHS in the environment "
+               "sets the epochs where no option does, to try things out. Exit status: 0, 2 if it failed, 130 "
                "if interrupted. Not for clinical use.")
     p.add_argument("normal", nargs="+", help=f"files or folders of normal images: {_KINDS}")
     p.add_argument("--unlabeled", nargs="+", metavar="IMAGES",

@@ -131,7 +131,7 @@ class DDAD(OutlierMixin, BaseEstimator):
     random_state: object = None  # seed: the same number gives the same detector
     device: str = "auto"  # auto, cpu, cuda or mps
     _: KW_ONLY
-    score: str = "auto"  # rec, inter, r_dual, ...; auto: r_dual or rec, of features combined or mahalanobis
+    score: str = "auto"  # r_dual, inter without ASR-Net, rec without D_u; of features combined or mahalanobis
     variant: str = "paper"  # of ASR-Net: paper, or stable (mean of its later weights, half of its map)
     fpr: float = 0.05  # share of normal images that may be called abnormal, between 0 and 1
     holdout: float | str = "auto"  # share of normal images held out, 0: none; auto: a fifth, or as fpr needs
@@ -143,7 +143,7 @@ class DDAD(OutlierMixin, BaseEstimator):
     precision: str = "auto"  # of training: float32, bfloat16, or what the device is fast in
     score_precision: str = "float32"  # of scoring: float32; bfloat16 is faster where the device has it
     workers: int | None = None  # networks trained side by side on a CPU
-    checkpoints: str | None = None  # a folder where a broken-off `fit` is taken up again
+    checkpoints: str | None = None  # a folder from which an interrupted `fit` resumes
     verbose: bool = False  # progress bars
 
     def fit(
@@ -170,7 +170,7 @@ class DDAD(OutlierMixin, BaseEstimator):
         if held_groups < len(held): counts["held_out_groups"] = held_groups
         if held_groups < min(len(held), images_needed(self.fpr)):
             warnings.warn(f"The {len(held)} held-out images are of {held_groups} patients or files, so the "
-                          "threshold hangs on few: bring more, or call calibrate with others.", stacklevel=2)
+                          "threshold depends on few: bring more, or calibrate with others.", stacklevel=2)
         sentences = copy_warnings(normal, held_out, others) + _notes(self, len(others) > 0)
         for sentence in sentences: warnings.warn(sentence, stacklevel=2)
         networks, self.losses_ = _train(self, recipe, normal, others, seed)

@@ -223,7 +223,7 @@ def write_scores(
     files: Sequence[Path],
     out: TextIO,
     options: Options = Options(),
-    report: Report | None = None,  # says how far it is, also where it is broken off
+    report: Report | None = None,  # says how far it is, also where it is interrupted
 ) -> list[str]:  # what was wrong with each file that could not be read; it is said on stderr as it happens
     "Writes one line per slice to `out`."
     report = Report() if report is None else report

@@ -69,7 +69,7 @@ def average_precision(
 
 # %% ../../nbs/method/06_metrics.ipynb #fc448206
 def _places(groups, y: np.ndarray) -> np.ndarray:
-    "The number of each image's group; each image is its own where there are no groups."
+    "The number of each image's group; without groups each image is one of its own."
     if groups is None: return np.arange(y.size)
     groups = np.asarray(groups)
     if groups.shape != y.shape:
@@ -222,8 +222,8 @@ def paired_bootstrap(
 # %% ../../nbs/method/06_metrics.ipynb #02288fe1
 def seed_bootstrap(
     metric: Callable,  # a function of (scores, labels)
-    pairs: list[tuple],  # a seed each: scores a, scores b, labels, groups
-    n: int = 3000,  # draws, as many of each seed
+    pairs: list[tuple],  # one per seed: scores a, scores b, labels, groups
+    n: int = 3000,  # draws in all, split equally among the seeds
     level: float = 0.95,  # of the interval
     seed: int = 0,  # of the draws
 ) -> dict[str, float]:  # difference (b - a), its interval low and high

@@ -28,7 +28,7 @@ __all__ = ['NUMERICS', 'MODULES', 'NETWORK', 'REFINEMENT', 'Folder', 'Recipe', '
            'train_modules', 'train_refiners', 'Trained', 'train_ddad']
 
 # %% ../../nbs/method/07_recipe.ipynb #a7fb4d8f
-# raised whenever arithmetic or seeds change, so that results of before are told apart
+# raised whenever arithmetic or seeds change, so that older results are told apart
 NUMERICS = 1
 MODULES = ("udm", "ndm")
 # what a module depends on

@@ -30,7 +30,7 @@ def score_histograms(
     title: str = "",  # of a figure of its own
     axes=None,  # one a score; None: a figure of its own
 ):  # the axes
-    """One panel a score: the histograms of both classes, and the AUC.
+    """One panel per score: the histograms of both classes, and the AUC.
 
     The highest half percent stands in the last bin, so that few outliers do not squeeze the rest.
     Raises `ValueError` as `auc` does.
@@ -165,7 +165,7 @@ def pair_rows(
     title: str = "",
     ax=None,  # None: a figure of its own
 ):  # the axes
-    "A row a name, from top to bottom: the first value filled, the second open."
+    "One row per name, from top to bottom: the first value filled, the second open."
     ax = tidy(own_axes(ax, 0.145 * len(pairs) + 0.8), xlabel, "", title)
     for i, (first, second, family) in enumerate(pairs.values()):
         look = FAMILIES.get(family) or FAMILIES["DDAD"] | {"color": SCORE_COLORS[family]}

@@ -28,10 +28,10 @@ def _show(ax, image, **options) -> None:
 @styled
 def image_grid(
     images,  # grayscale, (N, 1, H, W) or (N, H, W), uint8 or in [-1, 1]
-    titles=None,  # one an image
+    titles=None,  # one per image
     ncols: int = 8,  # images a row
     axes=None,  # None: a figure of its own
-):  # the axes, one an image
+):  # the axes, one per image
     "Images in rows."
     n = len(images)
     if axes is None:
@@ -75,7 +75,7 @@ def map_range(
 def map_grid(
     images,  # (n, 1, H, W), uint8 or in [-1, 1]
     maps: dict,  # name to (n, 1, H, W), not negative
-    titles=None,  # one an image; None: the classes
+    titles=None,  # one per image; None: the classes
     labels=None,  # (n,); None: all normal
     masks=None,  # (n, 1, H, W) bool, drawn as outlines
 ):  # the axes (1 + maps, n), normal columns first
@@ -145,8 +145,8 @@ def overlay(image, strength):
 # %% ../../nbs/plots/03_maps.ipynb #0c1e32db
 def image_rows(
     rows: Sequence,  # of images and maps, each (1, H, W) or (H, W)
-    titles: Sequence[str],  # one a column
-    names: Sequence[str] = (),  # one a row
+    titles: Sequence[str],  # one per column
+    names: Sequence[str] = (),  # one per row
     maps: int = 0,  # how many of the last columns are maps
     outlines: Sequence | None = None,  # one mask per row, drawn in each column
     size: float = 1.0,  # of an image, in inches

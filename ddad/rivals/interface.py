@@ -46,7 +46,7 @@ class Baseline:
         epochs: int | None = None,  # default: the method's own
         device: str = "auto",  # as in `ddad.core.training`, like the next
         precision: str = "auto",  # of training; scores are always float32
-        folder: str | Path | None = None,  # keeps weights; a training that was broken off goes on there
+        folder: str | Path | None = None,  # keeps weights; an interrupted training goes on there
         progress: bool = True,  # show a bar
     ):
         self.seed, self.epochs, self.progress, self.folder = seed, epochs or self.epochs, progress, folder

@@ -26,8 +26,8 @@ def _arguments() -> argparse.ArgumentParser:
         prog="ddad-run",
         description="Run the whole method on one benchmark: train UDM, NDM and ASR-Net, score the test set, "
                     "draw the pictures.",
-        epilog="A run that was broken off goes on where it stopped when the same command is given again. "
-               "The variable DDAD_EPOCHS stands for epochs that are not given, to try things out.")
+        epilog="An interrupted run goes on where it stopped: run the same command again. "
+               "The variable DDAD_EPOCHS sets the epochs where no option does, to try things out.")
     p.add_argument("--data", help="Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD, else the "
                                   "scans in the package)")
     p.add_argument("--out", help="the run's folder (default: runs/<benchmark>_<backbone>_seed<seed>, and "
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if options[name] is None: options[name] = tried_epochs()
         config = Config.of(options.pop("benchmark") or PHANTOM, **options)
         folder = run(notebook or notebook_path("run"), data, out, config, store)
-    except KeyboardInterrupt: sys.exit("ddad-run: Broken off; the same command goes on where it stopped.")
+    except KeyboardInterrupt: sys.exit("ddad-run: Interrupted; the same command goes on where it stopped.")
     except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(f"Scores, record and, of pixels, pictures and the executed notebook: {folder}")

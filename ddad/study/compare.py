@@ -28,7 +28,7 @@ from ..method import metrics
 from ..method.networks import BACKBONES
 from ..method.scores import score_name
 from .claims import difference, pairs
-from .config import PRESETS, Config
+from .config import FEATURES, PRESETS, Config
 from .results import Results, over_seeds, read_table, write_frame
 from .run import open_data
 
@@ -102,14 +102,14 @@ def run_method(
     return pd.Series(scores, data.test_names)
 
 # %% ../../nbs/study/15_compare.ipynb #c4bdd217
-SCORES = ("rec", "intra", "inter", "r_dual")  # of DDAD's
+SCORES = ("rec", "intra", "inter", "r_dual", "combined")  # of DDAD's
 
 def others(
     results: Results,
     benchmark: str,
-) -> Iterator[tuple[str, pd.DataFrame, str]]:  # name, a run a seed, score
+) -> Iterator[tuple[str, pd.DataFrame, str]]:  # name, one run per seed, score
     "DDAD's scores and the other methods that have results on a benchmark."
-    for backbone in BACKBONES:
+    for backbone in (*BACKBONES, FEATURES):
         usual = results.select(benchmark, backbone=backbone)
         for score in SCORES:
             runs = results.has(usual, score)
@@ -224,7 +224,7 @@ def compare(
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         "ddad-compare", description="Compare your own method with DDAD, other methods and trivial scores.",
-        epilog="A finished benchmark is left alone when the command is given again, unless the file changed.")
+        epilog="Run again, it leaves a finished benchmark alone unless the file changed.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("method", "my_module:MyMethod, a class with fit(normal, unlabeled) and score(images)", nargs="?")
     option("--scores", "instead of a class: a CSV file with the columns image and score")
@@ -242,6 +242,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     a = parser.parse_args(argv)
     if bool(a.method) == bool(a.scores): parser.error("give a class, my_module:MyMethod, or --scores FILE")
     try: status = compare(a)
-    except KeyboardInterrupt: status = "ddad-compare: Broken off; the same command goes on where it stopped."
+    except KeyboardInterrupt: status = "ddad-compare: Interrupted; the same command goes on where it stopped."
     except (ValueError, OSError, ImportError) as e: status = f"ddad-compare: {e}"
     sys.exit(status)

@@ -61,7 +61,7 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self):
         if not self.data["runs"]: return "Explorer()"
         first = self.data["runs"][0]
-        scores = ", ".join(score["name"] for score in first["scores"])
+        scores = "; ".join(score["name"] for score in first["scores"])
         return f"Explorer({first['name']}: {len(self.data['names'])} images, {scores})"
 
     def _collected(self, folder: Path) -> dict:

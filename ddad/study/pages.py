@@ -24,10 +24,13 @@ __all__ = ['wrong_numbers', 'shown', 'Markdown', 'Page', 'findings', 'wide', 'ef
 # %% ../../nbs/study/16_pages.ipynb #3a498b2c
 _NUMBER = re.compile(r"(?<![\w.])(\d*\.\d+|\d+(?:\.\d+)?(?= ?%))")  # a decimal number, or a percentage
 
+_UNQUOTED = {"low", "high", "std", "groups"}  # so many that some would agree with a number by chance
+
 def _values(evidence) -> list[float]:
-    "Every number of the evidence, however it is nested."
-    if isinstance(evidence, (pd.DataFrame, pd.Series)): evidence = evidence.to_numpy().ravel()
-    if isinstance(evidence, dict): evidence = list(evidence.values())
+    "Every number of the evidence, however it is nested, except what a sentence does not quote."
+    if isinstance(evidence, pd.DataFrame): evidence = evidence.to_dict("list")
+    if isinstance(evidence, (dict, pd.Series)):
+        evidence = [v for name, v in evidence.items() if name not in _UNQUOTED]
     if isinstance(evidence, (list, tuple, np.ndarray)): return [v for part in evidence for v in _values(part)]
     return [float(evidence)] if isinstance(evidence, Number) else []
 
@@ -44,6 +47,11 @@ def wrong_numbers(
     return [match[0] for match in _NUMBER.finditer(sentence) if not known(match)]
 
 # %% ../../nbs/study/16_pages.ipynb #f2e379f2
+def _absent(evidence) -> bool:
+    "None, a table without rows, or a name without evidence."
+    if isinstance(evidence, dict): return not evidence or any(map(_absent, evidence.values()))
+    return evidence is None or (hasattr(evidence, "__len__") and not len(evidence))
+
 def shown(evidence) -> str:
     "The evidence in one line."
     if isinstance(evidence, pd.DataFrame): return "; ".join(shown(row) for _, row in evidence.iterrows())
@@ -77,8 +85,7 @@ class Page:
         holds: Callable,  # of the evidence: whether the sentence is true
     ) -> Markdown:
         "The sentence, struck through with its evidence where it is not true; kept for pages that quote it."
-        parts = evidence.values() if isinstance(evidence, dict) else [evidence]
-        if any(part is None or (hasattr(part, "__len__") and not len(part)) for part in parts): true = None
+        if _absent(evidence): true = None
         else: true = bool(holds(evidence)) and not wrong_numbers(sentence, evidence)
         self._findings.append((sentence, true, "" if true is None else shown(evidence)))
         self._keep()

@@ -27,8 +27,7 @@ __all__ = ['SCORES', 'ENOUGH', 'ROUNDING', 'WIDE', 'family', 'tolerance', 'compa
            'report']
 
 # %% ../../nbs/study/07_report.ipynb #86de8b1f
-SCORES = {"rec_single": "A_rec, a network alone"}
-SCORES |= {score: SCORE_NAMES[score] for score in ("rec", "intra", "inter", "r_intra", "r_dual")}
+SCORES = {score: SCORE_NAMES[score] for score in ("rec_single", "rec", "intra", "inter", "r_intra", "r_dual")}
 SCORES |= {score: score for score in INTER if score not in SCORES}  # on frozen features
 ENOUGH = 5  # committed trainings that a standard deviation is taken of
 ROUNDING = 0.005  # at least: no seed changes a closed form, the arithmetic of another processor may

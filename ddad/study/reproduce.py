@@ -35,7 +35,7 @@ __all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration',
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         "ddad-reproduce", description="Compute tables and figures from images, and compare them with ours.",
-        epilog="Words after -- go to snakemake. A broken-off reproduction goes on with the same command.")
+        epilog="Arguments after -- are passed to snakemake. Run the same command again to resume.")
     def option(name, text, **more): p.add_argument(name, help=text, **more)
     option("--benchmark", "with commas between; empty: only redraw the pages (default: Kermany)")
     option("--experiments", "names of the grid in nbs/paper/config.yaml, or all (default: quick, features)")
@@ -193,11 +193,11 @@ def _stop(process: subprocess.Popen) -> None:
         except (ProcessLookupError, PermissionError): return  # none is left, or on macOS zombies alone
 
 # %% ../../nbs/study/06_reproduce.ipynb #d05f484a
-SEEN_ON_FEATURES = ("On frozen features, beyond the paper, A_inter finds the pneumonias better than on "
+SEEN_ON_FEATURES = ("On frozen features, beyond the paper, A_inter finds pneumonia better than on "
                     "pixels, and better than the thumbnails do.")
-SEEN = ("On children's chest X-rays A_inter finds the pneumonias far better than the reconstruction error "
+SEEN = ("On children's chest X-rays A_inter finds pneumonia far better than the reconstruction error "
         "A_rec. A logistic regression on thumbnails of 8 x 8 pixels, told only which images are unlabeled, "
-        "finds them better still.")
+        "finds it better still.")
 
 def what_one_sees(
     rows: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
@@ -206,7 +206,7 @@ def what_one_sees(
     auc = {row["score"]: row["auc"] for row in rows}
     thumbnail = next((value for name, value in auc.items() if "thumbnail" in name), float("nan"))
     holds = auc["inter"] > auc["rec"] + 0.1 and thumbnail > auc["inter"]
-    return SEEN if holds else f"We saw something else, and it does not hold here: {SEEN}"
+    return SEEN if holds else f"Your results differ from ours, which showed: {SEEN}"
 
 def _show(plan: Plan, figures: Path) -> None:
     "Prints the tables of the main job, and what one sees there."
@@ -229,7 +229,7 @@ def what_features_show(
     pixels, features = ({row["score"]: row["auc"] for row in rows} for rows in (on_pixels, on_features))
     simple = max(value for name, value in pixels.items() if "thumbnail" in name or name == "inter")
     if features["inter"] > simple: return SEEN_ON_FEATURES
-    return f"We saw something else, and it does not hold here: {SEEN_ON_FEATURES}"
+    return f"Your results differ from ours, which showed: {SEEN_ON_FEATURES}"
 
 def _show_findings(figures: Path, pages: Sequence[str]) -> bool:
     "Prints which findings of the pages are true of the results; whether none is untrue."
@@ -291,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             status = 0
         elif a.report: status = int(not report(a.into) and a.strict)
         else: status = reproduce(changed_config(a), a.snakemake, a.plan, a.strict, a.profile)
-    except KeyboardInterrupt: status = "Broken off: the same command goes on where it stopped."
+    except KeyboardInterrupt: status = "Interrupted: the same command goes on where it stopped."
     except (ValueError, OSError, ImportError, Broken) as e: status = str(e)
     sys.stdout.flush()
     sys.exit(status)

@@ -43,16 +43,18 @@ def write_frame(
     path: str | Path,
     frame: pd.DataFrame,
     digits: int = 9,  # of a number; a column has more where these do not keep 98 % of its values apart
+    ties: bool = False,  # whether values may become equal: it has no more digits then
     **options,  # of `DataFrame.to_csv`
 ) -> None:
     "A table, whole or not there."
-    columns = {name: _short(frame[name], digits) for name in frame}
+    columns = {name: _short(frame[name], digits, ties) for name in frame}
     with written(path) as part: pd.DataFrame(columns, frame.index).to_csv(part, **options)
 
-def _short(column: pd.Series, digits: int) -> pd.Series:
+def _short(column: pd.Series, digits: int, ties: bool) -> pd.Series:
     if column.dtype != float or digits > 15: return column
     short = column.map(f"{{:.{digits}g}}".format, na_action="ignore")
-    return short if short.nunique() >= 0.98 * column.nunique() else _short(column, digits + 2)
+    apart = ties or short.nunique() >= 0.98 * column.nunique()
+    return short if apart else _short(column, digits + 2, ties)
 
 # %% ../../nbs/study/04_results.ipynb #2feaad98
 SETTINGS = ("k", "epochs", "refine_epochs", "n_unlabeled", "anomaly_rate", "draw", "match", "image_size",
@@ -209,7 +211,9 @@ class Results:
         run = f"{benchmark}_{method}_seed{seed}"
         row = {"run": run, "method": method, "benchmark": benchmark, "seed": seed}
         self.runs = pd.concat([self.runs, pd.DataFrame([row], index=[run])])
-        self._images[benchmark] = self.images(benchmark).assign(**{f"{run}:score": scores})
+        images = self.images(benchmark)
+        column = pd.Series(scores, images.index, name=f"{run}:score")
+        self._images[benchmark] = pd.concat([images, column], axis=1)
         return run
 
     def value(
@@ -226,7 +230,7 @@ class Results:
 # %% ../../nbs/study/04_results.ipynb #49c33aea
 def over_seeds(
     results: Results,
-    runs: pd.DataFrame,  # of one configuration, a seed each
+    runs: pd.DataFrame,  # of one configuration, one per seed
     score: str,  # as for `Results.scores`
     metric: Callable = metrics.auc,
 ) -> dict | None:
@@ -365,7 +369,7 @@ def add(
         for name, parts in long.items():
             table = pd.concat([part for part in parts if len(part)] or parts[:1])
             table = table.sort_values("run", kind="stable")
-            if len(table): write_frame(figures / f"{name}.csv", table, digits=5, index=False)
+            if len(table): write_frame(figures / f"{name}.csv", table, digits=5, ties=True, index=False)
         write_frame(figures / "runs.csv", runs.sort_index(), index=False)
     return [row["run"] for _, row, *_ in read]
 

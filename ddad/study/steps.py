@@ -275,6 +275,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         _held = claim_gpu()  # a lock, until this process ends
         step(a.kind, a.settings, a.out, a.inputs)
-    except KeyboardInterrupt: sys.exit(f"{a.kind} {a.out}: broken off; the same command goes on.")
+    except KeyboardInterrupt: sys.exit(f"{a.kind} {a.out}: interrupted; the same command goes on.")
     except (ValueError, OSError, ImportError, FloatingPointError, NotebookFailed) as e:
         sys.exit(f"{a.kind} {a.out}: {e}")
