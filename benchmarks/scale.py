@@ -119,7 +119,7 @@ def table(record):
     rows = [row(label, name, unit, form) for name, label in STAGES.items() for unit, form in (("seconds", "time"), ("bytes", "memory"))]
     lines = [head, ["---"] * len(head), *rows]
     return (f"Images of 64 x 64 from files of 256 x 256, AE; {record['cores']} cores, {record['processor']}; commit {record['commit'][:8]}.\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
-            + f"\n\nMemory above the imports is at most {CONSTANT / 1e6:.0f} MB and 3 bytes a pixel and image (12 KB an image at 64 x 64), while an ASR-Net of two maps trains {BOUND['refine']:g} bytes (45 KB).\n")
+            + f"\n\nMemory above the imports is at most {CONSTANT / 1e6:.0f} MB and 3 bytes a pixel and image (12 KB an image at 64 x 64), {BOUND['refine']:g} bytes (45 KB) while an ASR-Net of two maps trains.\n")
 
 
 def main():
