@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12, "test_abnormal": 12}
+SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12,
+          "test_abnormal": 12}
 
 
 # a shell that puts the tests into the background has Ctrl-C ignored, in them and in all that they start: tests of Ctrl-C would wait for ever
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FIRST = ("test_graph", "test_run", "test_faults", "test_explorer", "test_detector", "test_book")  # the longest, so that no process is left with one of them at the end
+# the longest, so that no process is left with one of them at the end
+FIRST = ("test_graph", "test_run", "test_faults", "test_explorer", "test_detector", "test_book")
 
 
 def pytest_collection_modifyitems(items):
@@ -33,7 +35,8 @@ def words(path):
     "The Markdown of a file; of a notebook, that of its Markdown cells."
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb": return text
-    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    return "\n\n".join("".join(c["source"])
+                       for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
 
 
 def run_cells(notebook, **parameters):
@@ -49,7 +52,8 @@ def run_cells(notebook, **parameters):
 def disc(rng, side, abnormal):
     "A disc of random size and brightness; abnormal: with a bright square in it. Image and mask, (side, side) uint8."
     grid = np.linspace(-1, 1, side)
-    image = rng.uniform(60, 160) * (np.hypot(*np.meshgrid(grid, grid)) < rng.uniform(0.6, 0.9)) + rng.normal(0, 4, (side, side))
+    image = rng.uniform(60, 160) * (np.hypot(*np.meshgrid(grid, grid)) < rng.uniform(0.6, 0.9)) + rng.normal(
+        0, 4, (side, side))
     mask = np.zeros((side, side), np.uint8)
     if abnormal:
         y, x = rng.integers(side // 3, side // 2, 2)
@@ -67,7 +71,9 @@ def make_discs(root, name="Discs", side=40, seed=0):
             image, mask = disc(rng, side, split.endswith("abnormal"))
             Image.fromarray(image).save(folder / "images" / image_name)
             if mask.any(): Image.fromarray(mask).save(folder / "masks" / image_name)
-    tree = {"train": {"0": names["normal"], "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}},
+    tree = {
+        "train": {"0": names["normal"],
+                  "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}},
             "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
     (folder / "data.json").write_text(json.dumps(tree))
     return folder
@@ -77,7 +83,8 @@ def make_discs(root, name="Discs", side=40, seed=0):
 def forked(monkeypatch):
     "Images are prepared in processes that are there at once; elsewhere each imports what it needs anew."
     from ddad.datasets import prepare
-    monkeypatch.setattr(prepare, "_pool", lambda workers: ProcessPoolExecutor(workers, multiprocessing.get_context("fork")))
+    monkeypatch.setattr(prepare, "_pool",
+                        lambda workers: ProcessPoolExecutor(workers, multiprocessing.get_context("fork")))
 
 
 @pytest.fixture

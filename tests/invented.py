@@ -9,7 +9,8 @@ from ddad.rivals.methods import METHODS
 from ddad.study.config import Config
 from ddad.study.results import Results, add
 
-MADE = {"data_hash": "a1", "versions": {"torch": "2"}, "precision": "float32", "commit": "0" * 40, "processor": "CPU",
+MADE = {"data_hash": "a1", "versions": {"torch": "2"}, "precision": "float32", "commit": "0" * 40,
+        "processor": "CPU",
         "images": {"normal": 100}, "finished": "2026-01-01T00:00:00Z"}
 
 
@@ -29,7 +30,9 @@ def make_run(folder, seed=0, gain=1.0, benchmark="NIH", losses=None, changed=(),
     gains = {"rec_1": 0.3, "rec_2": 0.3, "rec_3": 0.3, "rec": 0.5, "intra": 0.5, "inter": 0.5 + gain}
     path = Path(folder) / config.name
     write_csv(path / "scores.csv", scores_of(np.random.default_rng(seed), noise, **gains))
-    if losses: write_csv(path / "curves.csv", {"network": list(losses), "epoch": [1] * len(losses), "loss": list(losses.values())})
+    if losses:
+        write_csv(path / "curves.csv",
+                  {"network": list(losses), "epoch": [1] * len(losses), "loss": list(losses.values())})
     stages = {"scoring": {"seconds": 1.0, "peak_memory_mb": 10.0}}
     training = {"udm_1": {"seconds": 50.0, "peak_memory_mb": 9.0, "finished": MADE["finished"]}}
     record = {"config": vars(config), "numerics": NUMERICS, "stages": stages, "training": training, **MADE}
@@ -42,7 +45,8 @@ def make_rival(folder, method, seed=0, gain=0.0, benchmark="NIH", draw=None, **c
     cls, name = METHODS[method], f"{benchmark}_{method}_seed{seed}_{len(draw or {})}"
     path = Path(folder) / name.replace(" ", "-")
     write_csv(path / "scores.csv", scores_of(np.random.default_rng([seed, 7]), score=gain))
-    record = {"benchmark": benchmark, "method": method, "seed": seed, "group": cls.group, "draw": draw or {}, "epochs": 1,
+    record = {"benchmark": benchmark, "method": method, "seed": seed, "group": cls.group, "draw": draw or {},
+              "epochs": 1,
               "uses_unlabeled": cls.uses_unlabeled, "version": cls.version, "parameters": 5,
               "seconds": {"train": 1.0, "score": 0.1}, **MADE}
     write_json(path / "record.json", record | changed)

@@ -14,7 +14,9 @@ SMALL = ["--image-size", "32", "--batch-size", "16", "--n-unlabeled", "24", "--e
 def break_json(d): (d / "data.json").write_text("{")
 def drop_image(d): (d / "images/test_normal_03.png").unlink()
 def spoil_image(d): (d / "images/test_normal_03.png").write_text("no image")
-def lead_outside(d): (d / "data.json").write_text((d / "data.json").read_text().replace("test_normal_03.png", "../../secret.png"))
+def lead_outside(d):
+    (d / "data.json").write_text(
+        (d / "data.json").read_text().replace("test_normal_03.png", "../../secret.png"))
 def refused(capsys, arguments, out):
     "The one sentence with which ddad-run refuses."
     with pytest.raises(SystemExit) as stop: main([*arguments, "--out", str(out)])
@@ -36,10 +38,12 @@ def test_damaged_benchmark(discs, tmp_path, capsys, damage, says):
 
 @pytest.mark.parametrize("arguments, says", [
     (["--benchmark", "Disks"], ["'Disks'", "Discs"]), (["--data", "/nowhere"], ["/nowhere", "DDAD_DATA"]),
-    (["--backbone", "VAE"], ["'VAE'", "MemAE"]), (["--n-unlabeled", "40", "--anomaly-rate", "1"], ["40 abnormal", "24 and 24"]),
+    (["--backbone", "VAE"], ["'VAE'", "MemAE"]),
+    (["--n-unlabeled", "40", "--anomaly-rate", "1"], ["40 abnormal", "24 and 24"]),
     (["--batch-size", "100"], ["48 known-normal"]), (["--device", "cuda:7"], ["cuda:7"])])
 def test_wrong_setting(root, tmp_path, capsys, arguments, says):
-    message = refused(capsys, ["--data", str(root), "--benchmark", "Discs", *SMALL, *arguments], tmp_path / "out")
+    message = refused(capsys, ["--data", str(root), "--benchmark", "Discs", *SMALL, *arguments],
+                      tmp_path / "out")
     assert all(s in message for s in says)
 
 
@@ -62,12 +66,18 @@ def test_a_benchmark_and_its_images_may_be_links(discs, tmp_path):
     (discs / "Linked").symlink_to(discs / "Discs")
     for name in ("Discs", "Linked"): assert load_benchmark(discs, name, 32, progress=False).hash == expected
     (discs / "Gone").symlink_to(discs / "nowhere")
-    with pytest.raises(ValueError, match="There is no benchmark 'Gone'.*it has Discs"): load_benchmark(discs, "Gone")
+    with pytest.raises(ValueError, match="There is no benchmark 'Gone'.*it has Discs"):
+        load_benchmark(discs, "Gone")
 
 
 @pytest.mark.parametrize("option", ["--out", "--store"])
 def test_a_file_where_a_folder_belongs(root, tmp_path, option):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(SystemExit) as stop: main(["--data", str(root), "--benchmark", "Discs", *SMALL, "--out", str(tmp_path / "out"), option, str(tmp_path / "file")])
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["--data", str(root), "--benchmark", "Discs", *SMALL, "--out", str(tmp_path / "out"), option,
+             str(tmp_path / "file")])
     message = str(stop.value.code)
-    assert message.startswith(f"ddad-run: {option} is ") and "\n" not in message and (tmp_path / "file").read_text() == "mine"
+    assert message.startswith(f"ddad-run: {option} is ")
+    assert "\n" not in message
+    assert (tmp_path / "file").read_text() == "mine"

@@ -18,14 +18,18 @@ sys.path.insert(0, str(REPO / "book"))
 import stage  # noqa: E402
 from browsers import chromium  # noqa: E402
 
-OPENED = ("index.html", "method/04_scores.html", "features/02_ratio.html", "guides/start.html", "paper/claims.html", "paper/methods.html", "paper/status.html",
+OPENED = ("index.html", "method/04_scores.html", "features/02_ratio.html", "guides/start.html",
+          "paper/claims.html", "paper/methods.html", "paper/status.html",
           "api/detect.html", "study/14_explorer.html")
-WITH_EQUATIONS, WITH_PICTURES = {"method/04_scores.html", "features/02_ratio.html"}, {"guides/start.html", "paper/claims.html", "paper/methods.html"}
+WITH_EQUATIONS = {"method/04_scores.html", "features/02_ratio.html"}
+WITH_PICTURES = {"guides/start.html", "paper/claims.html", "paper/methods.html"}
 
 
 # ---- the sources
 
-def code(*lines, tags=(), outputs=()): return {"cell_type": "code", "source": "\n".join(lines), "metadata": {"tags": [*tags]}, "outputs": [*outputs]}
+def code(*lines, tags=(), outputs=()):
+    return {"cell_type": "code", "source": "\n".join(lines), "metadata": {"tags": [*tags]},
+            "outputs": [*outputs]}
 def words(text): return {"cell_type": "markdown", "source": text, "metadata": {}}
 def notebook(*cells): return {"cells": [*cells], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 OUTPUT = {"output_type": "execute_result", "data": {"text/plain": "1"}, "metadata": {}, "execution_count": 1}
@@ -45,19 +49,23 @@ def test_what_a_reader_is_shown(cell, tags):
 
 
 def test_code_joins_the_result_that_needs_it():
-    cells = [words("# X"), code("import a"), code("x = 1"), code("x", outputs=[OUTPUT]), code("y", outputs=[OUTPUT]), code("z = 2"), words("end")]
+    cells = [words("# X"), code("import a"), code("x = 1"), code("x", outputs=[OUTPUT]),
+             code("y", outputs=[OUTPUT]), code("z = 2"), words("end")]
     page = stage.prepare(notebook(*cells), "paper/x", lambda text: text)
     shown = [c for c in page["cells"] if c["cell_type"] == "code"]
-    assert [c["source"] for c in shown] == ["import a\n\nx = 1\n\nx", "y", "z = 2"] and {*shown[0]["metadata"]["tags"]} == {"hide-input"}
+    assert [c["source"] for c in shown] == ["import a\n\nx = 1\n\nx", "y", "z = 2"]
+    assert {*shown[0]["metadata"]["tags"]} == {"hide-input"}
 
 
 @pytest.fixture
 def small(tmp_path):
     "A repository of three notebooks, one in a folder that the book has not heard of."
-    files = {"nbs/method/01_a.ipynb": notebook(words("# A\n\n> What A is.\n> Two lines.")), "nbs/new/00_b.ipynb": notebook(words("# B")),
+    files = {"nbs/method/01_a.ipynb": notebook(words("# A\n\n> What A is.\n> Two lines.")),
+             "nbs/new/00_b.ipynb": notebook(words("# B")),
              "nbs/paper/c.ipynb": notebook(words("# C")), "figures/c.ipynb": notebook(words("# C, executed"))}
     for name, book in files.items(): stage.write(tmp_path / name, json.dumps(book))
-    for name in ("README.md", "figures/c_more.md", "figures/c.png", "ddad/x.py"): stage.write(tmp_path / name, "")
+    for name in ("README.md", "figures/c_more.md", "figures/c.png", "ddad/x.py"):
+        stage.write(tmp_path / name, "")
     return tmp_path
 
 
@@ -66,8 +74,10 @@ def small(tmp_path):
     ("[c](../../figures/c.ipynb)", "[c](../paper/c.ipynb)"),
     ("[![c](../../figures/c.png)](../../README.md)", "![c](../files/figures/c.png)"),
     ("see [`README`](../../README.md), [gone](gone.md).", "see `README`, gone."),
-    ("[run](../../figures/runs.csv#Kermany_AE-U_seed0&score=rec)", '<a href="../run.html#run=Kermany_AE-U_seed0&amp;score=rec">run</a>'),
-    ("`[a](gone.md)` [web](https://x.org/y.md) [up](#top)", "`[a](gone.md)` [web](https://x.org/y.md) [up](#top)"),
+    ("[run](../../figures/runs.csv#Kermany_AE-U_seed0&score=rec)",
+     '<a href="../run.html#run=Kermany_AE-U_seed0&amp;score=rec">run</a>'),
+    ("`[a](gone.md)` [web](https://x.org/y.md) [up](#top)",
+     "`[a](gone.md)` [web](https://x.org/y.md) [up](#top)"),
 ])
 def test_links_lead_into_the_book(small, text, expected):
     path = small / "nbs/method/01_a.ipynb"
@@ -77,10 +87,13 @@ def test_links_lead_into_the_book(small, text, expected):
 
 
 def test_a_new_notebook_finds_its_place(small):
-    assert stage.chapters(small) == {"method/01_a": small / "nbs/method/01_a.ipynb", "new/00_b": small / "nbs/new/00_b.ipynb", "paper/c": small / "figures/c.ipynb"}
+    assert stage.chapters(small) == {"method/01_a": small / "nbs/method/01_a.ipynb",
+                                     "new/00_b": small / "nbs/new/00_b.ipynb",
+                                     "paper/c": small / "figures/c.ipynb"}
     stage.stage(small / "out", small)
     assert "- [A](01_a.ipynb): What A is.\nTwo lines." in (small / "out/method/index.md").read_text()
-    assert "new/index" in (small / "out/index.md").read_text() and "B <00_b>" in (small / "out/new/index.md").read_text()
+    assert "new/index" in (small / "out/index.md").read_text()
+    assert "B <00_b>" in (small / "out/new/index.md").read_text()
 
 
 # ---- the site
@@ -108,14 +121,16 @@ class Page(HTMLParser):
 def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("book")
     env = {k: v for k, v in os.environ.items() if k != "DDAD_REPOSITORY"} | {"PYTHONPATH": str(REPO)}
-    done = subprocess.run([sys.executable, str(REPO / "book"), str(out)], env=env, capture_output=True, text=True, cwd=out)
+    done = subprocess.run([sys.executable, str(REPO / "book"), str(out)], env=env, capture_output=True,
+                          text=True, cwd=out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"The book: {out / 'html/index.html'}"
     return out / "html"
 
 
 @pytest.fixture(scope="module")
-def pages(site): return {path: Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+def pages(site):
+    return {path: Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
 
 
 @pytest.mark.slow
@@ -137,7 +152,8 @@ def broken(site, pages):
             there = target.is_file() and target.is_relative_to(site)
             run = parse_qs(parts.fragment).get("run")  # a view of the explorer
             if there and run: there = f'"name":"{run[0]}"' in target.read_text(encoding="utf-8")
-            elif there and parts.fragment and target in pages: there = unquote(parts.fragment) in pages[target].ids
+            elif there and parts.fragment and target in pages:
+                there = unquote(parts.fragment) in pages[target].ids
             if not there: found.append(f"{path.relative_to(site)}: {link}")
     return found
 
@@ -149,7 +165,8 @@ def test_every_link_leads_somewhere(site, pages):
 
 
 def test_a_broken_link_is_found(tmp_path):
-    (tmp_path / "a.html").write_text('<a href="b.html#x"></a><a href="b.html#y"></a><img src="c.png"><a href="../d"></a><a href="https://x.org"></a>')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#x"></a><a href="b.html#y"></a><img src="c.png"><a href="../d"></a><a href="https://x.org"></a>')
     (tmp_path / "b.html").write_text('<p id="x">')
     pages = {path: Page(path) for path in tmp_path.glob("*.html")}
     assert broken(tmp_path, pages) == ["a.html: b.html#y", "a.html: ../d", "a.html: c.png"]
@@ -160,7 +177,8 @@ def test_no_page_asks_the_web_for_anything(site, pages):
     outside = re.compile(r"^(https?:)?//")
     assert [(path, load) for path, page in pages.items() for load in page.loads if outside.match(load)] == []
     for path in site.rglob("*.css"):
-        asked = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")\s]*)", path.read_text(encoding="utf-8"))
+        asked = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")\s]*)",
+                           path.read_text(encoding="utf-8"))
         assert asked == [], path
 
 
@@ -175,7 +193,8 @@ def test_nothing_of_nbdev_and_no_hidden_code_is_shown(pages):
 def test_the_reference_tells_what_a_function_takes(site):
     text = re.sub(r"<[^>]+>", "", (site / "api/method.html").read_text(encoding="utf-8"))
     assert "images (N, 1, H, W) in [-1, 1]" in text and "rec, intra and inter, each (N, 1, H, W)" in text
-    for name in ("detect", "datasets", "rivals", "study"): assert "Parameters" in (site / f"api/{name}.html").read_text(encoding="utf-8")
+    for name in ("detect", "datasets", "rivals", "study"):
+        assert "Parameters" in (site / f"api/{name}.html").read_text(encoding="utf-8")
 
 
 # ---- in a browser
@@ -188,14 +207,17 @@ class Quiet(SimpleHTTPRequestHandler):
 def browser(site):
     "A page that sees this server alone and keeps what went wrong on it; and the server's address."
     sync_api = pytest.importorskip("playwright.sync_api")
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server, sync_api.sync_playwright() as p:
+    pages_of = functools.partial(Quiet, directory=site)
+    with ThreadingHTTPServer(("127.0.0.1", 0), pages_of) as server, sync_api.sync_playwright() as p:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = chromium(p, 1280, 900)
         page.set_default_timeout(60_000)
         page.wrong = []
         page.on("pageerror", lambda e: page.wrong.append(str(e)))
         page.on("console", lambda m: page.wrong.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("requestfailed", lambda r: r.failure == "net::ERR_ABORTED" or page.wrong.append(f"failed: {r.url}"))  # aborted: the page was left
+        # aborted: the page was left
+        page.on("requestfailed",
+                lambda r: r.failure == "net::ERR_ABORTED" or page.wrong.append(f"failed: {r.url}"))
         page.on("response", lambda r: page.wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
         page.address = f"http://127.0.0.1:{server.server_port}/"
         yield page
@@ -244,7 +266,8 @@ def test_the_explorer_opens_on_scans(browser, site):
     assert browser.locator(".tile canvas").count() == 24 and browser.locator(".panels figure").count() == 6
     runs = browser.get_by_label("Run", exact=True).locator("option").all_inner_texts()
     assert len(runs) == 4 and any("features" in name for name in runs)
-    browser.get_by_label("Compare with", exact=True).select_option(next(name for name in runs if "Thumbnail" in name))
+    browser.get_by_label("Compare with",
+                         exact=True).select_option(next(name for name in runs if "Thumbnail" in name))
     browser.wait_for_selector("text=95 % over 421 groups")
     assert "has no maps here" in browser.locator(".about").inner_text()
     for width in (1280, 800, 360):

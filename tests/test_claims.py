@@ -9,7 +9,8 @@ from ddad.study.claims import COLUMNS, all_effects
 from ddad.study.config import sweep_size
 
 
-def seeds(folder, *gains, **settings): return [make_run(folder, seed, gain, **settings) for seed, gain in enumerate(gains)]
+def seeds(folder, *gains, **settings):
+    return [make_run(folder, seed, gain, **settings) for seed, gain in enumerate(gains)]
 
 
 def effects_of(results, *claimed, benchmark="NIH"): return all_effects(results, [benchmark], claimed or None)
@@ -31,7 +32,9 @@ def test_the_interval_is_that_of_seeds_and_groups(tmp_path):
     results = tables(tmp_path, *seeds(tmp_path, 0.5, 0.5, 0.5))
     row = effects_of(results, claims.UNLABELED).iloc[0]
     labels, _, groups = results.truth("NIH")
-    alone = [metrics.paired_bootstrap(metrics.auc, *(results.scores(run, s)[0] for s in ("rec", "inter")), labels, groups) for run in results.runs.index]
+    alone = [
+        metrics.paired_bootstrap(metrics.auc, *(results.scores(run, s)[0] for s in ("rec", "inter")), labels,
+                                 groups) for run in results.runs.index]
     assert row.effect == pytest.approx(np.mean([t["difference"] for t in alone]))
     assert row.low < max(t["low"] for t in alone) and row.high > min(t["high"] for t in alone)
 
@@ -48,10 +51,12 @@ def test_a_sham_udm_a_sweep_and_unseen_kinds_find_their_pairs(tmp_path):
     sham = rows.loc[(claims.UNLABELED.name, "A_inter, sham UDM", "")]
     assert sham.seeds == 3 and sham.low > 0, "precision is a property of a run, as its seed is"
     assert rows.loc[(claims.UNLABELED.name, "A_inter, anomaly rate 0", "200 unlabeled images")].seeds == 3
-    assert set(effects[effects.claim == claims.RATES.name].setting) == {f"anomaly rate {rate}, 200 unlabeled images" for rate in (0.0, 0.6)}
+    assert set(effects[effects.claim == claims.RATES.name].setting) == {
+        f"anomaly rate {rate}, 200 unlabeled images" for rate in (0.0, 0.6)}
     unseen = effects[effects.claim == claims.UNSEEN.name]
     assert set(unseen.against) == {"A_rec", "nnPU"} and unseen.setting.str.contains("b tested").all()
-    assert not (effects.claim == claims.METHODS.name).any(), "an nnPU with another draw is no row of the usual comparison"
+    # an nnPU with another draw is no row of the usual comparison
+    assert not (effects.claim == claims.METHODS.name).any()
 
 
 def test_a_method_that_was_run_once_stands_beside_every_seed(tmp_path):
@@ -59,10 +64,12 @@ def test_a_method_that_was_run_once_stands_beside_every_seed(tmp_path):
     folders += [make_rival(tmp_path, name) for name in ("VAE", "Mahalanobis")]
     results = tables(tmp_path, *folders)
     rows = effects_of(results, claims.METHODS).set_index("against")
-    assert set(rows.index) == {"nnPU", "VAE"} and (rows.verdict["nnPU"], rows.verdict["VAE"]) == ("fails", "holds")
+    assert set(rows.index) == {"nnPU", "VAE"}
+    assert (rows.verdict["nnPU"], rows.verdict["VAE"]) == ("fails", "holds")
     assert rows.setting["nnPU"] == "" and rows.setting["VAE"] == claims.ONE_SEED and rows.seeds["VAE"] == 3
     frozen = effects_of(results, claims.FROZEN)
-    assert list(frozen.against) == ["Mahalanobis"] and list(frozen.setting) == [""], "another seed would give the same"
+    assert list(frozen.against) == ["Mahalanobis"]
+    assert list(frozen.setting) == [""], "another seed would give the same"
 
 
 def test_runs_of_older_arithmetic_decide_nothing(tmp_path):
@@ -74,7 +81,9 @@ def test_runs_of_older_arithmetic_decide_nothing(tmp_path):
 def test_a_further_split_takes_the_place_of_a_seed(tmp_path):
     names = [f"Kermany-split{i}" for i in (1, 2, 3)]
     folders = [make_run(tmp_path, 0, 1.0 + i / 9, benchmark=name) for i, name in enumerate(names)]
-    folders += [make_rival(tmp_path, "nnPU", 0, 3.0, name) for name in names] + [make_rival(tmp_path, "PCA", 0, 3.0, names[1])]
+    folders += [make_rival(tmp_path, "nnPU", 0, 3.0, name)
+                for name in names] + [make_rival(tmp_path, "PCA", 0, 3.0, names[1])]
     rows = effects_of(tables(tmp_path, *folders), benchmark="Kermany").set_index("against")
     assert set(rows.setting) == {claims.SPLITS} and set(rows.benchmark) == {"Kermany"}
-    assert [(rows.verdict[a], rows.seeds[a]) for a in ("A_rec", "nnPU", "PCA")] == [("holds", 3), ("fails", 3), ("undecided", 1)]
+    assert [(rows.verdict[a], rows.seeds[a])
+            for a in ("A_rec", "nnPU", "PCA")] == [("holds", 3), ("fails", 3), ("undecided", 1)]

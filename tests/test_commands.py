@@ -29,10 +29,14 @@ QUICK = "--k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16".spl
 def place(tmp_path_factory):
     "A folder with images and a model that ddad-fit made of them."
     folder = tmp_path_factory.mktemp("hospital")
-    for part, n, abnormal, seed in (("normals", 110, False, 0), ("ward", 32, True, 1), ("new/monday", 70, False, 2), ("new/tuesday", 3, True, 3)):
+    for part, n, abnormal, seed in (("normals", 110, False, 0), ("ward", 32, True, 1),
+                                    ("new/monday", 70, False, 2), ("new/tuesday", 3, True, 3)):
         (folder / part).mkdir(parents=True)
-        for i, rng in enumerate(np.random.default_rng(seed).spawn(n)): Image.fromarray(disc(rng, 40, abnormal)[0]).save(folder / part / f"{i:03}.png")
-    assert main_fit([str(folder / "normals"), "--unlabeled", str(folder / "ward"), "-o", str(folder / "model"), *QUICK]) == 0
+        for i, rng in enumerate(np.random.default_rng(seed).spawn(n)):
+            Image.fromarray(disc(rng, 40, abnormal)[0]).save(folder / part / f"{i:03}.png")
+    assert main_fit(
+        [str(folder / "normals"), "--unlabeled", str(folder / "ward"), "-o", str(folder / "model"),
+         *QUICK]) == 0
     return folder
 
 
@@ -42,7 +46,8 @@ def rows(text): return list(csv.DictReader(text.splitlines()))
 def test_fit_leaves_a_model_and_nothing_else(place, capsys):
     assert sorted(p.name for p in place.iterdir()) == ["model", "new", "normals", "ward"]
     assert DDAD.load(place / "model").about_["images"] == {"normal": 88, "held_out": 22, "unlabeled": 32}
-    assert main_fit([str(place / "normals"), "-o", str(place / "model")]) == 2 and "already" in capsys.readouterr().err
+    assert main_fit([str(place / "normals"), "-o", str(place / "model")]) == 2
+    assert "already" in capsys.readouterr().err
 
 
 def test_every_image_gets_its_line_on_stdout(place, capsys):
@@ -56,15 +61,20 @@ def test_every_image_gets_its_line_on_stdout(place, capsys):
 
 
 def test_damaged_files_cost_a_line_and_not_the_batch(place, tmp_path, capsys):
-    for i in range(5): (tmp_path / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 2 else b"broken")
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 2
+                                            else b"broken")
     assert main_score([str(place / "model"), str(tmp_path), "--format", "jsonl"]) == 1
     out, err = capsys.readouterr()
-    assert [Path(json.loads(line)["file"]).name for line in out.splitlines()] == ["0.png", "1.png", "3.png", "4.png"]
+    assert [Path(json.loads(line)["file"]).name
+            for line in out.splitlines()] == ["0.png", "1.png", "3.png", "4.png"]
     assert err.count("2.png") == 2 and "1 of 5 files could not be scored" in err and "Traceback" not in err
 
 
 def test_out_holds_the_scores_and_the_overlays_asked_for(place, tmp_path):
-    assert main_score([str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found"), "--overlays", "abnormal", "--fpr", "0.3"]) == 0
+    assert main_score(
+        [str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found"), "--overlays", "abnormal",
+         "--fpr", "0.3"]) == 0
     found = rows((tmp_path / "found/scores.csv").read_text())
     assert {bool(r["overlay"]) == (r["abnormal"] == "1") for r in found} == {True}
     assert {p.name for p in (tmp_path / "found").iterdir()} == {"scores.csv", "record.json", "overlays"}
@@ -72,13 +82,19 @@ def test_out_holds_the_scores_and_the_overlays_asked_for(place, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["nowhere", "normals"], "model.json"), (["model", "nowhere"], "nowhere"), (["model", "model"], "no image"),
-    (["model", "new", "--device", "tpu"], "device is 'tpu', which this machine"), (["model", "new", "--fpr", "0.001"], "fpr"),
-    (["model", "new", "--fpr", "2"], "fpr is 2.0"), (["model", "new", "--out", "normals/000.png"], "000.png is a file: name a folder"),
-    (["model", "new", "--overlays", "all"], "--out"), (["model", "new", "--maps", "npy"], "--maps needs --out"),
-    (["model", "new", "--labels", "x.csv"], "--labels needs --out"), (["model", "new", "--card"], "--card needs --labels")])
+    (["nowhere", "normals"], "model.json"), (["model", "nowhere"], "nowhere"),
+    (["model", "model"], "no image"),
+    (["model", "new", "--device", "tpu"], "device is 'tpu', which this machine"),
+    (["model", "new", "--fpr", "0.001"], "fpr"),
+    (["model", "new", "--fpr", "2"], "fpr is 2.0"),
+    (["model", "new", "--out", "normals/000.png"], "000.png is a file: name a folder"),
+    (["model", "new", "--overlays", "all"], "--out"),
+    (["model", "new", "--maps", "npy"], "--maps needs --out"),
+    (["model", "new", "--labels", "x.csv"], "--labels needs --out"),
+    (["model", "new", "--card"], "--card needs --labels")])
 def test_what_cannot_work_is_said_at_once(place, arguments, message, capsys):
-    assert main_score([str(place / a) if (place / a).exists() or a == "nowhere" else a for a in arguments]) == 2
+    assert main_score(
+        [str(place / a) if (place / a).exists() or a == "nowhere" else a for a in arguments]) == 2
     out, err = capsys.readouterr()
     assert message in err and out == "" and len(err.splitlines()) == 1
 
@@ -86,7 +102,8 @@ def test_what_cannot_work_is_said_at_once(place, arguments, message, capsys):
 def test_memory_does_not_grow_with_the_number_of_files(place, monkeypatch):
     "However many files follow, only a few are read before the first score is there."
     read = []
-    monkeypatch.setattr(files, "read_slices", lambda path, window: read.append(path) or iter([np.zeros((40, 40), np.uint8)]))
+    monkeypatch.setattr(files, "read_slices",
+                        lambda path, window: read.append(path) or iter([np.zeros((40, 40), np.uint8)]))
     some = [place / "normals/000.png"] * 5000
     scores = score_files(DDAD.load(place / "model"), some)
     next(scores)
@@ -96,7 +113,8 @@ def test_memory_does_not_grow_with_the_number_of_files(place, monkeypatch):
 
 @pytest.mark.slow
 def test_a_closed_pipe_is_no_error(place):
-    done = subprocess.run(f"{TOOLS}/ddad-score {place}/model {place}/new | head -n 2", shell=True, capture_output=True, text=True, env=ENV)
+    done = subprocess.run(f"{TOOLS}/ddad-score {place}/model {place}/new | head -n 2", shell=True,
+                          capture_output=True, text=True, env=ENV)
     assert len(done.stdout.splitlines()) == 2 and "Traceback" not in done.stderr
 
 
@@ -123,21 +141,27 @@ def interrupted(arguments, ready):
 def test_ctrl_c_keeps_what_is_scored_and_the_same_command_goes_on(place, many, tmp_path, capsys):
     part, final = tmp_path / "found/scores.csv.part", tmp_path / "found/scores.csv"
     arguments = [str(place / "model"), str(many), "--out", str(tmp_path / "found")]
-    status, out, err = interrupted([TOOLS / "ddad-score", *arguments], lambda: part.is_file() and part.read_bytes().count(b"\n") > 5)
+    status, out, err = interrupted([TOOLS / "ddad-score", *arguments],
+                                   lambda: part.is_file() and part.read_bytes().count(b"\n") > 5)
     assert status == 130 and out == "" and len(err.splitlines()) == 1
-    assert "interrupted after" in err and "of 1000 files" in err and str(part) in err and "the same command goes on" in err
+    assert "interrupted after" in err
+    assert "of 1000 files" in err
+    assert str(part) in err
+    assert "the same command goes on" in err
     kept = part.read_text()
     assert 5 <= len(rows(kept)) < 1000 and kept.endswith("\n") and not final.exists()
     assert main_score(arguments) == 0
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and "of 1000 files had been scored before" in told[0]
     found = final.read_text()
-    assert found.startswith(kept) and [r["file"] for r in rows(found)] == [str(p) for p in sorted(many.iterdir())]
+    assert found.startswith(kept)
+    assert [r["file"] for r in rows(found)] == [str(p) for p in sorted(many.iterdir())]
     assert {p.name for p in (tmp_path / "found").iterdir()} == {"scores.csv", "record.json"}
 
 
 @pytest.mark.parametrize("owner, name", [(files.tqdm, "write"), (scorer.ThreadPoolExecutor, "submit")])
-def test_ctrl_c_waits_while_a_line_is_written_and_while_an_image_is_handed_out(place, tmp_path, monkeypatch, capsys, owner, name):
+def test_ctrl_c_waits_while_a_line_is_written_and_while_an_image_is_handed_out(
+    place, tmp_path, monkeypatch, capsys, owner, name):
     "The bar and the threads hold locks of their own there, which an interruption would leave taken: the command would never end."
     calls, whole = [], getattr(owner, name)
     def call(*a, **k):
@@ -147,7 +171,8 @@ def test_ctrl_c_waits_while_a_line_is_written_and_while_an_image_is_handed_out(p
     monkeypatch.setattr(owner, name, call)
     assert main_score([str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found")]) == 130
     assert "interrupted" in capsys.readouterr().err and len(calls) == 3
-    assert name == "submit" or (tmp_path / "found/scores.csv.part").read_text() == "".join(text for text, *_ in calls)
+    assert name == "submit" or (tmp_path / "found/scores.csv.part").read_text() == "".join(
+        text for text, *_ in calls)
 
 
 def broken_off(arguments, monkeypatch, after):
@@ -167,9 +192,14 @@ def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkey
     import nibabel
     images = tmp_path / "images"
     images.mkdir()
-    for i in range(4): (images / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 1 else b"broken")
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 9), np.float32), np.eye(4)), images / "2a.nii")
-    def score(out): return [str(place / "model"), str(images), "--out", str(tmp_path / out), "--overlays", "all", "--format", form]
+    for i in range(4):
+        (images / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 1
+                                          else b"broken")
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 9), np.float32), np.eye(4)),
+                 images / "2a.nii")
+    def score(out):
+        return [str(place / "model"), str(images), "--out", str(tmp_path / out), "--overlays", "all",
+                "--format", form]
     broken_off(score("broken"), monkeypatch, after)
     assert main_score(score("whole")) == main_score(score("broken")) == 1
     def names(out): return sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*"))
@@ -178,7 +208,8 @@ def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkey
         return rows(text) if form == "csv" else list(map(json.loads, text.splitlines()))
     assert names("broken") == names("whole")
     for one, other in zip(found("whole"), found("broken"), strict=True):
-        assert [one[key] for key in ("file", "slice", "overlay")] == [other[key] for key in ("file", "slice", "overlay")]
+        assert [one[key] for key in ("file", "slice", "overlay")] == [
+            other[key] for key in ("file", "slice", "overlay")]
         assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-4)
 
 
@@ -200,7 +231,9 @@ def test_what_was_scored_is_known_by_its_content(place, tmp_path, monkeypatch, c
     sources = sorted((place / "new/monday").glob("*.png"))[:4]
     for i, source in enumerate(sources[:3]): shutil.copy(source, images / f"{i}.png")
     read = []
-    monkeypatch.setattr(files, "read_slices", lambda path, window, whole=files.read_slices: read.append(path.name) or whole(path, window))
+    monkeypatch.setattr(files, "read_slices",
+                        lambda path, window, whole=files.read_slices: read.append(path.name) or whole(
+                            path, window))
     def score():
         read.clear()
         assert main_score([str(place / "model"), str(images), "--out", str(found), "--overlays", "all"]) == 0
@@ -212,7 +245,8 @@ def test_what_was_scored_is_known_by_its_content(place, tmp_path, monkeypatch, c
     assert read == ["1.png"] and "2 of 3 files had been scored before" in capsys.readouterr().err
     assert [Path(r["file"]).name for r in after] == ["1.png", "2.png", "renamed.png"]
     for name in ("score", "content", "overlay"):
-        assert [after[2][name], after[1][name]] == [before[0][name], before[2][name]] and after[0][name] != before[1][name]
+        assert [after[2][name], after[1][name]] == [before[0][name], before[2][name]]
+        assert after[0][name] != before[1][name]
     assert {f"overlays/{p.name}" for p in (found / "overlays").iterdir()} == {r["overlay"] for r in after}
     (found / after[2]["overlay"]).unlink()
     score()
@@ -222,7 +256,8 @@ def test_what_was_scored_is_known_by_its_content(place, tmp_path, monkeypatch, c
 @pytest.mark.slow
 def test_ctrl_c_in_training_keeps_its_epochs(place, tmp_path):
     unfinished = tmp_path / "model.unfinished"
-    arguments = [TOOLS / "ddad-fit", str(place / "normals"), "-o", str(tmp_path / "model"), "--k", "2", "--epochs", "100000", "--image-size", "32"]
+    arguments = [TOOLS / "ddad-fit", str(place / "normals"), "-o", str(tmp_path / "model"), "--k", "2",
+                 "--epochs", "100000", "--image-size", "32"]
     status, out, err = interrupted(arguments, lambda: any(unfinished.glob("*.unfinished.safetensors")))
     assert status == 130 and out == "" and "Traceback" not in err
     assert err.splitlines()[-1] == f"ddad-fit: interrupted: the epochs so far are kept in {unfinished}, and the same command goes on from there."
@@ -239,7 +274,8 @@ def here(tmp_path, monkeypatch):
     "A working folder with a few small images in `normals`, which is a home folder as well."
     folder = tmp_path / "here"
     (folder / "normals").mkdir(parents=True)
-    for i, rng in enumerate(np.random.default_rng(0).spawn(6)): Image.fromarray(disc(rng, 16, False)[0]).save(folder / f"normals/{i}.png")
+    for i, rng in enumerate(np.random.default_rng(0).spawn(6)):
+        Image.fromarray(disc(rng, 16, False)[0]).save(folder / f"normals/{i}.png")
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(folder)
     return folder
@@ -247,7 +283,8 @@ def here(tmp_path, monkeypatch):
 
 def link(name, to): Path(name).symlink_to(to)
 def folder(name): Path(name).mkdir(parents=True)
-SPELLINGS = {"./model/.": lambda: None, "new/deep/../model/": lambda: folder("new/deep"), "~/model/": lambda: None,
+SPELLINGS = {"./model/.": lambda: None, "new/deep/../model/": lambda: folder("new/deep"),
+             "~/model/": lambda: None,
              "empty/": lambda: folder("empty"), "link": lambda: link("link", "to")}
 
 
@@ -267,22 +304,26 @@ def test_a_model_goes_into_the_folder_one_stands_in(here, monkeypatch):
     monkeypatch.chdir("empty")
     before = Path.cwd().stat().st_ino
     assert main_fit(["../normals", "-o", ".", *TINY]) == 0
-    assert DDAD.load(here / "empty").k == 2 and Path.cwd().stat().st_ino == before  # the shell's folder is still there
+    assert DDAD.load(here / "empty").k == 2
+    assert Path.cwd().stat().st_ino == before  # the shell's folder is still there
 
 
 def test_what_a_failed_command_of_before_left_is_taken_up(here, monkeypatch):
     "Versions of before trained `-o model/` inside of `model`, to the end, and failed then."
-    settings = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=4, holdout=0, precision="float32", random_state=0)
+    settings = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=4, holdout=0,
+                    precision="float32", random_state=0)
     before = DDAD(**settings, checkpoints="model/.unfinished").fit("normals")
     monkeypatch.setattr(training._Training, "run_epoch", lambda *_: pytest.fail("it trains again"))
     assert main_fit(["normals", "-o", "./model/", *TINY]) == 0
     assert np.array_equal(DDAD.load("model").anomaly_score("normals"), before.anomaly_score("normals"))
-    assert sorted(p.name for p in Path("model").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(p.name for p in Path("model").iterdir()) == [
+        "README.md", "model.json", "weights.safetensors"]
 
 
 @pytest.mark.parametrize("make, message", [
     (lambda: folder("model/mine"), "already"), (lambda: Path("model").write_text(""), "cannot be a folder"),
-    (lambda: link("model", "model"), "cannot be a folder"), (lambda: Path("model.unfinished").write_text(""), "is a file")])
+    (lambda: link("model", "model"), "cannot be a folder"),
+    (lambda: Path("model.unfinished").write_text(""), "is a file")])
 def test_a_place_that_cannot_be_used_is_said_before_training(here, make, message, capsys, monkeypatch):
     make()
     monkeypatch.setattr(DDAD, "fit", lambda *_, **__: pytest.fail("it reads images first"))
@@ -295,10 +336,12 @@ def test_calibration_knows_its_place_before_it_scores(place, here, capsys, monke
     shutil.copytree(place / "model", "model")
     Path("model/notes.txt").write_text("mine")
     normals = str(place / "normals")
-    assert main_fit(["--calibrate", "model/model.json", normals]) == 0 and Path("model/notes.txt").read_text() == "mine"  # a file of it stands for it
+    assert main_fit(["--calibrate", "model/model.json", normals]) == 0
+    assert Path("model/notes.txt").read_text() == "mine"  # a file of it stands for it
     monkeypatch.setattr(DDAD, "calibrate", lambda *_: pytest.fail("it scores first"))
     for out, message in (("normals", "already"), ("model/notes.txt/model", "cannot be a folder")):
-        assert main_fit(["--calibrate", "model", normals, "-o", out]) == 2 and message in capsys.readouterr().err
+        assert main_fit(["--calibrate", "model", normals, "-o", out]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "report.html"])
@@ -314,7 +357,9 @@ def test_scores_go_to_a_home_folder_and_through_a_link(place, here):
     Path("far").mkdir()
     link("near", "far")
     for out in ("~/found/", "near"): assert main_score([str(place / "model"), "normals", "--out", out]) == 0
-    assert (here / "found/scores.csv").is_file() and (here / "far/scores.csv").is_file() and not Path("~").exists()
+    assert (here / "found/scores.csv").is_file()
+    assert (here / "far/scores.csv").is_file()
+    assert not Path("~").exists()
 
 
 # ---- names, overlays, help
@@ -322,14 +367,16 @@ def test_scores_go_to_a_home_folder_and_through_a_link(place, here):
 def test_a_line_break_in_a_name_breaks_no_record(place, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()
-    for name in ("a\nb, c.png", "a\rb.png", "a\u2028b.png", "\u00fcml\u00e4ut \u202f.png"): shutil.copy(place / "normals/000.png", images / name)
+    for name in ("a\nb, c.png", "a\rb.png", "a\u2028b.png", "\u00fcml\u00e4ut \u202f.png"):
+        shutil.copy(place / "normals/000.png", images / name)
     (images / "bro\nken.png").write_bytes(b"x")
     assert main_score([str(place / "model"), str(images), "--out", str(tmp_path / "found")]) == 1
     assert all("cannot be read" in line for line in capsys.readouterr().err.splitlines() if "bro" in line)
     with (tmp_path / "found/scores.csv").open(newline="", encoding="utf-8") as f: text = f.read()
     records = list(csv.reader(text.splitlines()))
     assert len(records) == 5 and len({len(r) for r in records}) == 1
-    assert {Path(r[0]).name for r in records[1:]} == {"a\\nb, c.png", "a\\rb.png", "a\\u2028b.png", "\u00fcml\u00e4ut \u202f.png"}
+    assert {Path(r[0]).name for r in records[1:]} == {"a\\nb, c.png", "a\\rb.png", "a\\u2028b.png",
+                                                      "\u00fcml\u00e4ut \u202f.png"}
 
 
 def test_new_scores_take_the_overlays_of_old_ones_away_and_nothing_else(place, tmp_path):
@@ -338,7 +385,8 @@ def test_new_scores_take_the_overlays_of_old_ones_away_and_nothing_else(place, t
     for name in ("overlays/mine.png", "notes.txt"): (found / name).write_text("")
     assert main_score([*start, str(place / "new/tuesday"), *end, "--overlays", "all"]) == 0
     listed = {r["overlay"] for r in rows((found / "scores.csv").read_text())}
-    assert {f"overlays/{p.name}" for p in (found / "overlays").iterdir()} == {*listed, "overlays/mine.png"} and len(listed) == 3
+    assert {f"overlays/{p.name}" for p in (found / "overlays").iterdir()} == {*listed, "overlays/mine.png"}
+    assert len(listed) == 3
     assert main_score([*start, str(place / "new/tuesday"), *end]) == 0
     left = ["notes.txt", "overlays", "overlays/mine.png", "record.json", "scores.csv"]
     assert sorted(str(p.relative_to(found)) for p in found.rglob("*")) == left
@@ -354,12 +402,17 @@ def test_the_help_says_what_each_option_does_and_its_default(capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--backbone", "none such"], "AE, AE-U, MemAE"), (["--score", "none such"], "auto, rec, intra, inter, r_dual"),
-    (["--holdout", "none such"], "auto"), (["--workers", "-3"], "workers is -3"), (["--window", "3"], "window is '3'")])
+    (["--backbone", "none such"], "AE, AE-U, MemAE"),
+    (["--score", "none such"], "auto, rec, intra, inter, r_dual"),
+    (["--holdout", "none such"], "auto"), (["--workers", "-3"], "workers is -3"),
+    (["--window", "3"], "window is '3'")])
 def test_a_wrong_option_of_fit_is_one_sentence(place, tmp_path, arguments, message, capsys):
     assert main_fit([str(place / "normals"), "-o", str(tmp_path / "model"), *arguments]) == 2
     err = capsys.readouterr().err
-    assert message in err and arguments[1] in err and len(err.splitlines()) == 1 and not list(tmp_path.iterdir())
+    assert message in err
+    assert arguments[1] in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_commands_answer_before_they_load_anything_heavy():

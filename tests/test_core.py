@@ -30,7 +30,8 @@ def test_any_name_comes_back_as_it_was(tmp_path, names):
 
 
 def test_a_plain_table_is_written_as_ever(tmp_path):
-    write_csv(tmp_path / "scores.csv", {"image": ["a.png", "b, c.png"], "label": [0, 1], "rec": [0.1, float("nan")]})
+    write_csv(tmp_path / "scores.csv",
+              {"image": ["a.png", "b, c.png"], "label": [0, 1], "rec": [0.1, float("nan")]})
     written = b'image,label,rec\na.png,0,0.1\n"b, c.png",1,nan\n'
     assert (tmp_path / "scores.csv").read_bytes() == written
     with pytest.raises(ValueError): write_csv(tmp_path / "scores.csv", {"image": ["a.png"], "label": []})
@@ -41,7 +42,8 @@ def test_a_key_that_stands_there_twice_is_named(tmp_path):
     write_json(tmp_path / "a.json", {"a": 1})
     assert read_json(tmp_path / "a.json") == {"a": 1}
     (tmp_path / "a.json").write_text('{"b": {"a": 1, "c": 2, "a": 3}}')
-    with pytest.raises(ValueError, match="a.json is not JSON .*the key 'a' stands there twice.*do this"): read_json(tmp_path / "a.json", "do this")
+    with pytest.raises(ValueError, match="a.json is not JSON .*the key 'a' stands there twice.*do this"):
+        read_json(tmp_path / "a.json", "do this")
 
 
 # the cache
@@ -65,7 +67,8 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 def git(folder, *args):
     own = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    return subprocess.run(["git", *own, *args], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(["git", *own, *args], cwd=folder, check=True, capture_output=True,
+                          text=True).stdout.strip()
 
 
 def repository(folder, *files):
@@ -79,7 +82,8 @@ def repository(folder, *files):
 
 def copy(package):
     "Puts the core into a folder called ddad and gives its module `record`."
-    shutil.copytree(Path(record.__file__).parent, package / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(record.__file__).parent, package / "core",
+                    ignore=shutil.ignore_patterns("__pycache__"))
     spec = importlib.util.spec_from_file_location("a_copy_of_record", package / "core/record.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -132,7 +136,9 @@ class Terminal(io.StringIO):
     def isatty(self): return True
 
 
-@pytest.mark.parametrize("kind, progress, shown", [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, None, True), (Terminal, False, False)])
+@pytest.mark.parametrize("kind, progress, shown",
+                         [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, None, True),
+                          (Terminal, False, False)])
 def test_a_bar_is_drawn_on_a_terminal_and_elsewhere_where_it_is_asked_for(monkeypatch, kind, progress, shown):
     stderr = kind()
     monkeypatch.setattr(sys, "stderr", stderr)

@@ -29,7 +29,8 @@ from ddad.method.networks import ASRNet, make_network
 QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
 
 
-def discs(n, abnormal=False, seed=0): return np.stack([disc(rng, 40, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)])
+def discs(n, abnormal=False, seed=0):
+    return np.stack([disc(rng, 40, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)])
 
 
 def keep(folder, images):
@@ -38,7 +39,8 @@ def keep(folder, images):
 
 
 @pytest.fixture(scope="module")
-def detector(): return DDAD(**QUICK).fit(discs(96), unlabeled=np.concatenate([discs(16, seed=1), discs(24, True, 2)]))
+def detector():
+    return DDAD(**QUICK).fit(discs(96), unlabeled=np.concatenate([discs(16, seed=1), discs(24, True, 2)]))
 
 
 def untrained(backbone, refiners=("r_dual", "r_intra"), udm=True, **params):
@@ -49,16 +51,21 @@ def untrained(backbone, refiners=("r_dual", "r_intra"), udm=True, **params):
     for net in nets: net.train()(torch.randn(8, 1, d.image_size, d.image_size))
     asr = {s: ASRNet(2 if s == "r_dual" else 1) for s in refiners}
     for net in (*nets, *asr.values()): net.eval()
-    return _assemble(d, Networks(nets[:2] if udm else [], nets[2:], asr), refiners[0] if refiners else "inter" if udm else "rec")
+    return _assemble(d, Networks(nets[:2] if udm else [], nets[2:], asr),
+                     refiners[0] if refiners else "inter" if udm else "rec")
 
 
 def test_it_has_scikit_learns_conventions(detector):
     X = discs(10, seed=3)
     assert np.array_equal(detector.score_samples(X), -detector.anomaly_score(X))
     assert np.allclose(detector.decision_function(X), detector.score_samples(X) - detector.offset_, atol=1e-6)
-    assert np.array_equal(detector.predict(X), np.where(detector.anomaly_score(X) <= detector.threshold_, 1, -1))
-    assert clone(detector).get_params() == detector.get_params() and not hasattr(clone(detector), "threshold_")
-    assert detector.score_ == "r_dual" and set(detector.anomaly_maps(X)) == {"rec", "intra", "inter", "r_dual"} and detector.anomaly_maps(X)["rec"].shape == (10, 32, 32)
+    assert np.array_equal(detector.predict(X),
+                          np.where(detector.anomaly_score(X) <= detector.threshold_, 1, -1))
+    assert clone(detector).get_params() == detector.get_params()
+    assert not hasattr(clone(detector), "threshold_")
+    assert detector.score_ == "r_dual"
+    assert set(detector.anomaly_maps(X)) == {"rec", "intra", "inter", "r_dual"}
+    assert detector.anomaly_maps(X)["rec"].shape == (10, 32, 32)
     with pytest.raises(NotFittedError): DDAD().predict(X)
 
 
@@ -66,16 +73,21 @@ def test_arrays_tensors_and_files_score_alike(detector, root):
     files = sorted((root / "Discs/images").glob("test_*.png"))
     X = np.stack([np.asarray(Image.open(f)) for f in files])
     scores = detector.anomaly_score(X)
-    for other in (torch.from_numpy(X)[:, None], files, [str(f) for f in files], np.array([str(f) for f in files])): assert np.array_equal(detector.anomaly_score(other), scores)
+    for other in (torch.from_numpy(X)[:, None], files, [str(f) for f in files],
+                  np.array([str(f) for f in files])):
+        assert np.array_equal(detector.anomaly_score(other), scores)
     assert len(detector.anomaly_score(root / "Discs/images")) == 48 + 24 + 24 + 12 + 12
     assert detector.anomaly_score(X[:0]).shape == (0,)
 
 
 def test_the_same_random_state_gives_the_same_detector(detector):
     X = discs(5, seed=6)
-    fit = lambda **p: clone(detector).set_params(refine_epochs=0, **p).fit(discs(40), unlabeled=discs(16, True, 2)).anomaly_score(X)
+    def fit(**params):
+        d = clone(detector).set_params(refine_epochs=0, **params)
+        return d.fit(discs(40), unlabeled=discs(16, True, 2)).anomaly_score(X)
     first = fit(random_state=np.random.RandomState(3))
-    assert np.array_equal(first, fit(random_state=np.random.RandomState(3))) and not np.array_equal(first, fit(random_state=None))
+    assert np.array_equal(first, fit(random_state=np.random.RandomState(3)))
+    assert not np.array_equal(first, fit(random_state=None))
 
 
 def test_it_goes_into_a_pipeline_and_cross_validation():
@@ -91,7 +103,8 @@ def test_a_broken_off_fit_goes_on_from_its_checkpoints(detector, tmp_path, monke
     unlabeled = np.concatenate([discs(16, seed=1), discs(24, True, 2)])
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "train_refiners", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt): DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
+        with pytest.raises(KeyboardInterrupt):
+            DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
     assert len(list(tmp_path.glob("*dm_?.safetensors"))) == 4
     again = DDAD(**QUICK, checkpoints=tmp_path).fit(discs(96), unlabeled=unlabeled)
     assert np.array_equal(again.anomaly_score(discs(5, seed=3)), detector.anomaly_score(discs(5, seed=3)))
@@ -102,17 +115,22 @@ def test_a_broken_off_fit_goes_on_from_its_checkpoints(detector, tmp_path, monke
 def test_false_alarms_of_new_normal_images_are_as_rare_as_asked():
     rng = np.random.default_rng(0)
     for n, fpr in ((19, 0.05), (50, 0.1), (99, 0.01)):
-        alarms = [(rng.gamma(2, size=50) > conformal_threshold(rng.gamma(2, size=n), fpr)).mean() for _ in range(2000)]
+        alarms = [(rng.gamma(2, size=50) > conformal_threshold(rng.gamma(2, size=n), fpr)).mean()
+                  for _ in range(2000)]
         spread = np.std(alarms) / np.sqrt(len(alarms))
         assert fpr - 1 / (n + 1) - 4 * spread < np.mean(alarms) < fpr + 4 * spread
     # ties only lower it
-    assert np.mean([(rng.integers(0, 5, 50) > conformal_threshold(rng.integers(0, 5, 99), 0.05)).mean() for _ in range(2000)]) <= 0.05
+    assert np.mean(
+        [(rng.integers(0, 5, 50) > conformal_threshold(rng.integers(0, 5, 99), 0.05)).mean()
+         for _ in range(2000)]) <= 0.05
 
 
 def test_p_values_and_threshold_agree():
     rng = np.random.default_rng(1)
     held_out, scores = np.sort(rng.normal(size=57)), rng.normal(size=1000)
-    for fpr in (0.02, 0.05, 0.1, 0.5): assert np.array_equal(conformal_p_values(held_out, scores) <= fpr, scores > conformal_threshold(held_out, fpr))
+    for fpr in (0.02, 0.05, 0.1, 0.5):
+        assert np.array_equal(conformal_p_values(held_out, scores) <= fpr,
+                              scores > conformal_threshold(held_out, fpr))
     assert conformal_p_values(held_out, held_out[:1]) == 1
 
 
@@ -150,8 +168,10 @@ def test_without_a_threshold_a_one_class_detector_ranks_and_does_not_decide():
 
 
 def test_an_unfitted_detector_talks_of_fitting(tmp_path):
-    for use in ("predict", "decision_function", "p_values", "anomaly_score", "calibrate", "save", "to_onnx", "threshold_", "offset_"):
-        with pytest.raises(NotFittedError, match="not fitted: call fit"): getattr(DDAD(), use)(tmp_path / "model")
+    for use in ("predict", "decision_function", "p_values", "anomaly_score", "calibrate", "save", "to_onnx",
+                "threshold_", "offset_"):
+        with pytest.raises(NotFittedError, match="not fitted: call fit"):
+            getattr(DDAD(), use)(tmp_path / "model")
     with pytest.raises(NotFittedError): check_is_fitted(DDAD())
 
 
@@ -160,25 +180,31 @@ def test_a_parameter_that_the_networks_follow_cannot_change_without_them(detecto
     for name, value in dict(image_size=64, backbone="AE-U", variant="stable").items():
         before = getattr(again, name)
         again.set_params(**{name: value})
-        for use in (lambda: again.predict(X), lambda: again.save(tmp_path / "other"), lambda: again.to_onnx(tmp_path / "d.onnx")):
-            with pytest.raises(ValueError, match=f"{name} was set to {value!r}.*{before!r}.*call fit again"): use()
+        for use in (lambda: again.predict(X), lambda: again.save(tmp_path / "other"),
+                    lambda: again.to_onnx(tmp_path / "d.onnx")):
+            with pytest.raises(ValueError, match=f"{name} was set to {value!r}.*{before!r}.*call fit again"):
+                use()
         again.set_params(**{name: before})
-    assert np.array_equal(again.set_params(fpr=0.2).anomaly_score(X), detector.anomaly_score(X)) and not (tmp_path / "other").exists()
+    assert np.array_equal(again.set_params(fpr=0.2).anomaly_score(X), detector.anomaly_score(X))
+    assert not (tmp_path / "other").exists()
     again.set_params(image_size=16, fpr=0.1, refine_epochs=0, holdout=0).fit(discs(40))
     assert again.anomaly_maps(X)["rec"].shape == (3, 16, 16)
 
 
 def test_without_the_onnx_packages_their_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"onnx is not installed: run pip install '\.\[onnx\]' in a clone of ddad\."):
+    with pytest.raises(
+        ImportError, match=r"onnx is not installed: run pip install '\.\[onnx\]' in a clone of ddad\."):
         untrained("AE", image_size=32).to_onnx(tmp_path / "x.onnx")
 
 
 # ---- bad input, before any training
 
 @pytest.mark.parametrize("params, message", [
-    (dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=2.5), "whole number"), (dict(image_size=50), "multiple of 16"),
-    (dict(score="r_dual"), "unlabeled"), (dict(holdout=0.02), "held-out"), (dict(fpr="a"), "fpr is 'a'"), (dict(window="bone"), "window"),
+    (dict(k=1), "k is 1"), (dict(backbone="UNet"), "AE-U"), (dict(epochs=2.5), "whole number"),
+    (dict(image_size=50), "multiple of 16"),
+    (dict(score="r_dual"), "unlabeled"), (dict(holdout=0.02), "held-out"), (dict(fpr="a"), "fpr is 'a'"),
+    (dict(window="bone"), "window"),
     (dict(workers=-3), "workers is -3"), (dict(batch_size=1), "batch"), (dict(random_state="x"), "x")])
 def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
     monkeypatch.setattr(scorer, "train_ddad", lambda *a, **k: pytest.fail("training began"))
@@ -186,16 +212,20 @@ def test_a_wrong_parameter_is_refused_at_once(params, message, monkeypatch):
 
 
 def test_too_few_images_for_a_threshold_still_train_with_a_warning():
-    with pytest.warns(UserWarning, match="none is set"): d = DDAD(**QUICK | {"epochs": 1, "batch_size": 64}).fit(discs(20))
+    with pytest.warns(UserWarning, match="none is set"):
+        d = DDAD(**QUICK | {"epochs": 1, "batch_size": 64}).fit(discs(20))
     with pytest.raises(NotFittedError, match="calibrate"): d.predict(discs(3))
     assert DDAD(**QUICK | {"epochs": 1}, fpr=0.1).fit(discs(20)).about_["images"]["held_out"] == 9
     with pytest.raises(ValueError, match="bring more"): d.fit(discs(1))
 
 
 @pytest.mark.parametrize("X, message", [
-    (np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"), (None, "X is None"),
-    (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"), (np.zeros((40, 40), np.uint8), r"X\[None\]"),
-    (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32"), (np.zeros((60, 40, 40), bool), "of bool"),
+    (np.zeros((64, 64, 3), np.uint8), r"\(64, 64, 3\) of uint8, .*colour image.*convert\('L'\)\)\[None\]"),
+    (None, "X is None"),
+    (np.zeros((300, 40, 40, 3)), r"\(300, 40, 40, 3\) of float64, .*np.stack"),
+    (np.zeros((40, 40), np.uint8), r"X\[None\]"),
+    (torch.zeros(300, 3, 40, 40), r"\(300, 3, 40, 40\) of float32"),
+    (np.zeros((60, 40, 40), bool), "of bool"),
     (np.zeros((60, 40, 40), object), "object"), ([np.zeros((9, 9)), np.zeros((8, 8))], "one size")])
 def test_what_is_no_stack_of_gray_images_is_refused_in_the_users_words(detector, X, message):
     for use in (detector.predict, detector.anomaly_maps, detector.calibrate, DDAD(**QUICK, holdout=0).fit):
@@ -207,10 +237,13 @@ def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path)
     deep = discs(6, seed=3).astype(np.uint16) * 100 + 1000
     scores = detector.anomaly_score(keep(tmp_path, deep))
     for kind in (np.uint16, np.int64, np.float32):
-        with pytest.warns(UserWarning, match="X is .* from 1000 to .*, but this detector was fitted on gray levels: each image is stretched"):
+        with pytest.warns(
+            UserWarning,
+            match="X is .* from 1000 to .*, but this detector was fitted on gray levels: each image is stretched"):
             assert np.array_equal(detector.anomaly_score(deep.astype(kind)), scores)
     gray = np.stack([to_gray(x) for x in deep])
-    assert np.array_equal(as_images(deep, 40)[:, 0], gray) and np.array_equal(as_images(discs(6), 40)[:, 0], discs(6))
+    assert np.array_equal(as_images(deep, 40)[:, 0], gray)
+    assert np.array_equal(as_images(discs(6), 40)[:, 0], discs(6))
     unit = (gray / 255).astype(np.float32)
     assert np.abs(as_images(unit, 40)[:, 0].numpy().astype(int) - gray).max() <= 1
     unit[0, 0, 0], unit[1, 5, 5] = np.nan, np.inf
@@ -223,13 +256,18 @@ def test_intensities_become_gray_levels_as_those_of_files_do(detector, tmp_path)
 def test_a_saved_detector_is_the_same_again(detector, tmp_path):
     X = discs(8, seed=8)
     again = DDAD.load(detector.save(tmp_path / "deep/model"))
-    assert np.array_equal(again.anomaly_score(X), detector.anomaly_score(X)) and again.threshold_ == detector.threshold_ and np.array_equal(again.p_values(X), detector.p_values(X))
+    assert np.array_equal(again.anomaly_score(X), detector.anomaly_score(X))
+    assert again.threshold_ == detector.threshold_
+    assert np.array_equal(again.p_values(X), detector.p_values(X))
     assert again.get_params() == detector.get_params() and again.about_ == detector.about_
-    assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "deep/model").iterdir()) == [
+        "README.md", "model.json", "weights.safetensors"]
     again.save(tmp_path / "deep/model")  # replaces
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
-    one_class = untrained("AE-U", refiners=(), udm=False, fpr=np.float64(0.1), window=(-160, 240), random_state=np.random.RandomState(0))
-    assert np.array_equal(DDAD.load(one_class.save(tmp_path / "one")).anomaly_score(X), one_class.anomaly_score(X))
+    one_class = untrained("AE-U", refiners=(), udm=False, fpr=np.float64(0.1), window=(-160, 240),
+                          random_state=np.random.RandomState(0))
+    assert np.array_equal(DDAD.load(one_class.save(tmp_path / "one")).anomaly_score(X),
+                          one_class.anomaly_score(X))
 
 
 def test_save_touches_no_other_folder(detector, tmp_path):
@@ -241,7 +279,8 @@ def test_save_touches_no_other_folder(detector, tmp_path):
 @pytest.mark.parametrize("damage, message", [
     (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "weights.safetensors"),
     (lambda m: (m / "weights.safetensors").unlink(), "weights.safetensors"),
-    (lambda m: change(m, format=99), "update ddad"), (lambda m: change(m, params={"backbone": "AE", "no_such": 1}), "model.json")])
+    (lambda m: change(m, format=99), "update ddad"),
+    (lambda m: change(m, params={"backbone": "AE", "no_such": 1}), "model.json")])
 def test_a_damaged_model_is_named(detector, tmp_path, damage, message):
     model = detector.save(tmp_path / "model")
     damage(model)
@@ -255,21 +294,26 @@ def change(model, **values):
 
 # ---- the official layout
 
-@pytest.mark.parametrize("backbone, size", [("AE-U", dict(latent=8, image_size=32)), ("MemAE", dict(width=2, image_size=32))])
+@pytest.mark.parametrize("backbone, size",
+                         [("AE-U", dict(latent=8, image_size=32)), ("MemAE", dict(width=2, image_size=32))])
 def test_official_checkpoints_load_as_they_are(backbone, size, tmp_path):
     ours = untrained(backbone, **size)
     for part, nets in (("a", ours.udm_), ("b", ours.ndm_)):
         (tmp_path / part).mkdir()
         for i, net in enumerate(nets): torch.save(net.state_dict(), tmp_path / part / f"{i}.pth")
     (tmp_path / "refine").mkdir()
-    for name, net in ours.refiners_.items(): torch.save(net.state_dict(), tmp_path / f"refine/refine_{name[2:]}.pth")
+    for name, net in ours.refiners_.items():
+        torch.save(net.state_dict(), tmp_path / f"refine/refine_{name[2:]}.pth")
     X = discs(6)
     theirs = DDAD.from_official(tmp_path, backbone, device="cpu")
     assert theirs.score_ == "r_dual" and np.array_equal(theirs.anomaly_score(X), ours.anomaly_score(X))
-    assert (theirs.calibrate(discs(40)).predict(X) != 0).all() and {k: theirs.get_params()[k] for k in size} == size
-    assert np.allclose(DDAD.from_official(tmp_path, backbone, device="cpu", score="r_intra").anomaly_score(X), ours.anomaly_maps(X)["r_intra"].mean((1, 2)))
+    assert (theirs.calibrate(discs(40)).predict(X) != 0).all()
+    assert {k: theirs.get_params()[k] for k in size} == size
+    assert np.allclose(DDAD.from_official(tmp_path, backbone, device="cpu", score="r_intra").anomaly_score(X),
+                       ours.anomaly_maps(X)["r_intra"].mean((1, 2)))
     (tmp_path / "refine/refine_dual.pth").unlink()
-    assert DDAD.from_official(tmp_path, backbone).score_ == "inter" and DDAD.from_official(tmp_path, backbone, score="r_intra").score_ == "r_intra"
+    assert DDAD.from_official(tmp_path, backbone).score_ == "inter"
+    assert DDAD.from_official(tmp_path, backbone, score="r_intra").score_ == "r_intra"
     with pytest.raises(ValueError, match="no ASR-Net"): DDAD.from_official(tmp_path, backbone, score="r_dual")
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "b/0.pth").rename(tmp_path / "b/7.pth")
@@ -285,22 +329,27 @@ def test_what_is_no_official_checkpoint_is_named(tmp_path):
 
 # ---- ONNX
 
-@pytest.mark.parametrize("backbone, options", [("AE-U", dict(variant="stable")), ("MemAE", dict(refiners=("r_intra",), udm=False))])
+@pytest.mark.parametrize("backbone, options",
+                         [("AE-U", dict(variant="stable")),
+                          ("MemAE", dict(refiners=("r_intra",), udm=False))])
 def test_the_onnx_graph_gives_the_same_maps_and_scores(backbone, options, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     d = untrained(backbone, image_size=32, **options)
     X = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
     session = onnxruntime.InferenceSession(d.to_onnx(tmp_path / "d.onnx"))
     for n in (1, 7):
-        outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"images": X[:n, None]})))
+        outputs = dict(
+            zip([o.name for o in session.get_outputs()], session.run(None, {"images": X[:n, None]})))
         assert np.allclose(outputs.pop("score"), d.anomaly_score(X[:n]), rtol=1e-4)
         maps = d.anomaly_maps(X[:n])
         assert set(outputs) == set(maps)
-        for name in maps: assert np.linalg.norm(outputs[name][:, 0] - maps[name]) / np.linalg.norm(maps[name]) < 1e-4
+        for name in maps:
+            assert np.linalg.norm(outputs[name][:, 0] - maps[name]) / np.linalg.norm(maps[name]) < 1e-4
     assert session.get_modelmeta().custom_metadata_map == {"score": d.score_, "image_size": "32"}
 
 
 def test_bfloat16_scores_rank_as_float32_ones_do(detector):
     X = discs(60, seed=9)
-    exact, fast = detector.anomaly_score(X), copy.deepcopy(detector).set_params(score_precision="bfloat16").anomaly_score(X)
+    exact = detector.anomaly_score(X)
+    fast = copy.deepcopy(detector).set_params(score_precision="bfloat16").anomaly_score(X)
     assert np.linalg.norm(exact - fast) / np.linalg.norm(exact) < 0.02

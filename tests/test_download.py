@@ -35,10 +35,19 @@ class Zenodo(ThreadingHTTPServer):
 
     def __init__(self, content):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.script, self.record_script, self.asked, self.sent, self.paths, self.stop = content, [], [], [], [], [], threading.Event()
+        self.content = content
+        self.script = []
+        self.record_script = []
+        self.asked = []
+        self.sent = []
+        self.paths = []
+        self.stop = threading.Event()
         self.base = f"http://127.0.0.1:{self.server_port}/api/records"
-        self.file = {"key": FILE, "size": len(content), "checksum": "md5:" + hashlib.md5(content).hexdigest(), "links": {"self": f"{self.base}{KEY.removeprefix('/api/records')}"}}
-        self.record = {"files": [{"key": "LAG.tar.gz", "size": 9, "checksum": "md5:" + "0" * 32, "links": {}}, self.file]}
+        self.file = {"key": FILE, "size": len(content), "checksum": "md5:" + hashlib.md5(content).hexdigest(),
+                     "links": {"self": f"{self.base}{KEY.removeprefix('/api/records')}"}}
+        self.record = {
+            "files": [{"key": "LAG.tar.gz", "size": 9, "checksum": "md5:" + "0" * 32, "links": {}},
+                      self.file]}
 
     def handle_error(self, *_): pass  # the client went away
 
@@ -62,8 +71,11 @@ class Handler(BaseHTTPRequestHandler):
         start, headers = 0, {"ETag": step["etag"]} if "etag" in step else {}
         if self.headers["Range"] and not step.get("no_range"):
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-            headers["Content-Range"] = step.get("range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
-        self.answer({"status": 206 if "Content-Range" in headers else 200, **step, "headers": {**headers, **step.get("headers", {})}}, server.content[start:])
+            headers["Content-Range"] = step.get(
+                "range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.answer(
+            {"status": 206 if "Content-Range" in headers else 200, **step,
+             "headers": {**headers, **step.get("headers", {})}}, server.content[start:])
 
     def answer(self, step, body):
         self.send_response(step.get("status", 200))
@@ -122,7 +134,11 @@ def impatient(monkeypatch):
 
 def sentence(error):
     text = str(error.value)
-    assert text.endswith(".") and "\n" not in text and ": " in text and "Errno" not in text and type(error.value) in (OSError, ValueError)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert ": " in text
+    assert "Errno" not in text
+    assert type(error.value) in (OSError, ValueError)
     return text
 
 
@@ -132,12 +148,14 @@ def refused(says, *arguments, call=dl.download, kind=(OSError, ValueError), **kw
     return sentence(error)
 
 
-def files(folder): return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
 def whole(root, content):
     "Whether the benchmark is as it was packed and nothing else is left."
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar: packed = {m.name: tar.extractfile(m).read() for m in tar if m.isreg()}
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        packed = {m.name: tar.extractfile(m).read() for m in tar if m.isreg()}
     return {k: v for k, v in files(root).items() if k != ".downloads/.lock"} == packed
 
 
@@ -146,7 +164,9 @@ def whole(root, content):
 def test_a_benchmark_comes_whole_and_once(zenodo, tmp_path, content):
     root = tmp_path / "new" / "Med-AD"
     assert dl.download(NAME, root, zenodo.base, progress=False) == root / NAME
-    assert whole(root, content) and zenodo.ranges == [None] and zenodo.asked[0]["Accept-Encoding"] == "identity"
+    assert whole(root, content)
+    assert zenodo.ranges == [None]
+    assert zenodo.asked[0]["Accept-Encoding"] == "identity"
     assert len(read_repartition(root, NAME)["normal"]) == 48
     paths = list(zenodo.paths)
     assert dl.download(NAME, str(root), zenodo.base) == root / NAME and zenodo.paths == paths
@@ -193,19 +213,23 @@ def test_a_server_that_brings_nothing_is_given_up_and_the_rest_is_kept(zenodo, t
 def test_what_is_there_is_used_where_it_fits(zenodo, tmp_path, content, step, ranges):
     (tmp_path / f"{FILE}.part").write_bytes(content[:100_000])
     zenodo.script = [step]
-    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == ranges
+    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content
+    assert zenodo.ranges == ranges
 
 
 @pytest.mark.parametrize("more, ranges", [(b"", []), (b"more", [None])])
-def test_a_part_that_is_all_there_is_taken_and_one_that_is_longer_is_not(zenodo, tmp_path, content, more, ranges):
+def test_a_part_that_is_all_there_is_taken_and_one_that_is_longer_is_not(
+    zenodo, tmp_path, content, more, ranges):
     (tmp_path / f"{FILE}.part").write_bytes(content + more)
-    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content and zenodo.ranges == ranges
+    assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content
+    assert zenodo.ranges == ranges
 
 
 def test_the_rest_is_asked_for_only_of_the_same_file(zenodo, tmp_path, content):
     zenodo.script = [{"cut": 90_000, "etag": '"a"'}, {"cut": 10, "etag": 'W/"b"'}, {}]
     assert dl.fetch(zenodo.archive, tmp_path, progress=False).read_bytes() == content
-    assert [h["If-Range"] for h in zenodo.asked] == [None, '"a"', None] and zenodo.ranges == [None, "bytes=90000-", "bytes=90010-"]
+    assert [h["If-Range"] for h in zenodo.asked] == [None, '"a"', None]
+    assert zenodo.ranges == [None, "bytes=90000-", "bytes=90010-"]
 
 
 def test_a_stalled_connection_is_left(zenodo, tmp_path, content, monkeypatch):
@@ -225,13 +249,16 @@ def test_a_busy_server_is_asked_again(zenodo, tmp_path, content):
 @pytest.mark.parametrize("status, requests", [(500, dl.TRIES), (404, 1)])
 def test_a_server_that_refuses_is_given_up(zenodo, tmp_path, status, requests):
     zenodo.script = [{"status": status, "body": b""}] * 20
-    assert zenodo.base in refused(f"answers {status}", NAME, tmp_path, zenodo.base, kind=OSError) and len(zenodo.asked) == requests
+    assert zenodo.base in refused(f"answers {status}", NAME, tmp_path, zenodo.base, kind=OSError)
+    assert len(zenodo.asked) == requests
     assert files(tmp_path) == {".downloads/.lock": b""}
 
 
 def test_no_server_and_no_address(tmp_path, zenodo):
-    refused("127.0.0.1:1/api/12677223 cannot be reached", NAME, tmp_path, "http://127.0.0.1:1/api", kind=OSError)
-    for address in ("nothing", "file:///etc", "http://[1", "http://"): refused("cannot be reached", NAME, tmp_path, address, kind=OSError)
+    refused("127.0.0.1:1/api/12677223 cannot be reached", NAME, tmp_path, "http://127.0.0.1:1/api",
+            kind=OSError)
+    for address in ("nothing", "file:///etc", "http://[1", "http://"):
+        refused("cannot be reached", NAME, tmp_path, address, kind=OSError)
     refused("answers 404", NAME, tmp_path, zenodo.base + "/more", kind=OSError)
 
 
@@ -240,7 +267,8 @@ def test_no_server_and_no_address(tmp_path, zenodo):
 def test_a_wrong_checksum_deletes_the_file(zenodo, tmp_path, content):
     zenodo.content = content[:-1] + bytes([content[-1] ^ 1])
     for _ in range(2):
-        assert "deleted" in refused(f"{FILE}/content does not have the checksum", NAME, tmp_path, zenodo.base, kind=ValueError)
+        assert "deleted" in refused(f"{FILE}/content does not have the checksum", NAME, tmp_path, zenodo.base,
+                                    kind=ValueError)
         assert files(tmp_path) == {".downloads/.lock": b""}
     zenodo.content = content
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
@@ -258,17 +286,22 @@ def test_never_more_bytes_than_the_record_says(zenodo, tmp_path, content):
 def test_the_record_names_no_other_server(zenodo, tmp_path, content):
     with serving(content) as other:
         zenodo.file["links"]["self"] = f"{other.base}/elsewhere"
-        assert dl.download(NAME, tmp_path, zenodo.base, progress=False) and zenodo.paths[-1] == KEY and other.paths == []
+        assert dl.download(NAME, tmp_path, zenodo.base, progress=False)
+        assert zenodo.paths[-1] == KEY
+        assert other.paths == []
 
 
 def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, content):
     for name, body in (("same", content), ("wrong", content[::-1])):
         with serving(body) as other:
-            zenodo.script = [{"status": 302, "headers": {"Location": f"{other.base}{KEY.removeprefix('/api/records')}"}}]
-            if name == "same": assert dl.fetch(zenodo.archive, tmp_path / name, progress=False).read_bytes() == content and other.paths
+            zenodo.script = [
+                {"status": 302, "headers": {"Location": f"{other.base}{KEY.removeprefix('/api/records')}"}}]
+            if name == "same": assert dl.fetch(zenodo.archive, tmp_path / name,
+                                               progress=False).read_bytes() == content and other.paths
             else: refused("checksum", zenodo.archive, tmp_path / name, call=dl.fetch)
     zenodo.script = [{"status": 302, "headers": {"Location": "/elsewhere"}}] * 40
-    refused("cannot be reached (TooManyRedirects)", zenodo.archive, tmp_path / "b", call=dl.fetch, kind=OSError)
+    refused("cannot be reached (TooManyRedirects)", zenodo.archive, tmp_path / "b", call=dl.fetch,
+            kind=OSError)
 
 
 def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys, monkeypatch):
@@ -276,7 +309,9 @@ def test_the_command_fetches_and_checks(zenodo, tmp_path, content, capsys, monke
     command = ["download", NAME, "--root", str(tmp_path), "--base-url", zenodo.base]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "| train.0 | 48 |" in shown and f"ddad-run --benchmark {NAME}" in shown and whole(tmp_path, content)
+    assert "| train.0 | 48 |" in shown
+    assert f"ddad-run --benchmark {NAME}" in shown
+    assert whole(tmp_path, content)
     assert main(["download", "LAG", *command[2:]]) == 2
     error = capsys.readouterr().err
     assert "answers 404" in error and error.count("\n") == 1
@@ -313,10 +348,12 @@ def test_space_is_checked_first(zenodo, tmp_path, content, monkeypatch):
     size = len(content)
     (tmp_path / ".downloads").mkdir()
     (tmp_path / ".downloads" / f"{FILE}.part").write_bytes(content[:100_000])
-    monkeypatch.setattr(dl.shutil, "disk_usage", lambda _: SimpleNamespace(free=(1 + dl.UNPACKED) * size - 100_001))
+    monkeypatch.setattr(dl.shutil, "disk_usage",
+                        lambda _: SimpleNamespace(free=(1 + dl.UNPACKED) * size - 100_001))
     refused("free some space", NAME, tmp_path, zenodo.base, kind=OSError)
     assert zenodo.asked == []
-    monkeypatch.setattr(dl.shutil, "disk_usage", lambda _: SimpleNamespace(free=(1 + dl.UNPACKED) * size - 100_000))
+    monkeypatch.setattr(dl.shutil, "disk_usage",
+                        lambda _: SimpleNamespace(free=(1 + dl.UNPACKED) * size - 100_000))
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
     assert zenodo.ranges == ["bytes=100000-"]
 
@@ -325,15 +362,19 @@ def test_a_disk_that_fills_up_and_a_root_that_cannot_be_written(zenodo, tmp_path
     (tmp_path / "file").touch()
     refused("cannot be written (", NAME, tmp_path / "file" / "deeper", zenodo.base, kind=OSError)
     def fail(*_): raise OSError(28, "No space left on device", str(tmp_path))
-    for module, where, left in ((dl, "_append", {".downloads/.lock"}), (archive, "_write", {".downloads/.lock", f".downloads/{FILE}"})):
+    for module, where, left in ((dl, "_append", {".downloads/.lock"}),
+                                (archive, "_write", {".downloads/.lock", f".downloads/{FILE}"})):
         with monkeypatch.context() as patch:
             patch.setattr(module, where, fail)
-            refused("cannot be written (No space left on device)", NAME, tmp_path / where, zenodo.base, kind=OSError)
+            refused("cannot be written (No space left on device)", NAME, tmp_path / where, zenodo.base,
+                    kind=OSError)
         assert set(files(tmp_path / where)) == left
 
 
 def test_an_unknown_name_and_a_folder_that_is_there(zenodo, tmp_path):
-    for name in ("Brain", "../RSNA", ""): assert "RSNA, VinCXR, LAG" in refused("There is no archive", name, tmp_path, zenodo.base, kind=ValueError)
+    for name in ("Brain", "../RSNA", ""):
+        assert "RSNA, VinCXR, LAG" in refused("There is no archive", name, tmp_path, zenodo.base,
+                                              kind=ValueError)
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "mine.txt").touch()
     refused("is there already", NAME, tmp_path, zenodo.base, kind=OSError)
@@ -345,7 +386,9 @@ def test_an_unknown_name_and_a_folder_that_is_there(zenodo, tmp_path):
 def test_a_repartition_that_names_what_is_missing(tmp_path):
     next((make_discs(tmp_path, NAME) / "images").iterdir()).unlink()
     with tarfile.open(tmp_path / FILE, "w:gz") as tar: tar.add(tmp_path / NAME, NAME)
-    with serving((tmp_path / FILE).read_bytes()) as server, pytest.raises(FileNotFoundError, match="is missing"): dl.download(NAME, tmp_path / "root", server.base, progress=False)
+    with serving((tmp_path / FILE).read_bytes()) as server, pytest.raises(
+        FileNotFoundError, match="is missing"):
+        dl.download(NAME, tmp_path / "root", server.base, progress=False)
 
 
 # ---- processes
@@ -353,10 +396,13 @@ def test_a_repartition_that_names_what_is_missing(tmp_path):
 
 def test_two_at_once_take_turns(zenodo, tmp_path, content, capsys):
     zenodo.script = [{"cut": 90_000, "stall": 0.3}]
-    threads = [threading.Thread(target=dl.download, args=(NAME, tmp_path, zenodo.base, False)) for _ in range(2)]
+    threads = [threading.Thread(target=dl.download, args=(NAME, tmp_path, zenodo.base, False))
+               for _ in range(2)]
     for t in threads: t.start()
     for t in threads: t.join()
-    assert whole(tmp_path, content) and zenodo.ranges == [None, "bytes=90000-"] and "waiting for it" in capsys.readouterr().err
+    assert whole(tmp_path, content)
+    assert zenodo.ranges == [None, "bytes=90000-"]
+    assert "waiting for it" in capsys.readouterr().err
 
 
 # ---- archives
@@ -421,19 +467,25 @@ def test_headers_cannot_grow_in_memory(tmp_path):
 def test_with_a_top_folder_or_without(tmp_path, top):
     junk = [entry(f"{top}images/._a.png", b"x"), entry(f"__MACOSX/{top.strip('./')}/images/b.png", b"x")]
     folders = [entry(n, type=tarfile.DIRTYPE) for n in dict.fromkeys(["./", top or ".", f"{top}images/"])]
-    path = pack(tmp_path / "a.tar.gz", [*folders, *((entry(top + i.name, c, mode=0o7777, uid=12345)) for i, c in GOOD), *junk])
+    path = pack(tmp_path / "a.tar.gz",
+                [*folders, *((entry(top + i.name, c, mode=0o7777, uid=12345)) for i, c in GOOD), *junk])
     (tmp_path / "root" / ".LAG.part" / "images").mkdir(parents=True)
     (tmp_path / "root" / ".LAG.part" / "images" / "stale.png").touch()
     folder = dl.unpack(path, tmp_path / "root", "LAG")
-    assert files(tmp_path / "root") == {"LAG/images/a.png": b"a" * 700, "LAG/data.json": b"{}"} and path.exists()
+    assert files(tmp_path / "root") == {"LAG/images/a.png": b"a" * 700, "LAG/data.json": b"{}"}
+    assert path.exists()
     state, ours = (folder / "images/a.png").stat(), path.stat()
     assert state.st_mode == ours.st_mode and state.st_uid == ours.st_uid
 
 
 def test_what_is_missing_is_said_and_a_repartition_comes_from_the_package(tmp_path):
     bad(tmp_path, pack(tmp_path / "a.tar.gz", GOOD[1:]), "has no images: unpack it to")
-    assert list_names(dl.unpack(pack(tmp_path / "a.tar.gz", GOOD[:1]), tmp_path / "root", "LAG")) == shipped_repartition("LAG")
-    with pytest.raises(ValueError, match="a.tar.gz has no data.json: unpack it to .* and add what is missing.$"): dl.unpack(tmp_path / "a.tar.gz", tmp_path / "root", "Mine")
+    assert list_names(
+        dl.unpack(pack(tmp_path / "a.tar.gz", GOOD[:1]), tmp_path / "root",
+                  "LAG")) == shipped_repartition("LAG")
+    with pytest.raises(
+        ValueError, match="a.tar.gz has no data.json: unpack it to .* and add what is missing.$"):
+        dl.unpack(tmp_path / "a.tar.gz", tmp_path / "root", "Mine")
 
 
 def test_what_is_no_archive(tmp_path):
@@ -462,19 +514,31 @@ def test_any_damage_is_found(tmp_path, content, cut, at, flip):
     shutil.rmtree(root)
 
 
-NAMES = st.lists(st.sampled_from(["images", "a", "b.png", "..", ".", "", "/", "data.json", "._x", "\\", "LAG", "é\udcff"]), max_size=4).map("/".join)
-TYPES = st.sampled_from([tarfile.REGTYPE] * 4 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, tarfile.AREGTYPE, tarfile.CONTTYPE])
+NAMES = st.lists(
+    st.sampled_from(
+        ["images", "a", "b.png", "..", ".", "", "/", "data.json", "._x", "\\", "LAG",
+         "é\udcff"]), max_size=4).map("/".join)
+TYPES = st.sampled_from([tarfile.REGTYPE] * 4
+                        + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
+                           tarfile.GNUTYPE_SPARSE, tarfile.AREGTYPE, tarfile.CONTTYPE])
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(members=st.lists(st.tuples(NAMES, TYPES, NAMES, st.binary(max_size=5)), max_size=6), form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
+@given(members=st.lists(st.tuples(NAMES, TYPES, NAMES, st.binary(max_size=5)), max_size=6),
+       form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
 def test_no_archive_writes_outside_or_leaves_a_half(tmp_path, members, form):
     root = tmp_path / "deep" / "root"
-    path = pack(tmp_path / "a.tar.gz", [*GOOD, *(entry(n, c if t in (tarfile.REGTYPE, tarfile.AREGTYPE) else b"", type=t, linkname=link) for n, t, link, c in members)], form=form)
+    path = pack(tmp_path / "a.tar.gz",
+                [*GOOD, *(
+                    entry(n, c if t in (tarfile.REGTYPE, tarfile.AREGTYPE) else b"", type=t,
+                          linkname=link) for n, t, link, c in members)], form=form)
     try: dl.unpack(path, root, "LAG")
     except ValueError: assert not any(root.iterdir())
     else:
-        assert [p.name for p in root.iterdir()] == ["LAG"] and not any(p.is_symlink() for p in root.rglob("*")) and (root / "LAG/images/a.png").read_bytes() == b"a" * 700
+        assert [p.name for p in root.iterdir()] == ["LAG"]
+        assert not any(p.is_symlink() for p in root.rglob("*"))
+        assert (root / "LAG/images/a.png").read_bytes() == b"a" * 700
         assert all(t in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) for _, t, _, _ in members)
-    assert {p.name for p in tmp_path.iterdir()} == {"a.tar.gz", "deep"} and [p.name for p in (tmp_path / "deep").iterdir()] == ["root"]
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tar.gz", "deep"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["root"]
     shutil.rmtree(root)

@@ -33,12 +33,14 @@ from ddad.study.config import Config
 from ddad.study.run import open_run
 
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
-SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5)
+SETTINGS = dict(benchmark="Discs", k=2, epochs=4, refine_epochs=2, image_size=32, batch_size=16,
+                n_unlabeled=24, anomaly_rate=0.5)
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def command(root, out, **changes):
-    return [str(BIN / "ddad-run"), "--data", str(root), "--out", str(out), *(f"--{k.replace('_', '-')}={v}" for k, v in (SETTINGS | changes).items())]
+    return [str(BIN / "ddad-run"), "--data", str(root), "--out", str(out),
+            *(f"--{k.replace('_', '-')}={v}" for k, v in (SETTINGS | changes).items())]
 
 
 def run(root, out, **changes):
@@ -65,7 +67,8 @@ def check_file(path):
 
 def check_files(folder):
     "Checks every file that is not marked as unfinished; gives how many there were."
-    whole = [p for p in Path(folder).rglob("*") if p.is_file() and p.suffix not in (".part", ".lock") and ".unfinished.ipynb" not in p.name]
+    whole = [p for p in Path(folder).rglob("*") if p.is_file() and p.suffix not in (".part", ".lock")
+             and ".unfinished.ipynb" not in p.name]
     for path in whole: check_file(path)
     return len(whole)
 
@@ -74,7 +77,9 @@ def check_files(folder):
 def two_at_once(root, tmp_path_factory):
     "A folder that two processes were told to fill at the same time, with their exit statuses and what they said."
     out = tmp_path_factory.mktemp("both") / "run"
-    both = [subprocess.Popen(command(root, out), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(command(root, out), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                         text=True) for _ in range(2)]
     errors = [p.communicate()[1] for p in both]
     return out, [p.returncode for p in both], errors
 
@@ -97,22 +102,27 @@ def test_a_nan_loss_stops_the_run_at_once_and_keeps_the_last_good_epoch(tmp_path
     steps = []
     def loss(net, x):
         steps.append(1)
-        return (net(x) - x).square().mean() * (float("nan") if len(steps) > 7 else 1)  # in epoch 3 of 3 steps each
-    with pytest.raises(FloatingPointError, match="loss of net is nan in epoch 3"): train(tmp_path / "net.safetensors", loss=loss)
+        # in epoch 3 of 3 steps each
+        return (net(x) - x).square().mean() * (float("nan") if len(steps) > 7 else 1)
+    with pytest.raises(FloatingPointError, match="loss of net is nan in epoch 3"):
+        train(tmp_path / "net.safetensors", loss=loss)
     assert len(steps) == 9 and [p.name for p in tmp_path.glob("[!.]*")] == ["net.unfinished.safetensors"]
     losses = train(tmp_path / "net.safetensors")
     assert len(losses) == 4 and losses == train(tmp_path / "unbroken.safetensors")
 
 
 def test_weights_that_are_not_finite_stop_it_too(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"weights of net are not finite \(\S+\) in epoch 1"): train(tmp_path / "net.safetensors", epochs=1, lr=float("inf"), batches=BATCHES[:1])
+    with pytest.raises(FloatingPointError, match=r"weights of net are not finite \(\S+\) in epoch 1"):
+        train(tmp_path / "net.safetensors", epochs=1, lr=float("inf"), batches=BATCHES[:1])
     assert not list(tmp_path.glob("[!.]*"))
 
 
 def test_the_command_names_the_network_and_the_epoch(root, tmp_path):
     message = run(root, tmp_path / "run", lr=1e30)
-    assert re.search(r"FloatingPointError: The (loss|weights) of [un]dm_\d .* in epoch 1", message) and "lower the learning rate" in message
-    assert not list((tmp_path / "run/weights").glob("*.safetensors")) and not (tmp_path / "run/record.json").exists()
+    assert re.search(r"FloatingPointError: The (loss|weights) of [un]dm_\d .* in epoch 1", message)
+    assert "lower the learning rate" in message
+    assert not list((tmp_path / "run/weights").glob("*.safetensors"))
+    assert not (tmp_path / "run/record.json").exists()
 
 
 def test_the_first_failure_stops_the_other_networks(tmp_path):
@@ -121,7 +131,8 @@ def test_the_first_failure_stops_the_other_networks(tmp_path):
     def waits(on_epoch, stop):
         if not stop.wait(20): pytest.fail("nobody told it to stop")
         raise Stopped("told")
-    with pytest.raises(FloatingPointError, match="the first"): run_jobs({"a": waits, "b": fails}, {"a": 1, "b": 1}, workers=2, progress=False)
+    with pytest.raises(FloatingPointError, match="the first"):
+        run_jobs({"a": waits, "b": fails}, {"a": 1, "b": 1}, workers=2, progress=False)
 
 
 # damaged files
@@ -134,7 +145,9 @@ def checkpoint(tmp_path_factory):
 
 
 @QUICK
-@given(cut=st.floats(0, 1) | st.just(1.0), flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8), unfinished=st.booleans())
+@given(cut=st.floats(0, 1) | st.just(1.0),
+       flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)),
+                      max_size=8), unfinished=st.booleans())
 def test_a_damaged_checkpoint_is_named(checkpoint, tmp_path, cut, flips, unfinished):
     content = bytearray(checkpoint[:int(len(checkpoint) * cut)])
     for at, value in flips:
@@ -159,7 +172,9 @@ def test_weights_that_do_not_fit(tmp_path, change, says):
     assert str(tmp_path / "net.safetensors") in str(stop.value)
 
 
-anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6)
+anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                            st.text(), inner, max_size=3), max_leaves=6)
 
 
 def mutated(tree, where, value):
@@ -168,7 +183,9 @@ def mutated(tree, where, value):
     places = [(tree, k) for k in tree]
     for holder, k in places:
         inner = holder[k]
-        places += [(inner, i) for i in (inner if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else ())]
+        places += [
+            (inner, i) for i in (inner if isinstance(inner, dict) else range(len(inner))
+                                 if isinstance(inner, list) else ())]
     holder, k = places[where % len(places)]
     holder[k] = value
     return tree
@@ -185,8 +202,10 @@ def test_any_config_and_record_is_read_or_named(tmp_path, value, where, whole):
     except ValueError as e: assert str(tmp_path) in str(e) and "\n" not in str(e)
     record = {"config": ours, "results": [], "images": {"normal": 3}, "training": {}}
     (tmp_path / "runs/x").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "runs/x/record.json").write_text(json.dumps(value if whole else mutated(record, where, value)))
-    for read in (lambda: results.add([tmp_path / "runs/x"], tmp_path / "figures"), lambda: opened.read_run(tmp_path / "runs/x")):
+    (tmp_path / "runs/x/record.json").write_text(
+        json.dumps(value if whole else mutated(record, where, value)))
+    for read in (lambda: results.add([tmp_path / "runs/x"], tmp_path / "figures"),
+                 lambda: opened.read_run(tmp_path / "runs/x")):
         try: read()
         except ValueError as e: assert "runs/x" in str(e) and "\n" not in str(e)
 
@@ -201,7 +220,8 @@ def test_a_run_of_another_machine_can_be_looked_at(tmp_path):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
-    return DDAD(k=2, epochs=1, refine_epochs=1, image_size=16, batch_size=16, holdout=0.5, fpr=0.2, random_state=0).fit(images).save(tmp_path_factory.mktemp("model") / "model")
+    return DDAD(k=2, epochs=1, refine_epochs=1, image_size=16, batch_size=16, holdout=0.5, fpr=0.2,
+                random_state=0).fit(images).save(tmp_path_factory.mktemp("model") / "model")
 
 
 @settings(QUICK, max_examples=15)
@@ -225,16 +245,24 @@ def test_untrusted_weights_run_nothing(tmp_path, monkeypatch):
     for where in ("b/0.pth", "b/1.pth"):
         (tmp_path / where).parent.mkdir(exist_ok=True)
         torch.save({"weight": Evil()}, tmp_path / where)
-    with pytest.raises(ValueError, match="is no checkpoint of the official code"): DDAD.from_official(tmp_path)
+    with pytest.raises(ValueError, match="is no checkpoint of the official code"):
+        DDAD.from_official(tmp_path)
     for name in ("net.safetensors", "model.json"): (tmp_path / name).write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError): load_weights(small(), tmp_path / "net.safetensors")
     assert not (tmp_path / "ran").exists()
 
 
 def test_nothing_in_the_code_runs_what_it_reads():
-    sources = {p: p.read_text() for pattern in ("ddad/**/*.py", "nbs/**/*.ipynb", "nbs/paper/Snakefile", "benchmarks/*.py") for p in REPO.glob(pattern) if ".ipynb_checkpoints" not in p.parts}
-    unsafe = re.compile(r"\bpickle\b|\bjoblib\.load|\bnp\.load\([^)]*allow_pickle=True|\byaml\.(?!safe_load)\w+|\beval\((?!\))|(?<![.\w])exec\(|shell=True|torch\.load\((?![^)]*weights_only=True)")
-    found = {str(p.relative_to(REPO)): m for p, text in sources.items() if (m := [line for line in text.splitlines() if unsafe.search(line) and '"image/png"' not in line])}
+    sources = {p: p.read_text()
+               for pattern in ("ddad/**/*.py", "nbs/**/*.ipynb", "nbs/paper/Snakefile",
+                               "benchmarks/*.py") for p in REPO.glob(
+                                   pattern) if ".ipynb_checkpoints" not in p.parts}
+    unsafe = re.compile(
+        r"\bpickle\b|\bjoblib\.load|\bnp\.load\([^)]*allow_pickle=True|\byaml\.(?!safe_load)\w+|\beval\((?!\))|(?<![.\w])exec\(|shell=True|torch\.load\((?![^)]*weights_only=True)")
+    found = {str(p.relative_to(REPO)): m
+             for p, text in sources.items() if (
+                 m := [line for line in text.splitlines() if unsafe.search(line)
+                       and '"image/png"' not in line])}
     assert not found
 
 
@@ -256,7 +284,9 @@ def disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     def mount(options):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"{'remount,' if place.is_mount() else ''}{options}", "tmpfs", str(place)], capture_output=True, text=True) if os.geteuid() == 0 else None
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"{'remount,' if place.is_mount() else ''}{options}", "tmpfs",
+             str(place)], capture_output=True, text=True) if os.geteuid() == 0 else None
         if done is None or done.returncode: pytest.skip("this user cannot mount a disk")
         return place
     yield mount
@@ -271,13 +301,17 @@ def test_a_full_disk(disk, root, two_at_once):
     assert check_files(place) and not list(place.rglob("*.part"))
     disk("size=200m")
     assert run(root, place / "run") is None
-    assert (place / "run/scores.csv").read_bytes() == (two_at_once[0] / "scores.csv").read_bytes() and check_files(place) > 10
+    assert (place / "run/scores.csv").read_bytes() == (two_at_once[0] / "scores.csv").read_bytes()
+    assert check_files(place) > 10
 
 
 def test_a_full_disk_while_scores_are_written(disk, model, tmp_path, capsys):
-    for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    for i in range(40):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png")
     place = disk("size=100k")
-    score = lambda out: main_score([str(model), *map(str, sorted(tmp_path.glob("*.png"))), "--out", str(out), "--overlays", "all"])
+    score = lambda out: main_score(
+        [str(model), *map(str, sorted(tmp_path.glob("*.png"))), "--out", str(out), "--overlays", "all"])
     assert score(place / "out") == 2 and "No space left" in capsys.readouterr().err
     assert not (place / "out/scores.csv").exists() and check_files(place)
     assert {p.name for p in place.rglob("*.part")} == {"scores.csv.part"}, "what is scored is kept"
@@ -294,7 +328,9 @@ def test_a_folder_that_cannot_be_written_to(disk, root, model, tmp_path, capsys)
     message = run(root, place / "a/run")
     assert "cannot be written" in message or "Read-only" in message
     capsys.readouterr()
-    assert main_score([str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")]) == 2 and "ead-only" in capsys.readouterr().err
+    assert main_score(
+        [str(model), str(root / "Discs/images/normal_00.png"), "--out", str(place / "out")]) == 2
+    assert "ead-only" in capsys.readouterr().err
     for write in (lambda: write_json(place / "a/x.json", {}), lambda: train(place / "a/net.safetensors")):
         with pytest.raises(OSError, match="cannot be written.*choose a folder"): write()
 
@@ -305,7 +341,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(disk, root, monkeypatch,
         monkeypatch.setenv("DDAD_CACHE", str(disk(options) / options))
         found = load_benchmark(root, "Discs", 32, progress=False)
         assert found.hash == expected.hash and torch.equal(found.test, expected.test)
-        assert "cannot be written" in (error := capsys.readouterr().err) and "DDAD_CACHE" in error and error.count("\n") == 1
+        assert "cannot be written" in (error := capsys.readouterr().err)
+        assert "DDAD_CACHE" in error
+        assert error.count("\n") == 1
     assert not [p for p in disk("ro").rglob("*") if p.suffix in (".safetensors", ".part")]
 
 
@@ -341,7 +379,8 @@ def test_killed_at_random_moments(root, tmp_path):
     duration, expected, draw = time.time() - start, (out / "scores.csv").read_bytes(), random.Random(0)
     out = tmp_path / "run"
     for _ in range(20):
-        process = subprocess.Popen(command(root, out, **settings), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(root, out, **settings), cwd=REPO, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
         while not (out / "config.json").exists() and process.poll() is None: time.sleep(0.01)
         try: process.wait(draw.uniform(0, 0.7 * duration))
         except subprocess.TimeoutExpired:

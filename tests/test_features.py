@@ -36,8 +36,10 @@ def test_the_network_is_that_of_its_own_package(scans):
     net, few = Frozen(), scans[:2]
     last = net.stages(few)[-1]
     with torch.no_grad():
-        x = torch.nn.functional.interpolate((few.float() - 127) / 128, (224, 224), mode="bilinear").expand(-1, 3, -1, -1)
-        assert torch.allclose(net.net.extract_features(x), net.net._swish(net.net._bn1(net.net._conv_head(last))), atol=1e-5)
+        x = torch.nn.functional.interpolate((few.float() - 127) / 128, (224, 224),
+                                            mode="bilinear").expand(-1, 3, -1, -1)
+        assert torch.allclose(net.net.extract_features(x),
+                              net.net._swish(net.net._bn1(net.net._conv_head(last))), atol=1e-5)
     assert [m.shape[1:] for m in net.stages(few)] == [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]
 
 
@@ -118,12 +120,16 @@ def test_fishers_sum_counts_known_images():
 
 def test_with_and_without_unlabeled_images(parts):
     normal, unlabeled, test = parts
-    maps, scores = score_features(train_features(normal, unlabeled, QUICK, progress=False), test, batch_size=5)
+    maps, scores = score_features(train_features(normal, unlabeled, QUICK, progress=False), test,
+                                  batch_size=5)
     assert tuple(scores) == INTER and all(s.shape == (12,) and s.isfinite().all() for s in scores.values())
     for name, grid in maps.items():
         assert grid.shape == (12, 1, 14, 14) and torch.equal(grid.flatten(1).amax(1), scores[name])
-    whole_maps, whole = score_features(train_features(normal, unlabeled, replace(QUICK, local_epochs=0), progress=False), test, batch_size=5)
-    assert not whole_maps and set(whole) == {"rec", "intra", "inter", "classifier"} and all(torch.equal(whole[name], scores[name]) for name in whole)
+    whole_maps, whole = score_features(
+        train_features(normal, unlabeled, replace(QUICK, local_epochs=0), progress=False), test, batch_size=5)
+    assert not whole_maps
+    assert set(whole) == {"rec", "intra", "inter", "classifier"}
+    assert all(torch.equal(whole[name], scores[name]) for name in whole)
     maps, scores = score_features(train_features(normal, None, QUICK, progress=False), test)
     assert tuple(scores) == ONE_CLASS and set(maps) == {"rec_local", "intra_local"}
 
@@ -131,7 +137,8 @@ def test_with_and_without_unlabeled_images(parts):
 def test_a_seed_fixes_everything_and_nothing_outside(parts, tmp_path):
     before = torch.random.get_rng_state()
     def scores(seed, folder=None):
-        return score_features(train_features(*parts[:2], QUICK, seed=seed, folder=folder, progress=False), parts[2])[1]
+        return score_features(train_features(*parts[:2], QUICK, seed=seed, folder=folder, progress=False),
+                              parts[2])[1]
     first, again = scores(0, tmp_path), scores(0)
     assert all(torch.equal(first[name], again[name]) for name in INTER)
     assert not torch.equal(first["inter"], scores(1)["inter"])

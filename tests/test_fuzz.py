@@ -27,7 +27,8 @@ from ddad.method.data import SPLITS
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 opened = set()
-sys.addaudithook(lambda event, arguments: opened.add(str(arguments[0])) if event == "open" and isinstance(arguments[0], (str, bytes, Path)) else None)
+sys.addaudithook(lambda event, arguments: opened.add(str(arguments[0])) if event == "open"
+                 and isinstance(arguments[0], (str, bytes, Path)) else None)
 
 
 def refused(function, *arguments):
@@ -50,16 +51,25 @@ def brains(tmp_path):
     (folder / "images/link.png").symlink_to(tmp_path / "secret.png")
     (folder / "images/out").symlink_to(tmp_path)
     lists = {split: [f"{split}_{i}.png" for i in range(2)] for split in SPLITS}
-    for i, n in enumerate(n for names in lists.values() for n in names): Image.new("L", (8, 8), i).save(folder / "images" / n)
-    return folder, {"train": {"0": lists["normal"], "unlabeled": {"0": lists["unlabeled_normal"], "1": lists["unlabeled_abnormal"]}}, "test": {"0": lists["test_normal"], "1": lists["test_abnormal"]}}
+    for i, n in enumerate(n for names in lists.values() for n in names):
+        Image.new("L", (8, 8), i).save(folder / "images" / n)
+    return folder, {
+        "train": {"0": lists["normal"],
+                  "unlabeled": {"0": lists["unlabeled_normal"],
+                                "1": lists["unlabeled_abnormal"]}}, "test": {
+                                    "0": lists["test_normal"], "1": lists["test_abnormal"]}}
 
 
 def names_of(tree): return [tree["train"]["0"], *tree["train"]["unlabeled"].values(), *tree["test"].values()]
 
 
-anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["train", "test", "0", "1", "unlabeled"]) | st.text(), inner), max_leaves=12)
+anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                        lambda inner: st.lists(inner) | st.dictionaries(
+                            st.sampled_from(
+                                ["train", "test", "0", "1", "unlabeled"]) | st.text(), inner), max_leaves=12)
 bad_name = st.text() | st.sampled_from(
-    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png", "out/secret.png",
+    ["..", "", "/", "../../secret.png", "/etc/passwd", "sub/", "sub/../../../../secret.png", "link.png",
+     "out/secret.png",
      "a\0b", "\ud800", "x" * 5000, "a\nb", "~"])
 
 
@@ -84,7 +94,8 @@ def test_no_name_leads_outside(brains, where, name):
         message = refused(read, folder.parent, "Brains")
         assert message and ("outside" in message or "missing" in message)
     report = check_benchmark(folder.parent, "Brains", False)
-    assert [w for _, _, w in report.wrong if w in ("missing", "named outside of images/")] and not report.whole
+    assert [w for _, _, w in report.wrong if w in ("missing", "named outside of images/")]
+    assert not report.whole
     assert not [p for p in opened if "secret" in p or "passwd" in p]
 
 
@@ -97,7 +108,8 @@ def test_one_image_in_two_places_is_refused(brains, again, where):
 
 
 @pytest.mark.parametrize("content, says", [
-    (b"[" * 100_000, "recursion"), (b'{"train": 1, "train": 2}', "'train' stands there twice"), (b"\xff\xfe{}", "utf-8"),
+    (b"[" * 100_000, "recursion"), (b'{"train": 1, "train": 2}', "'train' stands there twice"),
+    (b"\xff\xfe{}", "utf-8"),
     (b'{"a": ' + b"9" * 5000 + b"}", "digits")])
 def test_json_that_is_none(tmp_path, content, says):
     (tmp_path / "data.json").write_bytes(content)
@@ -118,15 +130,21 @@ def test_text_of_any_language_and_a_byte_order_mark(brains):
 
 def picture(kind="PNG", mode="L", size=(24, 20), **options):
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    im, out = Image.fromarray(values).convert("L").convert(mode) if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257), io.BytesIO()
+    im = Image.fromarray(values).convert("L").convert(mode) if mode != "I;16" else Image.fromarray(
+        values[..., 0].astype(np.uint16) * 257)
+    out = io.BytesIO()
     im.save(out, kind, **options)
     return out.getvalue()
 
 
-PICTURES = {"palette": picture(mode="P", transparency=b"\0\x80"), "alpha": picture(mode="RGBA"), "16 bit": picture(mode="I;16"),
-            "1 bit": picture(mode="1"), "cmyk": picture("JPEG", "CMYK"), "progressive": picture("JPEG", progressive=True), "float": picture("TIFF", "F"),
-            "lzw": picture("TIFF", compression="tiff_lzw"), "bmp": picture("BMP"), "1 x 1": picture(size=(1, 1)), "webp": picture("WEBP", "RGB"),
-            "animated gif": picture("GIF", save_all=True, append_images=[Image.new("L", (24, 20), 9)]), "pgm": picture("PPM")}
+PICTURES = {"palette": picture(mode="P", transparency=b"\0\x80"), "alpha": picture(mode="RGBA"),
+            "16 bit": picture(mode="I;16"),
+            "1 bit": picture(mode="1"), "cmyk": picture("JPEG", "CMYK"),
+            "progressive": picture("JPEG", progressive=True), "float": picture("TIFF", "F"),
+            "lzw": picture("TIFF", compression="tiff_lzw"), "bmp": picture("BMP"),
+            "1 x 1": picture(size=(1, 1)), "webp": picture("WEBP", "RGB"),
+            "animated gif": picture("GIF", save_all=True, append_images=[Image.new("L", (24, 20), 9)]),
+            "pgm": picture("PPM")}
 
 
 @pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES.keys())
@@ -135,7 +153,8 @@ def test_every_kind_of_picture_is_read_whatever_its_suffix(tmp_path, content):
         path = tmp_path / f"x.{suffix}"
         path.write_bytes(content)
         assert read_image(path, 16).shape == (16, 16) and next(files.read_slices(path)).dtype == np.uint8
-    if content == PICTURES["16 bit"]: assert len(np.unique(read_image(path, None))) > 100  # it keeps its contrast
+    if content == PICTURES["16 bit"]:
+        assert len(np.unique(read_image(path, None))) > 100  # it keeps its contrast
 
 
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12)
@@ -155,40 +174,49 @@ def test_a_damaged_picture_is_read_or_refused(tmp_path, kind, cut, flips):
     path.write_bytes(damaged(PICTURES[kind], cut, flips))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for message in (refused(read_image, path), refused(lambda: list(files.read_slices(path)))): assert message is None or str(path) in message
+        for message in (refused(read_image, path), refused(lambda: list(files.read_slices(path)))):
+            assert message is None or str(path) in message
 
 
-def chunk(kind, content): return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png_bomb(side=20_000):
     "A white picture of side x side pixels in a few hundred kilobytes."
     rows = zlib.compressobj(9)
-    packed = b"".join([rows.compress((b"\0" + b"\xff" * (side // 8)) * 100) for _ in range(side // 100)]) + rows.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    packed = b"".join(
+        [rows.compress((b"\0" + b"\xff" * (side // 8)) * 100) for _ in range(side // 100)]) + rows.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) + chunk(
+        b"IDAT", packed) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [20_000, 11_000])  # beyond what Pillow refuses, and beyond what it only warns of
+# beyond what Pillow refuses, and beyond what it only warns of
+@pytest.mark.parametrize("side", [20_000, 11_000])
 def test_a_decompression_bomb_is_not_decoded(tmp_path, monkeypatch, side):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_bomb(side))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert "pixels" in refused(read_image, path) and "pixels" in refused(lambda: list(files.read_slices(path)))
+        assert "pixels" in refused(read_image, path)
+        assert "pixels" in refused(lambda: list(files.read_slices(path)))
 
 
 def test_nothing_is_run_to_read_a_picture(tmp_path):
     path = tmp_path / "x.png"
-    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n(" + str(tmp_path / "ran").encode() + b") (w) file closefile\nshowpage\n%%EOF\n")
-    assert "no image of a known kind" in refused(read_image, path) and refused(lambda: list(files.read_slices(path)))
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n("
+                     + str(tmp_path / "ran").encode() + b") (w) file closefile\nshowpage\n%%EOF\n")
+    assert "no image of a known kind" in refused(read_image, path)
+    assert refused(lambda: list(files.read_slices(path)))
     assert not (tmp_path / "ran").exists()
 
 
 # DICOM
 
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).parent
-KINDS = ("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_jpeg_dcmtk.dcm", "MR_small_jpeg_ls_lossless.dcm", "JPGExtended.dcm", "image_dfl.dcm", "examples_palette.dcm")
+KINDS = ("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_jpeg_dcmtk.dcm",
+         "MR_small_jpeg_ls_lossless.dcm", "JPGExtended.dcm", "image_dfl.dcm", "examples_palette.dcm")
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +236,8 @@ def test_a_damaged_dicom_file_is_read_or_refused(tmp_path, kind, cut, flips):
 
 
 def test_a_dicom_file_without_a_tag(tmp_path):
-    needed = ("Rows", "Columns", "PixelData", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")
+    needed = ("Rows", "Columns", "PixelData", "BitsAllocated", "BitsStored", "PixelRepresentation",
+              "SamplesPerPixel", "PhotometricInterpretation")
     for tag in (*needed, "PatientID", "SOPInstanceUID", "RescaleSlope", "HighBit"):
         header = pydicom.dcmread(DICOM / "CT_small.dcm")
         del header[tag]

@@ -30,13 +30,15 @@ from ddad.study.reproduce import (
 from ddad.study.results import Results
 
 REPO = Path(__file__).parents[1]
-SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")
+SETTINGS = dict(k=2, epochs=30, refine_epochs=3, image_size=32, batch_size=16, n_unlabeled=24,
+                anomaly_rate=0.5, refined="r_dual")
 
 
 def words(root, place, *more, benchmark="Discs", **changes):
     text = "{" + ", ".join(f"{k}: {v}" for k, v in (SETTINGS | changes).items()) + "}"
     data = ["--data", str(root)] if root else []
-    return ["--benchmark", benchmark, "--experiments", "main", "--pages", "", *data, "--settings", text, "--into", f"{place}/reproduced", "--store", f"{place}/store", *more]
+    return ["--benchmark", benchmark, "--experiments", "main", "--pages", "", *data, "--settings", text,
+            "--into", f"{place}/reproduced", "--store", f"{place}/store", *more]
 
 
 def reproduce(*asked, **env):
@@ -54,17 +56,24 @@ def done(root, tmp_path_factory):
 def scores(place): return next(place.glob("reproduced/runs/*/scores.csv"))
 
 
-def git_status(): return subprocess.run(["git", "status", "--porcelain"], cwd=REPO, capture_output=True, text=True).stdout
+def git_status():
+    return subprocess.run(["git", "status", "--porcelain"], cwd=REPO, capture_output=True, text=True).stdout
 
 
 def test_a_reproduction_computes_adds_and_tells(done):
     place, said = done
     assert said.returncode == 0, said.stderr
-    assert "R_dual" in said.stdout and "nothing is committed to compare with" in said.stdout and len((said.stdout + said.stderr).splitlines()) < 90
+    assert "R_dual" in said.stdout
+    assert "nothing is committed to compare with" in said.stdout
+    assert len((said.stdout + said.stderr).splitlines()) < 90
     results = Results(place / "reproduced")
     run, = results.runs.index
-    assert set(results.scores_of(run)) == {"rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_dual"} and len(results.long("losses")) and len(results.long("pixels"))
-    assert len(list(place.glob("store/modules/*/*_1.safetensors"))) == 2 and not list(place.glob("store/*/*unfinished*")) and (place / "reproduced/report.html").is_file()
+    assert set(results.scores_of(run)) == {"rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_dual"}
+    assert len(results.long("losses"))
+    assert len(results.long("pixels"))
+    assert len(list(place.glob("store/modules/*/*_1.safetensors"))) == 2
+    assert not list(place.glob("store/*/*unfinished*"))
+    assert (place / "reproduced/report.html").is_file()
     record = json.loads((scores(place).parent / "record.json").read_text())
     assert set(record["training"]) == {"udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual"}
 
@@ -84,20 +93,26 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(done, root):
 
 
 def test_it_plans_everything_without_data(tmp_path):
-    asked = ["--plan", "--benchmark", "RSNA,VinCXR,LAG,BrainTumor,Phantom", "--experiments", "all", "--into", tmp_path / "r", "--store", tmp_path / "s"]
+    asked = ["--plan", "--benchmark", "RSNA,VinCXR,LAG,BrainTumor,Phantom", "--experiments", "all", "--into",
+             tmp_path / "r", "--store", tmp_path / "s"]
     done = reproduce(*asked, DDAD_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 0, done.stderr
-    assert "runs, about" in done.stdout and "train" in done.stdout + done.stderr and not list(tmp_path.glob("s/modules/*"))
+    assert "runs, about" in done.stdout
+    assert "train" in done.stdout + done.stderr
+    assert not list(tmp_path.glob("s/modules/*"))
 
 
 @pytest.mark.slow  # tests/test_run.py kills a run in each fast round
 def test_killed_at_any_moment_it_goes_on_to_the_same_scores(done, root, tmp_path):
     for wait_for in ("store/modules/*unfinished/*", "store/refiners/*unfinished/*"):
-        command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *words(root, tmp_path)]
+        command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()",
+                   *words(root, tmp_path)]
         process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.time() + 120
-        while not list(tmp_path.glob(wait_for)) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
-        for p in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]: p.kill()
+        while not list(tmp_path.glob(wait_for)) and time.time() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        for p in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            p.kill()
         process.wait()
         assert not list(tmp_path.glob("reproduced/runs/*/record.json"))
     said = reproduce(*words(root, tmp_path))
@@ -108,7 +123,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_scores(done, root, tmp_path
 def test_a_step_that_fails_says_why_in_a_sentence(discs, tmp_path):
     done = reproduce(*words(discs, tmp_path, lr=1e12, refined="none", backbone="AE"), "--", "--notemp")
     text = done.stdout + done.stderr
-    assert done.returncode == 1 and "lower the learning rate" in text and done.stderr.splitlines()[-1] == "A step failed, and what it said stands above: the same command goes on."
+    assert done.returncode == 1
+    assert "lower the learning rate" in text
+    assert done.stderr.splitlines()[-1] == "A step failed, and what it said stands above: the same command goes on."
 
 
 def test_a_damaged_image_is_named_before_a_step_runs(discs, tmp_path):
@@ -116,18 +133,24 @@ def test_a_damaged_image_is_named_before_a_step_runs(discs, tmp_path):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.chdir(REPO)
         main(words(discs, tmp_path))
-    assert "test_normal_03.png cannot be read as an image" in stop.value.code and "\n" not in stop.value.code and not (tmp_path / "reproduced").exists()
+    assert "test_normal_03.png cannot be read as an image" in stop.value.code
+    assert "\n" not in stop.value.code
+    assert not (tmp_path / "reproduced").exists()
 
 
 def test_ctrl_c_is_one_sentence_and_leaves_nothing_running(root, tmp_path):
-    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()", *words(root, tmp_path, epochs=4000)]
+    command = [sys.executable, "-c", "from ddad.study.reproduce import main; main()",
+               *words(root, tmp_path, epochs=4000)]
     process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
-    while not list(tmp_path.glob("store/modules/*unfinished/*")) and time.time() < deadline and process.poll() is None: time.sleep(0.02)
+    while not list(
+        tmp_path.glob("store/modules/*unfinished/*")) and time.time() < deadline and process.poll() is None:
+        time.sleep(0.02)
     jobs = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=120)[1]
-    assert process.returncode == 1 and err.splitlines()[-1] == "Interrupted: the same command goes on where it stopped."
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "Interrupted: the same command goes on where it stopped."
     assert jobs and not psutil.wait_procs(jobs, timeout=60)[1]
 
 
@@ -163,8 +186,10 @@ def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
 # the plan, in Python
 
 CONFIG = yaml.safe_load((REPO / "nbs/paper/config.yaml").read_text(encoding="utf-8")) | {
-    "benchmarks": "Phantom", "experiments": "main", "only": {"unseen": ["BrainTumor"]}, "committed": "nowhere",
-    "grid": {"main": {}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]}, "unseen": {"match": ["", "*-gl*"]}}}
+    "benchmarks": "Phantom", "experiments": "main", "only": {"unseen": ["BrainTumor"]},
+    "committed": "nowhere",
+    "grid": {"main": {}, "seeds": {"seed": [0, 1]}, "stable": {"variant": ["paper", "stable"]},
+             "unseen": {"match": ["", "*-gl*"]}}}
 
 
 def plan_of(tmp_path, **changes): return make_plan(Request.of(CONFIG | {"figures": str(tmp_path)} | changes))
@@ -173,7 +198,9 @@ def plan_of(tmp_path, **changes): return make_plan(Request.of(CONFIG | {"figures
 def test_an_ndm_serves_every_anomaly_rate_and_a_large_ensemble_every_smaller_one():
     grid = {"rates": {"anomaly_rate": [0.0, 0.4, 1.0]}, "members": {"k": [2, 5]}}
     plan = Plan(expand(grid, grid, "BrainTumor"), {})
-    assert len(plan.runs) == 5 and sum(what == "ndm" for what, _ in plan.modules.values()) == 1 and len(plan.modules) == 5
+    assert len(plan.runs) == 5
+    assert sum(what == "ndm" for what, _ in plan.modules.values()) == 1
+    assert len(plan.modules) == 5
     assert {config.k for what, config in plan.modules.values() if what == "ndm"} == {5}
 
 
@@ -190,8 +217,10 @@ def test_the_jobs_work_by_the_plan_that_was_made(tmp_path):
     plan = plan_of(tmp_path, experiments="stable", methods="VAE;nnPU")
     plan.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == plan and plan.watched == ["Phantom_AE_seed0_stable"]
-    assert set(plan.rivals) == {"Phantom_VAE_seed0", "Phantom_nnPU_seed0"} and json.loads(plan.settings("rival", "Phantom_VAE_seed0"))["method"] == "VAE"
-    assert [str(p) for p in plan.weights("refine", "Phantom_AE_seed0_r_intra")] == ["modules/Phantom_AE_seed0_ndm"]
+    assert set(plan.rivals) == {"Phantom_VAE_seed0", "Phantom_nnPU_seed0"}
+    assert json.loads(plan.settings("rival", "Phantom_VAE_seed0"))["method"] == "VAE"
+    assert [str(p) for p in plan.weights("refine", "Phantom_AE_seed0_r_intra")] == [
+        "modules/Phantom_AE_seed0_ndm"]
 
 
 def test_a_method_without_chance_has_one_seed(tmp_path):
@@ -209,11 +238,15 @@ def test_a_single_run_trains_its_own_networks(tmp_path):
 
 def test_a_time_limit_has_a_margin_and_grows_with_each_attempt():
     rates = training_rates(Results(REPO / "figures"))
-    assert {"network, AE", "network, AE-U", "refiner, AE"} <= set(rates) and all(rate > 0 for rate in rates.values())
+    assert {"network, AE", "network, AE-U", "refiner, AE"} <= set(rates)
+    assert all(rate > 0 for rate in rates.values())
     config = Config.of("RSNA")
-    plan, expected = Plan({config.name: config}, {}, {"network, AE": 1e-3}), 1e-3 * (3851 + 4000) * 250 * 3 / 60
+    plan = Plan({config.name: config}, {}, {"network, AE": 1e-3})
+    expected = 1e-3 * (3851 + 4000) * 250 * 3 / 60
     assert plan.minutes("train", config.module_name("udm")) == pytest.approx(3 * expected, abs=1)
-    assert plan.minutes("train", config.module_name("udm"), 2) == 2 * plan.minutes("train", config.module_name("udm")) and plan.minutes("score", config.name) == 15
+    assert plan.minutes("train", config.module_name("udm"),
+                        2) == 2 * plan.minutes("train", config.module_name("udm"))
+    assert plan.minutes("score", config.name) == 15
 
 
 def test_every_committed_training_fits_its_time_limit():
@@ -221,48 +254,61 @@ def test_every_committed_training_fits_its_time_limit():
     rates, networks = training_rates(results), results.long("networks")
     for run, rows in networks[~networks.network.str.startswith("r_")].groupby("run"):
         row = results.runs.loc[run]
-        config = Config.of(row.benchmark, backbone=row.backbone, k=int(row.k), epochs=int(row.epochs), n_unlabeled=int(row.n_unlabeled))
+        config = Config.of(row.benchmark, backbone=row.backbone, k=int(row.k), epochs=int(row.epochs),
+                           n_unlabeled=int(row.n_unlabeled))
         plan = Plan({config.name: config}, {}, rates)
         longest = rows.groupby(rows.network.str[:3]).seconds.sum()
-        for module, seconds in longest.items(): assert seconds / 60 <= 3 * plan.minutes("train", config.module_name(module)), (run, module)
+        for module, seconds in longest.items():
+            assert seconds / 60 <= 3 * plan.minutes("train", config.module_name(module)), (run, module)
 
 
 # the command
 
 @pytest.mark.parametrize("asked, asks", [
-    ([], {"pages": ""}), (["--epochs", "paper"], {"experiments": "paper", "pages": ""}), (["--epochs", "paper", "--experiments", "main"], {"experiments": "main"}), (["--epochs", "5"], {"settings": "{epochs: 5, refine_epochs: 5}", "pages": ""}),
+    ([], {"pages": ""}), (["--epochs", "paper"], {"experiments": "paper", "pages": ""}),
+    (["--epochs", "paper", "--experiments", "main"], {"experiments": "main"}),
+    (["--epochs", "5"], {"settings": "{epochs: 5, refine_epochs: 5}", "pages": ""}),
     (["--benchmark", ""], {"benchmarks": ""})])
 def test_epochs_and_what_they_stand_for(asked, asks, monkeypatch):
     monkeypatch.delenv("DDAD_EPOCHS", raising=False)
     config = changed_config(_arguments().parse_args(asked))
     assert {name: value for name, value in config.items() if name != "figures"} == asks
-    with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"): changed_config(_arguments().parse_args(["--epochs", "many"]))
+    with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"):
+        changed_config(_arguments().parse_args(["--epochs", "many"]))
 
 
 def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
     def rows(**auc): return [{"score": name, "auc": value} for name, value in auc.items()]
     assert what_one_sees(rows(inter=0.9, rec=0.67, thumbnail=0.95)) == SEEN
-    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("Your results differ") and what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
+    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("Your results differ")
+    assert what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
 
 
 @pytest.mark.parametrize("asked, says", [
-    (["--benchmark", "Foo"], ["'Foo'", "BrainTumor"]), (["--data", "/nope"], ["/nope", "no folder"]), (["--experiments", "mian"], ["'mian'", "main"]), (["--pages", "tables"], ["'tables'", PAGES[0]]),
-    (["--methods", "Guess"], ["'Guess'", "VAE"]), (["--settings", "{epoch: 3}"], ["epoch", "epochs"]), (["--settings", "[1]"], ["{epochs: 2}"]), (["--add", "/nope"], ["/nope/record.json"]), (["--report", "--into", "/nope"], ["/nope/runs.csv"])])
+    (["--benchmark", "Foo"], ["'Foo'", "BrainTumor"]), (["--data", "/nope"], ["/nope", "no folder"]),
+    (["--experiments", "mian"], ["'mian'", "main"]), (["--pages", "tables"], ["'tables'", PAGES[0]]),
+    (["--methods", "Guess"], ["'Guess'", "VAE"]), (["--settings", "{epoch: 3}"], ["epoch", "epochs"]),
+    (["--settings", "[1]"], ["{epochs: 2}"]), (["--add", "/nope"], ["/nope/record.json"]),
+    (["--report", "--into", "/nope"], ["/nope/runs.csv"])])
 def test_an_unknown_name_is_one_sentence_before_anything_is_planned(asked, says, monkeypatch, capsys):
     monkeypatch.chdir(REPO)
     monkeypatch.setattr("ddad.study.reproduce.make_plan", lambda request: pytest.fail("it was planned"))
     with pytest.raises(SystemExit) as stop: main(asked)
-    assert all(s in stop.value.code for s in says) and "\n" not in stop.value.code and capsys.readouterr().out == ""
+    assert all(s in stop.value.code for s in says)
+    assert "\n" not in stop.value.code
+    assert capsys.readouterr().out == ""
 
 
 def test_finished_runs_are_added_by_the_command(tmp_path, capsys):
     folders = [str(make_run(tmp_path / "runs", seed)) for seed in (0, 1)]
     with pytest.raises(SystemExit): main(["--add", *folders, "--into", str(tmp_path / "figures")])
-    assert capsys.readouterr().out.splitlines() == ["Added NIH_AE-U_seed0.", "Added NIH_AE-U_seed1."] and len(Results(tmp_path / "figures").runs) == 2
+    assert capsys.readouterr().out.splitlines() == ["Added NIH_AE-U_seed0.", "Added NIH_AE-U_seed1."]
+    assert len(Results(tmp_path / "figures").runs) == 2
 
 
 def test_a_crossover_is_named_like_a_run():
-    assert crossed("BrainTumor_AE-U_seed2") == {"benchmark": "BrainTumor", "backbone": "AE-U", "seed": 2, "n_unlabeled": 0}
+    assert crossed("BrainTumor_AE-U_seed2") == {"benchmark": "BrainTumor", "backbone": "AE-U", "seed": 2,
+                                                "n_unlabeled": 0}
     with pytest.raises(ValueError, match="BrainTumor_AE_seed0"): crossed("BrainTumor_VAE_seed0")
 
 
@@ -271,8 +317,10 @@ def test_a_job_that_outlives_snakemake_is_ended_too(monkeypatch):
     monkeypatch.setattr("ddad.study.reproduce._WAYS_TO_STOP", [(how, 0.5) for how, _ in _WAYS_TO_STOP])
     deaf = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]; print('ready', flush=True); time.sleep(600)"
     first = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {deaf!r}]); print(child.pid, flush=True); child.wait()"
-    process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, start_new_session=True)
     said = [process.stdout.readline().strip() for _ in range(2)]
     child = psutil.Process(int(min(said)))  # digits come before letters
     _stop(process)
-    assert process.returncode is not None and (not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert process.returncode is not None
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

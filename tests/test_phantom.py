@@ -19,12 +19,16 @@ def test_it_is_a_benchmark_with_masks(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["Phantom"]
 
 
-@pytest.mark.parametrize("spoil", [lambda folder: (folder / "phantom.json").write_text("{"), lambda folder: (folder / "phantom.json").unlink()])
+@pytest.mark.parametrize(
+    "spoil", [lambda folder: (folder / "phantom.json").write_text("{"),
+              lambda folder: (folder / "phantom.json").unlink()])
 def test_a_folder_that_is_no_such_phantom_is_left_alone(tmp_path, spoil):
     folder = phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
-    with pytest.raises(ValueError, match="delete that folder"): phantom.make_phantom(tmp_path, seed=1, sizes=FEW, progress=False)
+    with pytest.raises(ValueError, match="delete that folder"):
+        phantom.make_phantom(tmp_path, seed=1, sizes=FEW, progress=False)
     spoil(folder)
-    with pytest.raises(ValueError, match="delete that folder"): phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
+    with pytest.raises(ValueError, match="delete that folder"):
+        phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
 
 
 @pytest.mark.parametrize("kind", phantom.LESIONS)
@@ -38,12 +42,14 @@ def test_a_lesion_changes_the_brain_under_its_mask(kind):
 
 
 def test_an_unknown_lesion_is_refused():
-    with pytest.raises(ValueError, match="'fracture'"): phantom.phantom_slice(np.random.default_rng(0), "fracture")
+    with pytest.raises(ValueError, match="'fracture'"):
+        phantom.phantom_slice(np.random.default_rng(0), "fracture")
 
 
 def test_without_nilearn_the_extra_is_named_and_nothing_is_made(tmp_path, monkeypatch):
     for name in ("nilearn", "nilearn.datasets"): monkeypatch.setitem(sys.modules, name, None)
     phantom.tissue_maps.cache_clear()
-    with pytest.raises(ImportError, match=r"^nilearn is not installed: run pip install '\.\[paper\]' in a clone of ddad\.$"):
+    with pytest.raises(
+        ImportError, match=r"^nilearn is not installed: run pip install '\.\[paper\]' in a clone of ddad\.$"):
         phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
     assert list(tmp_path.iterdir()) == []

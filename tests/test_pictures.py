@@ -45,7 +45,8 @@ def random_maps(rng, n, names=("map 1", "map 2", "map 3", "map 4")):
 @pytest.mark.parametrize("normal, abnormal", [(4, 4), (0, 8), (2, 1)])
 def test_maps(normal, abnormal):
     rng, n = np.random.default_rng(0), normal + abnormal
-    axes = plots.map_grid(rng.integers(0, 256, (n, 1, 64, 64), dtype=np.uint8), random_maps(rng, n), labels=np.arange(n) >= normal)
+    axes = plots.map_grid(rng.integers(0, 256, (n, 1, 64, 64), dtype=np.uint8), random_maps(rng, n),
+                          labels=np.arange(n) >= normal)
     fig = axes[0, 0].figure
     assert axes.shape == (5, n) and faults(fig) == [] and fig.get_figwidth() <= plots.PAGE + 1e-9
 
@@ -58,7 +59,8 @@ def test_where_a_map_is_low_the_scan_is_seen_alone():
     level[..., :8, :8] = 0.9
     axes = plots.map_grid(image, {"map": level})
     shown = axes[1, 0].images[0].get_array()
-    assert np.allclose(shown[8:], image[0, 0, 8:, :, None] / 255) and not np.allclose(shown[:8, :8], image[0, 0, :8, :8, None] / 255)
+    assert np.allclose(shown[8:], image[0, 0, 8:, :, None] / 255)
+    assert not np.allclose(shown[:8, :8], image[0, 0, :8, :8, None] / 255)
 
 
 def test_a_score_is_neither_blue_nor_red_orange_and_each_has_its_own_colour():
@@ -75,7 +77,9 @@ def spoil_ticks(ax): ax.set_xticks([0.5, 0.51], ["a long label", "another"])
 def spoil_legend(ax): ax.legend(loc="center")
 
 
-@pytest.mark.parametrize("spoil, says", [(spoil_size, "6 points"), (spoil_edge, "cut off"), (spoil_ticks, "lies on"), (spoil_legend, "covers data")])
+@pytest.mark.parametrize("spoil, says",
+                         [(spoil_size, "6 points"), (spoil_edge, "cut off"), (spoil_ticks, "lies on"),
+                          (spoil_legend, "covers data")])
 def test_a_fault_is_found(spoil, says):
     ax = plots.panels()[1]
     ax.plot([0, 1], [0, 1], label="a line")
@@ -84,8 +88,12 @@ def test_a_fault_is_found(spoil, says):
     assert any(says in fault for fault in faults(ax.figure))
 
 
-@pytest.mark.parametrize("draw", [lambda ax: ax.scatter([0.5], [0.5], label="x"), lambda ax: ax.bar([0.5], [1], label="x"), lambda ax: ax.fill_between([0, 1], [0, 0], [1, 1], label="x"),
-                                  lambda ax: ax.errorbar([0.5], [0.5], xerr=[[0.5], [0.5]], fmt="o", label="x"), lambda ax: ax.plot([0.5], [0.5], "o", label="x")])
+@pytest.mark.parametrize(
+    "draw", [lambda ax: ax.scatter([0.5], [0.5], label="x"),
+             lambda ax: ax.bar([0.5], [1], label="x"),
+             lambda ax: ax.fill_between([0, 1], [0, 0], [1, 1], label="x"),
+             lambda ax: ax.errorbar([0.5], [0.5], xerr=[[0.5], [0.5]], fmt="o", label="x"),
+             lambda ax: ax.plot([0.5], [0.5], "o", label="x")])
 def test_a_legend_on_any_kind_of_data_is_found(draw):
     ax = plots.panels()[1]
     draw(ax)
@@ -101,10 +109,12 @@ def chart():
     plt.close(fig)
 
 
-@pytest.mark.parametrize("vector, written", [(True, ["picture.png", "picture.pdf"]), (False, ["picture.png"])])
+@pytest.mark.parametrize("vector, written",
+                         [(True, ["picture.png", "picture.pdf"]), (False, ["picture.png"])])
 def test_save_writes_a_pdf_for_charts_alone(chart, tmp_path, vector, written):
     paths = plots.save(chart, tmp_path / "new/picture.png", vector=vector)
-    assert [p.name for p in paths] == written and {p.name for p in (tmp_path / "new").iterdir()} == set(written)
+    assert [p.name for p in paths] == written
+    assert {p.name for p in (tmp_path / "new").iterdir()} == set(written)
     first = [p.read_bytes() for p in paths]
     assert [p.read_bytes() for p in plots.save(chart, tmp_path / "new/picture", vector=vector)] == first
 
@@ -123,10 +133,16 @@ def test_a_png_has_a_palette_and_the_colours_that_were_drawn(chart, tmp_path):
 
 def test_a_score_has_one_name():
     labels = np.arange(8) >= 4
-    rows = metrics.results_table({name: np.arange(8.0) for name in ("rec_1", "rec_2", "inter_top", "r_image_dual", "PCA")}, labels, n=10)
-    first = [line.split("|")[1].strip() for line in metrics.to_markdown([metrics.single_network(rows), *rows]).splitlines()[2:]]
-    assert first == ["A_rec, single network (mean ± std over 2 networks)", "A_rec, network 1 alone", "A_rec, network 2 alone", "A_inter, upper half", "R_image+dual", "PCA"]
+    rows = metrics.results_table(
+        {name: np.arange(8.0)
+         for name in ("rec_1", "rec_2", "inter_top", "r_image_dual", "PCA")}, labels, n=10)
+    first = [line.split("|")[1].strip()
+             for line in metrics.to_markdown([metrics.single_network(rows), *rows]).splitlines()[2:]]
+    assert first == ["A_rec, single network (mean ± std over 2 networks)", "A_rec, network 1 alone",
+                     "A_rec, network 2 alone", "A_inter, upper half", "R_image+dual", "PCA"]
     axes = plots.roc_curves({name: np.arange(8.0) for name in ("inter_top", "PCA")}, labels)
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == [r"$\mathcal{A}_{inter}$, upper half  1.000", "PCA  1.000"]
+    assert [t.get_text()
+            for t in axes.get_legend().get_texts()] == [r"$\mathcal{A}_{inter}$, upper half  1.000",
+                                                        "PCA  1.000"]
     plt.close(axes.figure)
     assert len(set(SCORE_NAMES.values())) == len(SCORE_NAMES) and score_name("r_dual") == "R_dual"

@@ -21,7 +21,8 @@ from ddad.datasets.registry import shipped_labels
 REPO, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 PAGES = [REPO / "README.md", *sorted((REPO / "nbs/guides").glob("*.ipynb"))]
 BEGINS = re.compile(r"(ddad-[a-z]+|make|pip install|python|snakemake|papermill)( |$)")
-FENCED, INLINE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE), re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+FENCED = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
 def commands_of(text):
@@ -41,31 +42,45 @@ EXCEPTED = {
     "make book": ("make -n book", "takes minutes; test_book builds it"),
     "make benchmark": ("make -n benchmark", "takes minutes, and trains in ways that only serve as a measure"),
     "make install": ("make -n install", "needs the package index"),
-    "pip install .": ("ddad-fit --help", "needs the package index; test_install installs the wheel of this clone"),
+    "pip install .": ("ddad-fit --help",
+                      "needs the package index; test_install installs the wheel of this clone"),
     "make explore": ("make -n explore", "opens a browser; test_explorer opens the page"),
     "make figures": ("make -n figures", "draws all pages, minutes; tests/test_pages.py draws them"),
-    "make reproduce BENCHMARK=NIH": (f"{PLAN} BENCHMARK=NIH", "as `make reproduce`, which is executed, with other images"),
+    "make reproduce BENCHMARK=NIH": (f"{PLAN} BENCHMARK=NIH",
+                                     "as `make reproduce`, which is executed, with other images"),
     "make reproduce EPOCHS=paper": (f"{PLAN} EPOCHS=paper", "takes hours"),
-    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all", "takes hours"),
-    "make reproduce BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD": (f"{PLAN} BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD", "takes hours"),
-    "make results BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all", "takes hours"),
-    "make results ADD=\"reproduced/runs/NAME\"": ("make -n results ADD=reproduced/runs/NAME", "adds to the committed tables; test_graph adds to others"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all",
+                                                            "takes hours"),
+    "make reproduce BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD": (
+        f"{PLAN} BENCHMARK=RSNA EXPERIMENTS=backbones,rates DATA=~/Med-AD", "takes hours"),
+    "make results BENCHMARK=BrainTumor EXPERIMENTS=all": (f"{PLAN} BENCHMARK=BrainTumor EXPERIMENTS=all",
+                                                          "takes hours"),
+    "make results ADD=\"reproduced/runs/NAME\"": ("make -n results ADD=reproduced/runs/NAME",
+                                                  "adds to the committed tables; test_graph adds to others"),
     "make results EXPERIMENTS=splits ARGS='--methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)":
         ("make reproduce EXPERIMENTS=splits ARGS='--plan --methods nnPU' BENCHMARK=$(echo BrainTumorLeakFree-split{1..5} | tr ' ' ,)", "takes hours"),
-    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 1'", "takes hours"),
-    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 8'", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 1'": (
+        "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 1'", "takes hours"),
+    "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--jobs-per-gpu 8'": (
+        "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --jobs-per-gpu 8'", "takes hours"),
     "python benchmarks/gpu.py": ("python benchmarks/gpu.py --help", "needs a GPU"),
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm --gpu 1'":
-        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm --gpu 1'", "needs a cluster; test_slurm sets one up"),
+        ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm --gpu 1'",
+         "needs a cluster; test_slurm sets one up"),
     "make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--profile slurm -- --default-resources slurm_partition=long'":
         ("make reproduce BENCHMARK=BrainTumor EXPERIMENTS=all ARGS='--plan --profile slurm -- --default-resources slurm_partition=long'", "needs a cluster; test_slurm sets one up"),
     "papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE":
         ("papermill nbs/paper/run.ipynb out.ipynb -p benchmark BrainTumor -p backbone AE -p epochs 1 -p refine_epochs 1", "takes an hour: papermill knows no DDAD_EPOCHS"),
-    "ddad-data prepare RSNA --source stage_2_train_images/ --root ~/Med-AD": ("ddad-data prepare --help", "needs 14,863 radiographs; test_prepare has a few"),
-    "ddad-data download RSNA --root ~/Med-AD": ("DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD", "needs a network: the address is one at which nothing answers"),
+    "ddad-data prepare RSNA --source stage_2_train_images/ --root ~/Med-AD": (
+        "ddad-data prepare --help", "needs 14,863 radiographs; test_prepare has a few"),
+    "ddad-data download RSNA --root ~/Med-AD": (
+        "DDAD_ZENODO=http://127.0.0.1:9 ddad-data download RSNA --root ~/Med-AD",
+        "needs a network: the address is one at which nothing answers"),
 }
-SLOW = re.compile(r"make reproduce|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
-STATUS = {"ddad-data check": (0, 1), "ddad-data download": (2,)}  # others: 0; check gives 1 where it finds something
+SLOW = re.compile(
+    r"make reproduce|papermill|snakemake|ddad-(run|compare)(?!.*--(help|scores))|ddad-data (check|repartition|prepare LGG)")
+# others: 0; check gives 1 where it finds something
+STATUS = {"ddad-data check": (0, 1), "ddad-data download": (2,)}
 
 
 def executed(command):
@@ -94,14 +109,20 @@ class {name}:
 def make_named(place):
     "The folders and files of a user."
     rng = np.random.default_rng(0)
-    for folder, count in {"normals": 96, "healthy": 96, "ward": 24, "new": 4, "sick": 40, "scanner_b_normals": 24}.items():
-        for i in range(count): picture(place / folder / f"{folder}_{i}.png", rng, folder == "sick" or (folder in ("ward", "new") and i % 2 == 1))
+    for folder, count in {"normals": 96, "healthy": 96, "ward": 24, "new": 4, "sick": 40,
+                          "scanner_b_normals": 24}.items():
+        for i in range(count):
+            picture(place / folder / f"{folder}_{i}.png", rng,
+                    folder == "sick" or (folder in ("ward", "new") and i % 2 == 1))
     images = [p.name for folder in ("normals", "healthy", "sick") for p in (place / folder).iterdir()]
-    (place / "patients.csv").write_text("image,patient\n" + "".join(f"{name},{name.split('.')[0]}\n" for name in images))
-    (place / "my_module.py").write_text("".join(METHOD.format(name=name) for name in ("MyMethod", "NearestNormal")))
+    (place / "patients.csv").write_text("image,patient\n"
+                                        + "".join(f"{name},{name.split('.')[0]}\n" for name in images))
+    (place / "my_module.py").write_text(
+        "".join(METHOD.format(name=name) for name in ("MyMethod", "NearestNormal")))
     table = shipped_labels("NIH")
     test = [image for image, split in zip(table["image"], table["split"]) if split.startswith("test")]
-    (place / "mine.csv").write_text("image,score\n" + "".join(f"{image},{i % 97}\n" for i, image in enumerate(test)))
+    (place / "mine.csv").write_text("image,score\n"
+                                    + "".join(f"{image},{i % 97}\n" for i, image in enumerate(test)))
 
 
 def make_lgg(source):
@@ -117,7 +138,8 @@ def make_lgg(source):
 def make_clone(place):
     "What a clone has, with the environment of these tests in the place of one that `make` would set up."
     for path in REPO.iterdir():
-        if path.name not in (".git", ".venv", "runs", "reproduced", "pages", "_book", "figures"): (place / path.name).symlink_to(path)
+        if path.name not in (".git", ".venv", "runs", "reproduced", "pages", "_book", "figures"):
+            (place / path.name).symlink_to(path)
     shutil.copytree(REPO / "figures", place / "figures")
     (place / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
@@ -126,7 +148,8 @@ def make_clone(place):
 
 
 def environment(home, **more):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("DDAD_") and k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DDAD_")
+            and k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return kept | {"HOME": str(home), "DDAD_CACHE": str(home / "cache"), "DDAD_EPOCHS": "1"} | more
 
 
@@ -138,10 +161,16 @@ def home(tmp_path_factory): return tmp_path_factory.mktemp("home")
 def wheel(tmp_path_factory):
     "A folder that a wheel of this clone was installed into."
     place = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(REPO, place / "source", ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests", "build", "*.egg-info", "__pycache__"))
+    shutil.copytree(REPO, place / "source",
+                    ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests",
+                                                  "build", "*.egg-info", "__pycache__"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(place), str(place / "source")], check=True, capture_output=True)
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(place / "site"), *map(str, place.glob("*.whl"))], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(place),
+         str(place / "source")], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--target", str(place / "site"),
+         *map(str, place.glob("*.whl"))], check=True, capture_output=True)
     return place / "site"
 
 
@@ -149,7 +178,8 @@ def execute(commands, place, env):
     "Gives them to the shell in turn; the first that fails is told with all that it said."
     for printed in commands:
         command = executed(printed)
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=place, env=env, capture_output=True, text=True)
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=place, env=env,
+                              capture_output=True, text=True)
         may = next((status for begin, status in STATUS.items() if f" {command}".find(f" {begin}") >= 0), (0,))
         assert done.returncode in may and "Traceback" not in done.stderr, f"{printed}\nexecuted as: {command}\nstatus {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
@@ -177,7 +207,8 @@ def test_quick_commands_of_the_readme_work_in_a_clone(home, tmp_path):
     commands = [c for c in pages()["README.md"] if not SLOW.match(executed(c))]
     make_clone(tmp_path)
     prepare(tmp_path, home, commands)
-    execute(commands, tmp_path, environment(home, PYTHONPATH=str(REPO), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
+    execute(commands, tmp_path,
+            environment(home, PYTHONPATH=str(REPO), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
 
 
 @pytest.mark.slow
@@ -193,18 +224,22 @@ def test_all_commands_work(installed, page, tmp_path, request):
     site = request.getfixturevalue("wheel") if installed == "wheel" else REPO
     prepare(place, home, commands)
     if page == "reproduce.ipynb": make_med_ad(home, site)
-    execute(commands, place, environment(home, PYTHONPATH=str(site), PATH=os.pathsep.join([str(site / "bin"), str(BIN), os.environ["PATH"]])))
+    execute(commands, place,
+            environment(home, PYTHONPATH=str(site),
+                        PATH=os.pathsep.join([str(site / "bin"), str(BIN), os.environ["PATH"]])))
 
 
 def make_med_ad(home, site):
     "A Med-AD folder with LGG in it, as the page on data makes one."
     make_lgg(home / "kaggle_3m")
-    execute([f"ddad-data prepare LGG --source {home}/kaggle_3m --root {home}/Med-AD"], home, environment(home, PYTHONPATH=str(site), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
+    execute([f"ddad-data prepare LGG --source {home}/kaggle_3m --root {home}/Med-AD"], home,
+            environment(home, PYTHONPATH=str(site), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"))
 
 
 def test_every_command_is_met_and_every_exception_is_printed():
     printed = {c for commands in pages().values() for c in commands}
-    assert len(printed) > 30 and {"make reproduce", "ddad-fit normals/ --unlabeled ward/ -o model/"} <= printed
+    assert len(printed) > 30
+    assert {"make reproduce", "ddad-fit normals/ --unlabeled ward/ -o model/"} <= printed
     assert all(BEGINS.match(c) for c in printed), "a block of another kind of command"
     unprinted = set(EXCEPTED) - printed - {"make test-slow"}  # that one stands in a comment
     assert not unprinted, "nobody prints these any more"

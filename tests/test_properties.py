@@ -53,7 +53,9 @@ def test_scores_are_the_same_however_many_maps_are_in_memory(trained, benchmark)
     for at_once in (1024, 7):
         found = refine.score_images(benchmark.test, modules["udm"], modules["ndm"], nets, top, at_once)
         assert found.keys() == expected.keys()
-        for name, s in found.items(): torch.testing.assert_close(s, expected[name], rtol=0 if at_once == 1024 else 1e-3, atol=0 if at_once == 1024 else 1e-5)
+        for name, s in found.items():
+            torch.testing.assert_close(s, expected[name], rtol=0 if at_once == 1024 else 1e-3,
+                                       atol=0 if at_once == 1024 else 1e-5)
 
 
 def test_a_planted_lesion_raises_the_scores(trained, benchmark):
@@ -67,7 +69,9 @@ def test_a_planted_lesion_raises_the_scores(trained, benchmark):
 
 
 def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
-    two, three = (train_modules(replace(RECIPE, k=k, epochs=1), {"ndm": benchmark.normal}, tmp_path / str(k), machine=MACHINE)[0]["ndm"] for k in (2, 3))
+    two, three = (
+        train_modules(replace(RECIPE, k=k, epochs=1), {"ndm": benchmark.normal}, tmp_path / str(k),
+                      machine=MACHINE)[0]["ndm"] for k in (2, 3))
     for a, b in zip(two, three):
         assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
     assert not torch.equal(three[0].decoder[9].weight, three[1].decoder[9].weight)
@@ -75,28 +79,33 @@ def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
 
 @pytest.mark.parametrize("backbone", ["AE-U", "MemAE"])
 def test_the_other_backbones_train_and_score(benchmark, tmp_path, backbone):
-    modules, losses = train_modules(replace(RECIPE, backbone=backbone, epochs=8), {"udm": benchmark.normal, "ndm": benchmark.normal}, tmp_path, machine=MACHINE)
+    modules, losses = train_modules(replace(RECIPE, backbone=backbone, epochs=8),
+                                    {"udm": benchmark.normal,
+                                     "ndm": benchmark.normal}, tmp_path, machine=MACHINE)
     assert losses["ndm_1"][-1] < losses["ndm_1"][0]
     maps = scores.predict_maps(benchmark.test, modules["udm"], modules["ndm"])
     assert all(torch.isfinite(m).all() and (m >= 0).all() for m in maps.values())
 
 
 def test_a_checkpoint_of_other_settings_is_refused(benchmark, tmp_path):
-    train = lambda lr: train_modules(replace(RECIPE, epochs=1, lr=lr), {"ndm": benchmark.normal}, tmp_path, machine=MACHINE)
+    train = lambda lr: train_modules(replace(RECIPE, epochs=1, lr=lr), {"ndm": benchmark.normal}, tmp_path,
+                                     machine=MACHINE)
     train(1e-3)
     with pytest.raises(ValueError, match="other settings or data"): train(2e-3)
 
 
 def test_a_failing_network_stops_the_others_and_says_why(benchmark, tmp_path):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        train_modules(replace(RECIPE, epochs=200, lr=1e30), {"ndm": benchmark.normal}, tmp_path, machine=MACHINE)
+        train_modules(replace(RECIPE, epochs=200, lr=1e30), {"ndm": benchmark.normal}, tmp_path,
+                      machine=MACHINE)
 
 
 def test_a_wrong_weights_file_is_named(tmp_path):
     from ddad.core.checkpoints import load_weights
     from ddad.method.networks import AE
     (tmp_path / "ndm_1.safetensors").write_text("nonsense")
-    with pytest.raises(ValueError, match="ndm_1.safetensors"): load_weights(AE(), tmp_path / "ndm_1.safetensors")
+    with pytest.raises(ValueError, match="ndm_1.safetensors"):
+        load_weights(AE(), tmp_path / "ndm_1.safetensors")
 
 
 @settings(max_examples=8, deadline=None)
@@ -121,7 +130,9 @@ def test_metrics_ignore_order_and_scale(values, factor, shift):
     assert 0 <= metrics.chi2_distance(ranks, labels) <= 100.0001
 
 
-@pytest.mark.parametrize("n, rate, expected", [(1000, 0.6, (400, 600)), (10, 0.29, (8, 2)), (10, 0, (10, 0)), (10, 1, (0, 10)), (0, 0.5, (0, 0))])
+@pytest.mark.parametrize("n, rate, expected",
+                         [(1000, 0.6, (400, 600)), (10, 0.29, (8, 2)), (10, 0, (10, 0)), (10, 1, (0, 10)),
+                          (0, 0.5, (0, 0))])
 def test_the_number_of_abnormal_images_is_rounded_down(n, rate, expected):
     assert unlabeled_counts(n, rate, 1000, 1000) == expected
 
@@ -137,7 +148,8 @@ def plainly(metric, s, y, groups, n, seed):
     "The cluster bootstrap in a few plain lines: draws of groups until both classes are there."
     names, rng, found = np.unique(groups), np.random.default_rng(seed), []
     while len(found) < n:
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(100, n) if not found else n - len(found))
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)),
+                                 min(100, n) if not found else n - len(found))
         for c in counts:
             taken = np.concatenate([np.repeat(np.flatnonzero(groups == g), k) for g, k in zip(names, c)])
             if len(set(y[taken])) == 2: found.append(metric(s[taken], y[taken]))
@@ -150,9 +162,11 @@ def test_the_fast_way_is_the_plain_one_and_every_image_its_own_group_is_no_group
     s, y, groups = data(seed)
     own = np.arange(len(s))
     for asked, plain in ((groups, groups), (None, own)):
-        assert metrics._draws(metric, [s], y.astype(bool), asked, 40, seed)[0] == pytest.approx(plainly(metric, s, y, plain, 40, seed))
+        assert metrics._draws(metric, [s], y.astype(bool), asked, 40,
+                              seed)[0] == pytest.approx(plainly(metric, s, y, plain, 40, seed))
     low, high = metrics.bootstrap_interval(metric, s, y, n=60, seed=seed)
-    assert metrics.bootstrap_interval(metric, s, y, own, n=60, seed=seed) == (low, high) and 0 <= low <= high <= 1
+    assert metrics.bootstrap_interval(metric, s, y, own, n=60, seed=seed) == (low, high)
+    assert 0 <= low <= high <= 1
 
 
 @settings(max_examples=5, deadline=None)
@@ -162,9 +176,11 @@ def test_copies_do_not_make_an_interval_narrower(seed, m):
     originals = np.arange(len(s))
     copied = np.tile(originals, m)
     once = metrics.bootstrap_interval(metrics.auc, s, y, n=200, seed=seed)
-    grouped = metrics.bootstrap_interval(metrics.auc, s[copied], y[copied], originals[copied], n=200, seed=seed)
+    grouped = metrics.bootstrap_interval(metrics.auc, s[copied], y[copied], originals[copied], n=200,
+                                         seed=seed)
     assert grouped == pytest.approx(once), "the same draws of the same groups"
-    assert np.ptp(metrics.bootstrap_interval(metrics.auc, s[copied], y[copied], n=200, seed=seed)) < np.ptp(once)
+    assert np.ptp(metrics.bootstrap_interval(metrics.auc, s[copied], y[copied], n=200, seed=seed)) < np.ptp(
+        once)
 
 
 def test_a_difference_shares_its_draws():
@@ -172,13 +188,18 @@ def test_a_difference_shares_its_draws():
     d = metrics.paired_bootstrap(metrics.auc, s, 2 * s + 1, y, groups, n=100)
     assert d == {"difference": 0, "low": 0, "high": 0, "p": 1}
     d = metrics.paired_bootstrap(metrics.auc, -s, s, y, groups, n=500)
-    assert d["low"] > 0 and d["p"] < 0.05 and d["difference"] == pytest.approx(metrics.auc(s, y) - metrics.auc(-s, y))
+    assert d["low"] > 0
+    assert d["p"] < 0.05
+    assert d["difference"] == pytest.approx(metrics.auc(s, y) - metrics.auc(-s, y))
 
 
-@pytest.mark.parametrize("groups, says", [([1] * 80, "All images are of one group"), ([1, 2], "Groups of shape")])
+@pytest.mark.parametrize("groups, says",
+                         [([1] * 80, "All images are of one group"), ([1, 2], "Groups of shape")])
 def test_groups_that_do_not_fit_are_refused(groups, says):
     s, y, _ = data(0)
-    for call in (lambda: metrics.bootstrap_interval(metrics.auc, s, y, groups), lambda: metrics.paired_bootstrap(metrics.auc, s, s, y, groups), lambda: metrics.mean_interval(s, groups)):
+    for call in (lambda: metrics.bootstrap_interval(metrics.auc, s, y, groups),
+                 lambda: metrics.paired_bootstrap(metrics.auc, s, s, y, groups),
+                 lambda: metrics.mean_interval(s, groups)):
         with pytest.raises(ValueError, match=says): call()
 
 

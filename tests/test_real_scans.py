@@ -14,7 +14,8 @@ from ddad.datasets.check import check_benchmark
 from ddad.datasets.registry import shipped_labels
 
 ROOT = Path(os.environ.get("DDAD_DATA") or "~/Med-AD").expanduser()
-pytestmark = pytest.mark.skipif(not (ROOT / "BrainTumor/data.json").is_file(), reason="needs Brain Tumor MRI: set DDAD_DATA to a Med-AD folder (README, Data)")
+pytestmark = pytest.mark.skipif(not (ROOT / "BrainTumor/data.json").is_file(),
+                                reason="needs Brain Tumor MRI: set DDAD_DATA to a Med-AD folder (README, Data)")
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +25,19 @@ def brains():
 
 def test_the_repartition_is_the_papers(brains):
     counts = {k: len(v) for k, v in brains.names.items()}
-    assert counts == {"normal": 1000, "unlabeled_normal": 400, "unlabeled_abnormal": 600, "test_normal": 600, "test_abnormal": 600}
-    assert brains.test.shape == (1200, 1, 64, 64) and brains.test.dtype == torch.uint8 and brains.masks is None
+    assert counts == {"normal": 1000, "unlabeled_normal": 400, "unlabeled_abnormal": 600, "test_normal": 600,
+                      "test_abnormal": 600}
+    assert brains.test.shape == (1200, 1, 64, 64)
+    assert brains.test.dtype == torch.uint8
+    assert brains.masks is None
     assert brains.labels.tolist() == [0] * 600 + [1] * 600
 
 
 def test_images_are_read_as_the_paper_reads_them(brains):
     for i in (0, 599, 600, 1199):
         with Image.open(ROOT / "BrainTumor/images" / brains.test_names[i]) as im:
-            assert (np.asarray(im.convert("L").resize((64, 64), Image.Resampling.BILINEAR)) == brains.test[i, 0].numpy()).all()
+            assert (np.asarray(im.convert("L").resize((64, 64), Image.Resampling.BILINEAR))
+                    == brains.test[i, 0].numpy()).all()
 
 
 def test_unlabeled_images_are_the_first_of_each_pool(brains):
@@ -45,7 +50,8 @@ def test_committed_scores_name_the_test_images(brains):
     for record in Path(__file__).parents[1].glob("figures/runs/BrainTumor*/record.json"):
         about = json.loads(record.read_text())
         if about["config"]["benchmark"] != "BrainTumor": continue
-        assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names and about["data_hash"] == brains.hash
+        assert read_csv(record.parent / "scores.csv")["image"] == brains.test_names
+        assert about["data_hash"] == brains.hash
 
 
 @pytest.mark.slow
@@ -54,7 +60,8 @@ def test_the_check_finds_the_copies_of_brain_tumor_mri():
     rows = {row["split"]: row for row in report.rows()}
     assert rows["test.0"]["copies across train and test"] >= 560 and not report.mixed.any()
     known = dict(zip(shipped_labels("BrainTumor")["image"], shipped_labels("BrainTumor")["group"]))
-    assert {frozenset(np.flatnonzero(report.groups == g)) for g in set(report.groups)} == {frozenset(i for i, n in enumerate(report.names) if known[n] == g) for g in set(known.values())}
+    expected = {frozenset(i for i, n in enumerate(report.names) if known[n] == g) for g in set(known.values())}
+    assert {frozenset(np.flatnonzero(report.groups == g)) for g in set(report.groups)} == expected
 
 
 @pytest.mark.slow
@@ -65,4 +72,7 @@ def test_the_check_joins_no_two_patients(name):
     patients = dict(zip(*(read_csv(ROOT / name / "labels.csv", text=True)[c] for c in ("image", "patient"))))
     owners = {}
     for n, g in zip(report.names, report.groups): owners.setdefault(g, set()).add(patients[n])
-    assert max(map(len, owners.values())) == 1 and report.bar.by == "patients" and report.bar.tells and not report.across.any()
+    assert max(map(len, owners.values())) == 1
+    assert report.bar.by == "patients"
+    assert report.bar.tells
+    assert not report.across.any()

@@ -17,7 +17,8 @@ from ddad.study.config import Config
 
 REPO = Path(__file__).parents[1]
 DDAD_RUN = str(Path(sys.executable).parent / "ddad-run")
-SETTINGS = dict(benchmark="Discs", k=2, epochs=40, refine_epochs=2, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, seed=3, test_curve=1)
+SETTINGS = dict(benchmark="Discs", k=2, epochs=40, refine_epochs=2, image_size=32, batch_size=16,
+                n_unlabeled=24, anomaly_rate=0.5, seed=3, test_curve=1)
 COLUMNS = ["image", "label", "rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_intra", "r_dual"]
 
 
@@ -48,16 +49,20 @@ def test_the_folder_explains_itself(finished):
     assert {"versions", "commit", "data_hash", "stages", "results", "pixels"} <= set(record)
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 0 for s in record["stages"].values())
     by_score = {r["score"]: r for r in record["results"]}
-    for name in COLUMNS[2:]: assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
+    for name in COLUMNS[2:]:
+        assert by_score[name]["auc"] == pytest.approx(metrics.auc(scores[name], scores["label"]))
     pixels = read_csv(out / "pixels.csv")
-    assert pixels["image"] == scores["image"] and all(math.isnan(v) == (label == 0) for v, label in zip(pixels["inter_ap"], pixels["label"]))
+    assert pixels["image"] == scores["image"]
+    assert all(math.isnan(v) == (label == 0) for v, label in zip(pixels["inter_ap"], pixels["label"]))
     assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
     for picture in ("training", "histograms", "roc", "test_curve"):
         for kind in ("png", "pdf"): assert (out / f"{picture}.{kind}").stat().st_size > 1000
     assert (out / "maps.png").stat().st_size > 1000 and (out / "maps.pdf").read_bytes()[:4] == b"%PDF"
     networks = ("udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual", "r_intra")
-    assert {p.stem for p in (out / "weights").glob("*.safetensors")} == {*networks, "r_dual_averaged", "r_intra_averaged"}
-    assert set(record["training"]) == set(networks) and all(t["seconds"] > 0 and t["peak_memory_mb"] > 0 for t in record["training"].values())
+    assert {p.stem for p in (out / "weights").glob("*.safetensors")} == {
+        *networks, "r_dual_averaged", "r_intra_averaged"}
+    assert set(record["training"]) == set(networks)
+    assert all(t["seconds"] > 0 and t["peak_memory_mb"] > 0 for t in record["training"].values())
 
 
 def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
@@ -68,13 +73,15 @@ def test_the_command_prints_the_table_and_where_the_pictures_are(finished):
 
 def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
     out, _ = finished
-    process = subprocess.Popen(command(root, tmp_path / "killed"), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(root, tmp_path / "killed"), cwd=REPO, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
     while not list(tmp_path.glob("killed/weights/ndm_*")) and time.time() < deadline: time.sleep(0.02)
     family = [*psutil.Process(process.pid).children(recursive=True), process]
     for p in family: p.kill()
     process.wait()
-    assert list(tmp_path.glob("killed/weights/*.safetensors")) and not (tmp_path / "killed/record.json").exists()
+    assert list(tmp_path.glob("killed/weights/*.safetensors"))
+    assert not (tmp_path / "killed/record.json").exists()
     again = run(root, tmp_path / "killed")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "killed/scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
@@ -82,8 +89,11 @@ def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
 
 def test_another_seed_gives_other_scores(finished, root, tmp_path, monkeypatch):
     monkeypatch.chdir(REPO)
-    run_cells(REPO / "nbs/paper/run.ipynb", **SETTINGS | dict(seed=4, epochs=2, refine_epochs=1, test_curve=0, data_root=str(root), out=str(tmp_path / "other")))
-    assert (tmp_path / "other/scores.csv").read_bytes() != (finished[0] / "scores.csv").read_bytes() and not (tmp_path / "other/test_curve.png").exists()
+    run_cells(REPO / "nbs/paper/run.ipynb",
+              **SETTINGS | dict(seed=4, epochs=2, refine_epochs=1, test_curve=0, data_root=str(root),
+                                out=str(tmp_path / "other")))
+    assert (tmp_path / "other/scores.csv").read_bytes() != (finished[0] / "scores.csv").read_bytes()
+    assert not (tmp_path / "other/test_curve.png").exists()
 
 
 def test_the_page_is_clean(finished):
@@ -95,25 +105,35 @@ def test_the_page_is_clean(finished):
 @pytest.mark.slow
 def test_the_stable_variant_and_fewer_networks_train_nothing_anew(root, tmp_path):
     options = dict(epochs=2, refine_epochs=2, test_curve=0, store=tmp_path / "store")
-    for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""), "stable": dict(k=3, variant="stable")}.items():
+    for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""),
+                         "stable": dict(k=3, variant="stable")}.items():
         assert run(root, tmp_path / out, **options | changes).returncode == 0
-    records = {out: json.loads((tmp_path / out / "record.json").read_text()) for out in ("three", "two", "stable")}
+    records = {out: json.loads((tmp_path / out / "record.json").read_text())
+               for out in ("three", "two", "stable")}
     scores = {out: read_csv(tmp_path / out / "scores.csv") for out in records}
     assert scores["two"]["rec_2"] == scores["three"]["rec_2"] and "r_dual" not in scores["two"]
     assert records["stable"]["training"] == records["three"]["training"]
-    assert scores["stable"]["inter"] == scores["three"]["inter"] and scores["stable"]["r_dual"] != scores["three"]["r_dual"]
+    assert scores["stable"]["inter"] == scores["three"]["inter"]
+    assert scores["stable"]["r_dual"] != scores["three"]["r_dual"]
 
 
 def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
     notebook = tmp_path / "broken.ipynb"
     source = json.loads((REPO / "nbs/paper/run.ipynb").read_text())
-    source["cells"].insert(3, {"cell_type": "code", "id": "broken", "metadata": {}, "source": "1 / 0", "outputs": [], "execution_count": None})
+    source["cells"].insert(
+        3, {"cell_type": "code", "id": "broken", "metadata": {}, "source": "1 / 0", "outputs": [],
+            "execution_count": None})
     notebook.write_text(json.dumps(source))
-    done = subprocess.run([*command(root, tmp_path / "out"), "--notebook", str(notebook)], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode != 0 and "ZeroDivisionError" in done.stderr and "cell" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run([*command(root, tmp_path / "out"), "--notebook", str(notebook)], cwd=REPO,
+                          capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "ZeroDivisionError" in done.stderr
+    assert "cell" in done.stderr
+    assert "Traceback" not in done.stderr
     assert (tmp_path / "out/run.ipynb").is_file() and not (tmp_path / "out/record.json").exists()
 
 
 def test_help_tells_every_setting():
     done = subprocess.run([DDAD_RUN, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and all(f"--{f.name.replace('_', '-')}" in done.stdout for f in fields(Config))
+    assert done.returncode == 0
+    assert all(f"--{f.name.replace('_', '-')}" in done.stdout for f in fields(Config))

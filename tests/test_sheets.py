@@ -40,20 +40,25 @@ def test_the_scans_are_those_of_the_committed_runs(name):
     data = ddad.load_benchmark(name)
     assert data.hash == HASHES[name]
     assert tuple(len(data.names[split]) for split in SPLITS) == card(name).counts
-    assert data.test.shape == (len(data.test_names), 1, TILE, TILE) and data.labels.sum() == card(name).counts[-1]
-    assert set(data.test_names) <= set(data.labels_table["image"]) and {"kind", "group"} <= set(data.labels_table)
+    assert data.test.shape == (len(data.test_names), 1, TILE, TILE)
+    assert data.labels.sum() == card(name).counts[-1]
+    assert set(data.test_names) <= set(data.labels_table["image"])
+    assert {"kind", "group"} <= set(data.labels_table)
 
 
 @pytest.mark.parametrize("name", HASHES)
 def test_the_folder_gives_the_same_scans(name):
-    if not any((Path(FOLDER) / known / "data.json").is_file() for known in (name, card(name).of) if known and FOLDER):
+    if not any((Path(FOLDER) / known / "data.json").is_file() for known in (name, card(name).of) if known
+               and FOLDER):
         pytest.skip(f"DDAD_DATA has no {name}")
     assert ddad.load_benchmark(FOLDER, name, progress=False).hash == HASHES[name]
 
 
 def test_an_explicit_root_is_believed(discs):
-    with pytest.raises(ValueError, match="There is no benchmark 'NIH' in .*: it has Discs"): ddad.load_benchmark(discs, "NIH")
-    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"): ddad.load_benchmark(discs / "nowhere", "NIH")
+    with pytest.raises(ValueError, match="There is no benchmark 'NIH' in .*: it has Discs"):
+        ddad.load_benchmark(discs, "NIH")
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"):
+        ddad.load_benchmark(discs / "nowhere", "NIH")
     assert ddad.load_benchmark(discs, "Discs").name == "Discs"
 
 
@@ -71,12 +76,14 @@ def test_a_folder_of_data_with_the_benchmark_comes_first(exported, tmp_path, mon
     path.unlink()
     Image.new("L", (TILE, TILE)).save(path, format="PNG")
     monkeypatch.setenv("DDAD_DATA", str(tmp_path / "Med-AD"))
-    by_name, by_root = ddad.load_benchmark("NIH", progress=False), ddad.load_benchmark(tmp_path / "Med-AD", "NIH")
+    by_name = ddad.load_benchmark("NIH", progress=False)
+    by_root = ddad.load_benchmark(tmp_path / "Med-AD", "NIH")
     assert by_name.hash == by_root.hash != HASHES["NIH"] and "package" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["DDAD_DATA", "home"])
-def test_a_folder_of_data_without_the_benchmark_is_passed_over_and_said_once(place, discs, monkeypatch, capsys):
+def test_a_folder_of_data_without_the_benchmark_is_passed_over_and_said_once(
+    place, discs, monkeypatch, capsys):
     root = discs if place == "DDAD_DATA" else Path("~/Med-AD").expanduser()
     if place == "DDAD_DATA": monkeypatch.setenv("DDAD_DATA", str(discs))
     else: root.mkdir()
@@ -86,7 +93,8 @@ def test_a_folder_of_data_without_the_benchmark_is_passed_over_and_said_once(pla
 
 def test_the_embedded_scans_have_one_size():
     with pytest.raises(ValueError) as error: ddad.load_benchmark("Kermany", image_size=128)
-    assert str(error.value) == ("image_size is 128, but the scans of Kermany in the package are of 64 x 64: choose 64, "
+    assert str(error.value) == (
+        "image_size is 128, but the scans of Kermany in the package are of 64 x 64: choose 64, "
                                 "or name the Med-AD folder with larger ones.")
     with pytest.raises(ValueError, match="multiple of 16"): ddad.load_benchmark("Kermany", image_size=50)
 
@@ -130,7 +138,9 @@ def test_a_damaged_sheet_is_named(harm, tmp_path, monkeypatch):
     monkeypatch.setattr(sheets, "sheet_path", lambda name: path)
     with pytest.raises(ValueError) as error: ddad.load_benchmark("NIH")
     sentence = str(error.value)
-    assert sentence.startswith(f"{path} ") and sentence.endswith(": install ddad again.") and "\n" not in sentence
+    assert sentence.startswith(f"{path} ")
+    assert sentence.endswith(": install ddad again.")
+    assert "\n" not in sentence
     assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2 and not (tmp_path / "new").exists()
 
 
@@ -144,14 +154,16 @@ def test_export_writes_a_folder_like_any_other(exported, capsys):
     assert capsys.readouterr().err == f"ddad-data: {root / 'NIH'} is there already: choose another, or delete it.\n"
 
 
-@pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["a full disk", "Ctrl-C"])
+@pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()],
+                         ids=["a full disk", "Ctrl-C"])
 def test_an_export_that_ends_midway_leaves_nothing(tmp_path, monkeypatch, capsys, what):
     def fail(path, tree): raise what
     monkeypatch.setattr(sheets, "write_json", fail)
     monkeypatch.setattr(sheets, "_parts", lambda name: ({split: [] for split in SPLITS}, {}))
     try: assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
     except KeyboardInterrupt: assert isinstance(what, KeyboardInterrupt)
-    else: assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
+    else:
+        assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
     assert list((tmp_path / "new").iterdir()) == []
 
 

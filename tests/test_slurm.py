@@ -21,7 +21,8 @@ from ddad.study.config import Config
 from ddad.study.reproduce import executor_of, main, snakemake_command
 from ddad.study.slurm import Watched, find_slurm, tell_waiting
 
-REPO, CONF = Path(__file__).parents[1], Path("/etc/slurm/slurm.conf")  # a job reads it there, whatever SLURM_CONF says
+# a job reads it there, whatever SLURM_CONF says
+REPO, CONF = Path(__file__).parents[1], Path("/etc/slurm/slurm.conf")
 GRES = CONF.with_name("gres.conf")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
 
@@ -65,7 +66,8 @@ def free_ports(n):
 
 
 def start(place, *command):
-    with open(place / f"{command[0]}.log", "w") as log: return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    with open(place / f"{command[0]}.log", "w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def wait_until(true, seconds, what):
@@ -80,10 +82,13 @@ def wait_until(true, seconds, what):
 def cluster(tmp_path_factory):
     "A cluster of one machine, which claims eight cores and a GPU; what is started and written for it goes again."
     missing = [program for program in PROGRAMS if not shutil.which(program)]
-    if missing: pytest.skip(f"There is no {missing[0]} here: apt-get install slurmctld slurmd slurm-client munge.")
+    if missing:
+        pytest.skip(f"There is no {missing[0]} here: apt-get install slurmctld slurmd slurm-client munge.")
     if os.geteuid(): pytest.skip("A Slurm can be set up by root alone.")
     there = [file for file in (CONF, GRES) if file.exists()]
-    if there and (said("sinfo", "--noheader") or not all(file.read_text().startswith(OURS) for file in there)): pytest.skip(f"There is a {there[0]} already: that cluster is left alone.")
+    if there and (said("sinfo", "--noheader")
+                  or not all(file.read_text().startswith(OURS) for file in there)):
+        pytest.skip(f"There is a {there[0]} already: that cluster is left alone.")
     place, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
     (place / "key").write_bytes(os.urandom(128))
     (place / "key").chmod(0o400)
@@ -92,11 +97,14 @@ def cluster(tmp_path_factory):
     try:
         CONF.write_text(SETUP.format(host=host, place=place, ports=free_ports(2)))
         GRES.write_text(f"{OURS}\nName=gpu File=/dev/zero\n")
-        files = [f"--{name}={place}/{file}" for name, file in {"key-file": "key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log", "seed-file": "munge.seed"}.items()]
+        files = [f"--{name}={place}/{file}"
+                 for name, file in {"key-file": "key", "socket": "munge.socket", "pid-file": "munge.pid",
+                                    "log-file": "munge.log", "seed-file": "munge.seed"}.items()]
         daemons.append(start(place, "munged", "--foreground", "--force", *files))
         wait_until((place / "munge.socket").exists, 20, "munged does not start")
         daemons += [start(place, "slurmctld", "-D"), start(place, "slurmd", "-D")]
-        wait_until(lambda: "idle" in said("sinfo", "--noheader", "--format=%T"), 60, "the cluster does not come up")
+        wait_until(lambda: "idle" in said("sinfo", "--noheader", "--format=%T"), 60,
+                   "the cluster does not come up")
         yield place
         subprocess.run(["scancel", "--me"])
         wait_until(lambda: not said("squeue", "--noheader"), 30, "a job does not end")
@@ -109,7 +117,8 @@ def cluster(tmp_path_factory):
 def said(*command): return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24, anomaly_rate=0.5, refined="r_dual")
+SETTINGS = dict(backbone="AE", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, n_unlabeled=24,
+                anomaly_rate=0.5, refined="r_dual")
 EPOCHS = 200  # of a training that is cancelled before it ends
 
 
@@ -117,7 +126,8 @@ def asked(root, place, *more, own=(), **changes):
     "The words for a run on the benchmark Discs, or without a root on Kermany's scans in the package."
     settings = "{" + ", ".join(f"{name}: {value}" for name, value in (SETTINGS | changes).items()) + "}"
     images = ["--benchmark", "Discs", "--data", str(root)] if root else ["--benchmark", "Kermany"]
-    return ["--profile", "slurm", *images, "--experiments", "main", "--pages", "", "--settings", settings, "--into", f"{place}/reproduced", "--store", f"{place}/store", *more,
+    return ["--profile", "slurm", *images, "--experiments", "main", "--pages", "", "--settings", settings,
+            "--into", f"{place}/reproduced", "--store", f"{place}/store", *more,
             "--", "--slurm-init-seconds-before-status-checks", "2", *own]
 
 
@@ -136,12 +146,15 @@ def end(process):
 def scores(place): return next(place.glob("reproduced/runs/*/scores.csv"))
 
 
-def jobs(state="all"): return dict(line.split(maxsplit=1) for line in said("squeue", "--noheader", "--format=%i %k", f"--states={state}").splitlines())
+def jobs(state="all"):
+    return dict(line.split(maxsplit=1)
+                for line in said("squeue", "--noheader", "--format=%i %k", f"--states={state}").splitlines())
 
 
 def training(place, module):
     "Slurm's number of the job that trains a module, as soon as a network of it is written."
-    wait_until(lambda: list(place.glob(f"store/modules/{module}.unfinished/*")), 400, f"{module} does not begin")
+    wait_until(lambda: list(place.glob(f"store/modules/{module}.unfinished/*")), 400,
+               f"{module} does not begin")
     return next(number for number, comment in jobs("RUNNING").items() if comment.endswith(module))
 
 
@@ -154,7 +167,8 @@ def test_a_cluster_computes_all_to_the_end(cluster, tmp_path, monkeypatch):
     for step in ("train", "refine", "score"): assert f"{step} Kermany_AE_seed0" in out
     assert "6 of 6 steps (100%) done" in out and "R_dual" in out and not {"Error", "rule "} & set(out.split())
     sent = list(jobs().values())
-    assert sum("Kermany" in comment for comment in sent) == 4 and not any("tables" in comment for comment in sent), "tables are made where the command is given"
+    assert sum("Kermany" in comment for comment in sent) == 4
+    assert not any("tables" in comment for comment in sent), "they are made where the command is given"
     assert (tmp_path / "reproduced/runs.csv").is_file() and not list(tmp_path.glob("store/plan-*"))
     before = scores(tmp_path).stat().st_mtime_ns
     code, out, err = end(begin(words))
@@ -174,7 +188,8 @@ def test_a_run_that_is_alone_is_one_job_and_gets_its_gpu(cluster, root, tmp_path
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(cluster, root, tmp_path):
+def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_command_goes_on(
+    cluster, root, tmp_path):
     "One module is cancelled while it trains; the other waits for its folder, which this test holds, until its minute is over."
     config = Config.of("Discs", **SETTINGS | {"epochs": EPOCHS})
     udm, ndm = map(config.module_name, ("udm", "ndm"))
@@ -184,7 +199,8 @@ def test_a_cancelled_job_and_one_out_of_time_end_in_a_sentence_and_the_same_comm
         code, out, err = end(process)
     assert code == 1 and len(err.splitlines()) == 1 and "Error" not in out, out + err
     assert f"train {ndm} (Slurm's job " in err and "was cancelled" in err
-    assert f"train {udm} (Slurm's job " in err and "ran out of time (more: ARGS='... -- --set-resources train:runtime=600')" in err
+    assert f"train {udm} (Slurm's job " in err
+    assert "ran out of time (more: ARGS='... -- --set-resources train:runtime=600')" in err
     assert err.endswith(": the same command goes on where it stopped.\n") and not jobs("RUNNING,PENDING")
     assert list(tmp_path.glob(f"store/modules/{ndm}.unfinished/*")), "what it had trained is kept"
     code, out, err = end(begin(asked(root, tmp_path, epochs=EPOCHS)))
@@ -210,7 +226,8 @@ def test_what_slurm_does_not_take_is_said_at_once(cluster, root, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_no_machine_can_run_is_told_of(cluster, capsys):
-    number = said("sbatch", "--parsable", "--ntasks=1", "--cpus-per-task=64", "--output=/dev/null", "--wrap=true").strip()
+    number = said("sbatch", "--parsable", "--ntasks=1", "--cpus-per-task=64", "--output=/dev/null",
+                  "--wrap=true").strip()
     ended = threading.Event()
     thread = threading.Thread(target=tell_waiting, args=({number: "train me"}, ended, 0.5))
     thread.start()
@@ -225,7 +242,9 @@ def test_a_job_that_no_machine_can_run_is_told_of(cluster, capsys):
         thread.join()
         subprocess.run(["scancel", number])
     told += capsys.readouterr().out
-    assert told.count("PartitionConfig") == 1 and f"train me (Slurm's job {number}) waits" in told and "more cores, memory or time" in told
+    assert told.count("PartitionConfig") == 1
+    assert f"train me (Slurm's job {number}) waits" in told
+    assert "more cores, memory or time" in told
 
 
 # without a cluster
@@ -264,41 +283,58 @@ Error in rule train:
 
 
 @pytest.mark.parametrize("message, says", [
-    ("SLURM-job '17' failed, SLURM status is: 'CANCELLED'. Detailed", "train A_udm (Slurm's job 17) was cancelled: the same command goes on where it stopped."),
-    ("SLURM-job '17' failed, SLURM status is: 'TIMEOUT'. Detailed", "train A_udm (Slurm's job 17) ran out of time (more: ARGS='... -- --set-resources train:runtime=600'): the same command goes on where it stopped."),
-    ("SLURM-job '17' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed", "train A_udm (Slurm's job 17) ran out of memory (more: ARGS='... -- --set-resources train:mem_mb=8000'): the same command goes on where it stopped."),
-    ("SLURM-job '17' failed, SLURM status is: 'FAILED'. Detailed", "train A_udm (Slurm's job 17) failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'CANCELLED'. Detailed",
+     "train A_udm (Slurm's job 17) was cancelled: the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'TIMEOUT'. Detailed",
+     "train A_udm (Slurm's job 17) ran out of time (more: ARGS='... -- --set-resources train:runtime=600'): the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed",
+     "train A_udm (Slurm's job 17) ran out of memory (more: ARGS='... -- --set-resources train:mem_mb=8000'): the same command goes on where it stopped."),
+    ("SLURM-job '17' failed, SLURM status is: 'FAILED'. Detailed",
+     "train A_udm (Slurm's job 17) failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
     ("None", "train A_udm failed: train store/modules/A_udm: lower the learning rate: the same command goes on where it stopped."),
     ("SLURM sbatch failed. The error message was 'sbatch: error: Batch job submission failed: Invalid account'.", "Slurm takes no such job: Invalid account.")])
 def test_a_failure_is_one_sentence(message, says, tmp_path):
     log = tmp_path / "train.txt"
     log.write_text("epoch 1\ntrain store/modules/A_udm: lower the learning rate.\n\n")
     told, watched = read(SAID.replace("MESSAGE", message), log)
-    assert told == ["train A_udm: Slurm's job 17", "1 of 3 steps (33%) done"] and watched.why() == says and watched.sent == {"17": "train A_udm"}
+    assert told == ["train A_udm: Slurm's job 17", "1 of 3 steps (33%) done"]
+    assert watched.why() == says
+    assert watched.sent == {"17": "train A_udm"}
 
 
 def test_many_failures_are_counted_and_none_is_no_sentence(tmp_path):
     _, watched = read(SAID.partition("[Mon")[0])
     assert watched.why() == "" and len(watched.last) == 11
-    for i in range(5): [watched.read(line) for line in f"Error in rule score:\n    message: None\n    jobid: {i + 9}\n    log: {tmp_path}/none (check".splitlines()]
-    assert watched.why().count("score failed") == 3 and "; 2 more steps failed: the same command" in watched.why()
+    for i in range(5):
+        [watched.read(line)
+         for line in f"Error in rule score:\n    message: None\n    jobid: {i + 9}\n    log: {tmp_path}/none (check".splitlines()]
+    assert watched.why().count("score failed") == 3
+    assert "; 2 more steps failed: the same command" in watched.why()
 
 
 def test_without_slurm_one_sentence_says_so(monkeypatch):
     monkeypatch.setattr(slurm.shutil, "which", lambda program: None)
     with pytest.raises(OSError, match="There is no sbatch here"): find_slurm()
     monkeypatch.setattr(slurm.shutil, "which", lambda program: program)
-    monkeypatch.setattr(slurm.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 1, "", "sinfo: error: a\nslurm_load_partitions: Unable to contact slurm controller\n"))
+    monkeypatch.setattr(slurm.subprocess, "run",
+                        lambda *a, **k: subprocess.CompletedProcess(
+                            a, 1, "",
+                            "sinfo: error: a\nslurm_load_partitions: Unable to contact slurm controller\n"))
     monkeypatch.setattr(slurm, "needed", lambda package, extra: None)
-    with pytest.raises(OSError, match="Slurm does not answer: slurm_load_partitions: Unable to contact slurm controller"): find_slurm()
+    with pytest.raises(
+        OSError, match="Slurm does not answer: slurm_load_partitions: Unable to contact slurm controller"):
+        find_slurm()
 
 
 def test_the_command_for_a_cluster_leaves_cores_and_gpus_to_it(monkeypatch, tmp_path):
     monkeypatch.chdir(REPO)
     words = snakemake_command({"gpu": 1}, profile="slurm")
     assert executor_of("slurm")[1] == "slurm" and not executor_of("local")[1]
-    assert not {"--cores", "--resources"} & set(words) and words[-1] == "gpu=1" and "nbs/paper/profiles/slurm" in words
-    with pytest.raises(ValueError, match="Slurm shares its GPUs itself"): snakemake_command({"jobs_per_gpu": 2}, profile="slurm")
+    assert not {"--cores", "--resources"} & set(words)
+    assert words[-1] == "gpu=1"
+    assert "nbs/paper/profiles/slurm" in words
+    with pytest.raises(ValueError, match="Slurm shares its GPUs itself"):
+        snakemake_command({"jobs_per_gpu": 2}, profile="slurm")
     (tmp_path / "config.yaml").write_text("executor: other\n")
     assert executor_of(str(tmp_path)) == (tmp_path, "other")
     with pytest.raises(SystemExit) as stop: main(["--profile", "slrum"])
