@@ -37,7 +37,8 @@ def halve(images, grays, patients, seed):
     chosen = rng.choice(np.flatnonzero(setting), min(PLANTS, setting.sum()), replace=False)
     bar = set_bar(compared[0], plant([grays[i] for i in chosen]), "patients")
     wrong = np.nanmean(compared[1].unlike >= bar.value) if bar.tells else 0.0
-    return {"bar": bar.value, "wrong": 1000 * wrong, "recall": np.mean([bar.recall[w] for w in PLANTED]), "tells": bar.tells}
+    return {"bar": bar.value, "wrong": 1000 * wrong, "recall": np.mean([bar.recall[w] for w in PLANTED]),
+            "tells": bar.tells}
 
 
 def judge(root, name):
@@ -49,7 +50,8 @@ def judge(root, name):
     bars, wrong = [f["bar"] for f in found], [f["wrong"] for f in found]
     return row | {"copies told from others": "yes", "bar": f"{min(bars):.2f} to {max(bars):.2f}",
                   "planted copies found": f"{np.mean([f['recall'] for f in found]):.1%}",
-                  "joined wrongly, of 1,000: mean": f"{np.mean(wrong):.2f}", "worst half": f"{max(wrong):.2f}"}
+                  "joined wrongly, of 1,000: mean": f"{np.mean(wrong):.2f}",
+                  "worst half": f"{max(wrong):.2f}"}
 
 
 def clock(n):

@@ -47,10 +47,13 @@ TIMED = """async ([act, times]) => {
 }"""
 ACTIONS = {  # what is done, as the page's own inputs; how often
     "the threshold": ("slide(n % 2 ? 3 : -7)", 40),
-    "the threshold, beside a second run": ("if (!n) set('Compare with', 'second'); else slide(n % 2 ? 3 : -7)", 40),
+    "the threshold, beside a second run": (
+        "if (!n) set('Compare with', 'second'); else slide(n % 2 ? 3 : -7)", 40),
     "the threshold, disagree most": ("if (!n) set('Order', 'disagree most'); else slide(n % 2 ? 3 : -7)", 40),
-    "the threshold, with a filter that follows it": ("if (!n) set('Outcome', 'hit'); else slide(n % 2 ? 3 : -7)", 40),
-    "a filter by class": ("if (!n) set('Outcome', ''); else set('Class', ['abnormal', 'normal', ''][n % 3])", 30),
+    "the threshold, with a filter that follows it": (
+        "if (!n) set('Outcome', 'hit'); else slide(n % 2 ? 3 : -7)", 40),
+    "a filter by class": ("if (!n) set('Outcome', ''); else set('Class', ['abnormal', 'normal', ''][n % 3])",
+                          30),
     "a filter by name": ("if (!n) set('Class', ''); else set('Name has', ['1', '12', ''][n % 3])", 30),
     "another score": ("set('Score', ['rec', 'inter'][n % 2])", 20),
 }
@@ -63,12 +66,15 @@ def make_page(path):
     for run in ("first", "second"):
         config = Config.of("Synthetic", backbone="AE-U", refined="none")
         columns = {s: (labels + rng.normal(size=N)).tolist() for s in ("rec", "intra", "inter")}
-        about = {"image": names, "label": labels.tolist(), "kind": ["a", "b"] * (N // 2), "group": (np.arange(N) // 2).tolist()}
+        about = {"image": names, "label": labels.tolist(), "kind": ["a", "b"] * (N // 2),
+                 "group": (np.arange(N) // 2).tolist()}
         write_csv(path / run / "scores.csv", about | columns)
         write_json(path / run / "record.json", {"config": vars(config)})
     data = collect([path / "first", path / "second"])
     data["images"] = sheet(rng.integers(0, 256, (N, 64, 64), dtype=np.uint8), 20)
-    return write_html(path / "page.html", render("core/web/page.html", "Synthetic", data, 'page(document.querySelector("main"), DATA);', body=""))
+    return write_html(path / "page.html",
+                      render("core/web/page.html", "Synthetic", data,
+                             'page(document.querySelector("main"), DATA);', body=""))
 
 
 def table(found, environment):
@@ -77,7 +83,8 @@ def table(found, environment):
              "| from an input to the page painted anew | fastest (ms) | median (ms) | slowest (ms) | of it script, median (ms) | times |", "|---|---|---|---|---|---|"]
     for name, times in found.items():
         script, painted = np.array(times).T
-        lines.append(f"| {name} | {painted.min():.0f} | {np.median(painted):.0f} | {painted.max():.0f} | {np.median(script):.1f} | {len(times)} |")
+        lines.append(
+            f"| {name} | {painted.min():.0f} | {np.median(painted):.0f} | {painted.max():.0f} | {np.median(script):.1f} | {len(times)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -107,8 +114,10 @@ def screenshot(path, width, height):
     from stage import EXPLORED
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         page = chromium(p, width, height)
-        made = write_html(Path(tmp) / "page.html", explorer_page([REPO / "figures" / place for place in EXPLORED]))
-        page.goto(f"file://{made}#run=Kermany_AE-U_seed0_quick&score=inter&second=Kermany_Thumbnail-D-n-against-D-u_seed0")
+        made = write_html(Path(tmp) / "page.html",
+                          explorer_page([REPO / "figures" / place for place in EXPLORED]))
+        page.goto(
+            f"file://{made}#run=Kermany_AE-U_seed0_quick&score=inter&second=Kermany_Thumbnail-D-n-against-D-u_seed0")
         page.wait_for_selector(".over canvas")
         page.wait_for_selector("text=95 % over")
         page.screenshot(path=path)
@@ -118,7 +127,8 @@ def screenshot(path, width, height):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path, help="draw the page instead, into this file")
+    p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path,
+                   help="draw the page instead, into this file")
     p.add_argument("--width", type=int, default=1280)
     p.add_argument("--height", type=int, default=1740)
     a = p.parse_args()

@@ -26,8 +26,10 @@ def busy():
 def timed(what, n, function):
     before = time.perf_counter(), time.process_time(), busy()
     function()
-    wall, own, total = (now - then for now, then in zip((time.perf_counter(), time.process_time(), busy()), before))
-    return {"step": what, "images": n, "seconds": f"{wall:.0f}", "images a second": f"{n / wall:.0f}", "CPU seconds": f"{own:.0f}",
+    wall, own, total = (
+        now - then for now, then in zip((time.perf_counter(), time.process_time(), busy()), before))
+    return {"step": what, "images": n, "seconds": f"{wall:.0f}", "images a second": f"{n / wall:.0f}",
+            "CPU seconds": f"{own:.0f}",
             "cores busy with other work": f"{max(0, total - own) / wall:.1f}"}
 
 

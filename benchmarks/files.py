@@ -29,7 +29,8 @@ def detector():
     torch.manual_seed(0)
     d = DDAD(k=2, device="cpu")
     udm, ndm = ([make_network("AE").eval() for _ in range(2)] for _ in range(2))
-    return _assemble(d, Networks(udm, ndm, {}), "inter").calibrate(np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8))
+    held_out = np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8)
+    return _assemble(d, Networks(udm, ndm, {}), "inter").calibrate(held_out)
 
 
 def draw(folder, n):
@@ -46,7 +47,8 @@ def main():
     p.add_argument("--images", type=int, default=2000)
     p.add_argument("--repeats", type=int, default=3)
     a = p.parse_args()
-    record = {"images": a.images, "commit": commit(), **environment(torch.device("cpu")), "images_per_second": []}
+    record = {"images": a.images, "commit": commit(), **environment(torch.device("cpu")),
+              "images_per_second": []}
     with tempfile.TemporaryDirectory() as folder:
         files = draw(Path(folder), a.images)
         model = detector()
@@ -62,7 +64,8 @@ def main():
 
 def report(r):
     rates = r["images_per_second"]
-    return (f"{r['images']} JPEG files of 128 x 128, A_inter, AE, K = 2, float32, from file to line: {np.median(rates):.0f} images a second, "
+    return (
+        f"{r['images']} JPEG files of 128 x 128, A_inter, AE, K = 2, float32, from file to line: {np.median(rates):.0f} images a second, "
             f"the median of {len(rates)} ({min(rates):.0f} to {max(rates):.0f}); {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.\n")
 
 

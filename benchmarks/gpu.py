@@ -25,7 +25,9 @@ IMAGES = 1000
 def train(networks, epochs, device, workers, barrier=None):
     "Trains so many networks in this process; the seconds of all epochs but the first."
     recipe = Recipe(k=max(2, networks), epochs=1)
-    images = {"ndm": torch.randint(0, 256, (IMAGES, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))}
+    images = {
+        "ndm": torch.randint(0, 256, (IMAGES, 1, 64, 64), dtype=torch.uint8,
+                             generator=torch.Generator().manual_seed(0))}
     machine = Machine(device, workers=workers, progress=False)
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as folder:
         train_modules(recipe, images, warm, machine=machine)
@@ -59,11 +61,14 @@ def main():
     device = pick_device(a.device)
     rows = []
     for jobs in a.jobs:
-        rate = {"threads": jobs * IMAGES * a.epochs / train(jobs, a.epochs, a.device, jobs), "processes": jobs * IMAGES * a.epochs / side_by_side(jobs, a.epochs, a.device)}
-        rows.append({"networks side by side": jobs} | {f"{way}, images a second": f"{value:,.0f}" for way, value in rate.items()})
+        rate = {"threads": jobs * IMAGES * a.epochs / train(jobs, a.epochs, a.device, jobs),
+                "processes": jobs * IMAGES * a.epochs / side_by_side(jobs, a.epochs, a.device)}
+        rows.append({"networks side by side": jobs}
+                    | {f"{way}, images a second": f"{value:,.0f}" for way, value in rate.items()})
         print(rows[-1], flush=True)
     about = environment(device)
-    Path(a.out).write_text(f"# Networks side by side on a GPU\n\n{markdown(rows)}\n\n{about['device']}, torch {about['versions']['torch']}; {a.epochs} epochs of {IMAGES} images each; commit {commit()[:8]}.\n", encoding="utf-8")
+    Path(a.out).write_text(
+        f"# Networks side by side on a GPU\n\n{markdown(rows)}\n\n{about['device']}, torch {about['versions']['torch']}; {a.epochs} epochs of {IMAGES} images each; commit {commit()[:8]}.\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()

@@ -36,8 +36,10 @@ def trained(config, store):
     members = {m: files(m, [f"{m}_{i}" for i in range(1, config.k + 1)]) for m in MODULES}
     asr = files("r_dual", ["r_dual"])[0]
     if missing := [p for p in (*members["udm"], *members["ndm"], asr) if not p.is_file()]:
-        sys.exit(f"There are no weights {missing[0]}: run make reproduce BENCHMARK={config.benchmark} first, or name another --store.")
-    udm, ndm = ([load_weights(networks.make_network(config.backbone), p) for p in members[m]] for m in MODULES)
+        sys.exit(
+            f"There are no weights {missing[0]}: run make reproduce BENCHMARK={config.benchmark} first, or name another --store.")
+    udm, ndm = ([load_weights(networks.make_network(config.backbone), p) for p in members[m]]
+                for m in MODULES)
     return udm, ndm, load_weights(networks.ASRNet(), asr)
 
 
@@ -48,7 +50,8 @@ def one_by_one(images, udm, ndm, asr, score):
         for image in images:
             x = to_float(image[None])
             maps = scores.anomaly_maps(x, *(torch.stack([net(x) for net in nets]) for nets in (udm, ndm)))
-            if score == "r_dual": maps["r_dual"] = asr(torch.cat([maps["inter"], maps["intra"]], 1)).softmax(1)[:, 1:]
+            if score == "r_dual":
+                maps["r_dual"] = asr(torch.cat([maps["inter"], maps["intra"]], 1)).softmax(1)[:, 1:]
             found.append(maps[score].mean().item())
     return np.array(found)
 
@@ -73,29 +76,37 @@ def main():
     udm, ndm, asr = trained(config, a.store)
     b = open_data(config, a.data)
     images, labels = b.test, b.labels.numpy()
-    record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images), "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
+    record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images),
+              "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
     for score in SCORES:
         refiners = {"r_dual": asr} if score == "r_dual" else {}
         ways = {"one by one, float32": lambda x, score=score: one_by_one(x, udm, ndm, asr, score)}
         for precision in ("float32", "bfloat16"):
-            detector = _assemble(DDAD(device="cpu", score_precision=precision), Networks(udm, ndm, refiners), score)
+            detector = _assemble(DDAD(device="cpu", score_precision=precision), Networks(udm, ndm, refiners),
+                                 score)
             ways[f"the detector, {precision}"] = lambda x, d=detector: d.anomaly_score(x)
         found = {way: timed(f, images) for way, f in ways.items()}
         exact = found["one by one, float32"][1]
-        record["scores"][score] = {way: {"images_per_second": round(rate, 1), "auc": metrics.auc(s, labels), "rank_correlation": float(spearmanr(s, exact)[0]),
-                                         "relative_difference": float(np.linalg.norm(s - exact) / np.linalg.norm(exact))} for way, (rate, s) in found.items()}
+        record["scores"][score] = {
+            way: {"images_per_second": round(rate, 1), "auc": metrics.auc(s, labels),
+                  "rank_correlation": float(spearmanr(s, exact)[0]),
+                  "relative_difference": float(np.linalg.norm(s - exact) / np.linalg.norm(exact))}
+            for way, (rate, s) in found.items()}
     text = report(record)
     (HERE / "scoring.md").write_text(text, encoding="utf-8")
     print(text)
 
 
 def report(r):
-    lines = [f"{r['benchmark']}, {r['backbone']}, K = 3, {r['images']} images of 64 x 64 in memory; {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.", ""]
-    lines += ["| score | way | images a second | against one by one | AUC | relative difference of the scores | rank correlation |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"{r['benchmark']}, {r['backbone']}, K = 3, {r['images']} images of 64 x 64 in memory; {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.", ""]
+    lines += [
+        "| score | way | images a second | against one by one | AUC | relative difference of the scores | rank correlation |", "|---|---|---|---|---|---|---|"]
     for score, ways in r["scores"].items():
         slow = next(iter(ways.values()))["images_per_second"]
         for way, v in ways.items():
-            lines.append(f"| {SCORES[score]} | {way} | {v['images_per_second']:.0f} | {v['images_per_second'] / slow:.1f} x | {v['auc']:.4f} | {v['relative_difference']:.1e} | {v['rank_correlation']:.5f} |")
+            lines.append(
+                f"| {SCORES[score]} | {way} | {v['images_per_second']:.0f} | {v['images_per_second'] / slow:.1f} x | {v['auc']:.4f} | {v['relative_difference']:.1e} | {v['rank_correlation']:.5f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,8 @@ from ddad.study.view import explorer_page  # noqa: E402
 
 # What a part of the book is called and holds; a folder of nbs/ that is not named here becomes a part too.
 PARTS = {
-    "method": ("The paper", "Data, networks, maps, scores and their measures, each equation beside its code."),
+    "method": ("The paper",
+               "Data, networks, maps, scores and their measures, each equation beside its code."),
     "features": ("Beyond the paper", "What A_inter estimates, and the same idea on a network's features."),
     "paper": ("What we found", "Each page as it was computed from the committed scores."),
     "guides": ("Use it", "From a first detector to a run of the paper."),
@@ -31,24 +32,28 @@ PARTS = {
     "core": ("What all stands on", "Files, images, training, records."),
 }
 # The sidebar: by what a reader wants. A name of a page, or of a part, whose pages then stand below its own.
-SIDEBAR = {"Start": ("guides/start",), "The method": ("method", "features"), "What we found": ("paper",), "Use it": ("guides",),
+SIDEBAR = {"Start": ("guides/start",), "The method": ("method", "features"), "What we found": ("paper",),
+           "Use it": ("guides",),
            "Under the hood": ("detect", "rivals", "datasets", "plots", "study", "core")}
 OPEN = ("paper", "guides")  # parts whose pages stand in the sidebar themselves
-FIRST = ("start", *PAGES, "own_data", "compare", "explore", "reproduce", "data")  # in this order; the others follow by name
+# in this order; the others follow by name
+FIRST = ("start", *PAGES, "own_data", "compare", "explore", "reproduce", "data")
 EXPLORED = ("maps/Kermany_AE-U_seed0_quick.json", "runs/Kermany_AE-U_seed0", "runs/Kermany_features_seed0",
             "runs/Kermany_Thumbnail-D-n-against-D-u_seed0")  # in figures/; the runs on the site's run.html
 RUNS = "figures/runs.csv"  # a link to RUNS#<one of them> opens it there; #<run>&score=rec in a view
 FILES = {".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".pdf", ".csv", ".json"}  # taken in if linked to
 
 CODE = re.compile(r"```.*?```|`+[^`\n]+`+", re.DOTALL)
-LINK = re.compile(r"""(!?)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\(\s*<?([^)\s>]+)>?(\s+"[^"]*")?\s*\)""")
+LINK = re.compile(
+    r"""(!?)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\(\s*<?([^)\s>]+)>?(\s+"[^"]*")?\s*\)""")
 PICTURE = re.compile(r'<img src="([^"]+)"')
 
 
 def chapters(repo: Path = REPO) -> dict[str, Path]:
     "Each page's place in the book and its notebook: where figures/ has it executed, that one."
     found = {}
-    def order(path): return path.parent, FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.name
+    def order(path):
+        return path.parent, FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.name
     for source in sorted(repo.glob("nbs/**/*.ipynb"), key=order):
         page = repo / "figures" / source.name
         part, executed = source.parent.name, source.parent.name == "paper" and page.is_file()
@@ -77,16 +82,22 @@ def stage(
         book = json.loads(path.read_text(encoding="utf-8"))
         book = prepare(book, place, lambda text, path=path, place=place: links.rewrite(text, path, place))
         summaries[place] = summary(book)
-        book["cells"].append({"id": "source", "cell_type": "markdown", "metadata": {}, "source": links.source(path, place)})
+        book["cells"].append(
+            {"id": "source", "cell_type": "markdown", "metadata": {}, "source": links.source(path, place)})
         write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
     new = sorted({place.split("/")[0] for place in pages} - set(PARTS))
-    inside = {part: {p.removeprefix(f"{part}/"): s for p, s in summaries.items() if p.startswith(f"{part}/")} for part in [*PARTS, *new]}
+    inside = {part: {p.removeprefix(f"{part}/"): s for p, s in summaries.items() if p.startswith(f"{part}/")}
+              for part in [*PARTS, *new]}
     for part, chapters_ in inside.items():
         lead = gallery(repo, chapters_, out) if part == "paper" else ""
-        write(out / part / "index.md", part_page(*PARTS.get(part, (part.capitalize(), "")), chapters_, lead=lead, listed=part not in OPEN))
-    write(out / "api/index.md", part_page("API", "The public functions and classes, module by module.", API, ".md"))
+        write(out / part / "index.md",
+              part_page(*PARTS.get(part, (part.capitalize(), "")), chapters_, lead=lead,
+                        listed=part not in OPEN))
+    write(out / "api/index.md",
+          part_page("API", "The public functions and classes, module by module.", API, ".md"))
     for part in API: write(out / f"api/{part}.md", modules(part, repo))
-    if (repo / "figures/runs.csv").is_file(): write(out / "extra/run.html", explorer_page([repo / "figures" / place for place in EXPLORED]))
+    if (repo / "figures/runs.csv").is_file():
+        write(out / "extra/run.html", explorer_page([repo / "figures" / place for place in EXPLORED]))
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
     write(out / "index.md", "\n".join([front, *sidebar(inside, [*new, "api"])]))
@@ -99,7 +110,8 @@ def sidebar(inside: dict[str, dict], more: list[str]) -> list[str]:
         entries = [name for name in names if "/" in name]
         for part in (name for name in names if inside.get(name)):
             entries.append(f"{part}/index")
-            entries += [f"{part}/{page}" for page in inside[part] if part in OPEN and f"{part}/{page}" != "guides/start"]
+            entries += [f"{part}/{page}" for page in inside[part] if part in OPEN
+                        and f"{part}/{page}" != "guides/start"]
         if caption == "Under the hood": entries += [f"{part}/index" for part in more]
         groups.append(toctree(entries, caption))
     return groups
@@ -116,14 +128,17 @@ def summary(book: dict) -> tuple[str, str]:
 
 
 def toctree(entries: list[str], caption: str = "") -> str:
-    return "\n".join(["```{toctree}", ":hidden:", *[f":caption: {caption}"] * bool(caption), "", *entries, "```", ""])
+    return "\n".join(
+        ["```{toctree}", ":hidden:", *[f":caption: {caption}"] * bool(caption), "", *entries, "```", ""])
 
 
-def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb", lead: str = "", listed: bool = True) -> str:
+def part_page(title: str, about: str, inside: dict[str, tuple[str, str]], suffix: str = ".ipynb",
+              lead: str = "", listed: bool = True) -> str:
     "The page of a part: its chapters, each with what it is about."
     def name(place, words): return f"{words}: {place.split('/')[-1]}" if "/" in place else words
     names = {place: name(place, title) for place, (title, _) in inside.items()}
-    lines = [f"- [{names[place]}]({place}{suffix}){': ' * bool(text)}{text}" for place, (_, text) in inside.items()]
+    lines = [f"- [{names[place]}]({place}{suffix}){': ' * bool(text)}{text}"
+             for place, (_, text) in inside.items()]
     entries = [f"{names[place]} <{place}>" for place in inside]
     return "\n".join([f"# {title}", "", about, "", lead, *lines, "", *[toctree(entries)] * listed])
 
@@ -140,7 +155,8 @@ def gallery(repo: Path, inside: dict[str, tuple[str, str]], out: Path) -> str:
             (out / "extra/thumbnails").mkdir(parents=True, exist_ok=True)
             shutil.copy(file, out / "extra/thumbnails" / file.name)
         picture = f'<img src="../thumbnails/{files[0].name}" alt="{title}">' if files else ""
-        cards.append(f'<div><a href="{page}.html">{picture}<strong>{title}</strong></a><p>{finding}</p></div>')
+        cards.append(
+            f'<div><a href="{page}.html">{picture}<strong>{title}</strong></a><p>{finding}</p></div>')
     return "\n".join(['<div class="gallery">', *cards, "</div>", ""]) if cards else ""
 
 
@@ -172,7 +188,8 @@ def tags(cell: dict, place: str) -> list[str]:
     "What myst-nb is told to do with a code cell."
     source, had = "".join(cell["source"]), cell["metadata"].get("tags", [])
     directives = re.findall(r"^#\|\s*(\w+)", source, re.MULTILINE)
-    if "default_exp" in directives or "hide" in directives or "injected-parameters" in had: return ["remove-cell"]
+    if "default_exp" in directives or "hide" in directives or "injected-parameters" in had:
+        return ["remove-cell"]
     plumbing = only_imports(source) and not place.startswith("paper/")  # there all code is folded
     if "hide_input" in directives or plumbing: return ["remove-input" if cell["outputs"] else "remove-cell"]
     return ["export"] * any(d.startswith("export") for d in directives)
@@ -223,7 +240,8 @@ class Links:
         picture, words, target, title = match.groups(default="")
         words = LINK.sub(lambda inner: self.link(inner, path, place), words)  # a picture that is a link
         file, _, view = target.partition("#")
-        if os.path.normpath(path.parent / file) == str(self.repo / RUNS) and view.split("&")[0] in {Path(p).stem for p in EXPLORED}:
+        if os.path.normpath(path.parent / file) == str(self.repo / RUNS) and view.split("&")[0] in {
+            Path(p).stem for p in EXPLORED}:
             return f'<a href="{relative("run.html", place)}#run={escape(view)}">{words}</a>'
         found = self.target(target, path, place)
         return f"{picture}[{words}]({found}{title})" if found else words
@@ -255,7 +273,8 @@ class Links:
         "The page of a notebook, or that on which a table or picture of figures/ is: leaks_auc.md is on leaks."
         if file in self.place: return self.place[file]
         if file.parent != self.repo / "figures" or file.suffix != ".md": return None
-        owners = [p for p in self.place if p.parent == file.parent and f"{file.stem}_".startswith(f"{p.stem}_")]
+        owners = [p for p in self.place if p.parent == file.parent
+                  and f"{file.stem}_".startswith(f"{p.stem}_")]
         return self.place[max(owners, key=lambda p: len(p.stem))] if owners else None
 
 
