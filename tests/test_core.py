@@ -42,7 +42,7 @@ def test_a_key_that_stands_there_twice_is_named(tmp_path):
     write_json(tmp_path / "a.json", {"a": 1})
     assert read_json(tmp_path / "a.json") == {"a": 1}
     (tmp_path / "a.json").write_text('{"b": {"a": 1, "c": 2, "a": 3}}')
-    with pytest.raises(ValueError, match="a.json is not JSON .*the key 'a' stands there twice.*do this"):
+    with pytest.raises(ValueError, match="a.json is not JSON .*the key 'a' appears twice.*do this"):
         read_json(tmp_path / "a.json", "do this")
 
 

@@ -108,7 +108,7 @@ def test_one_image_in_two_places_is_refused(brains, again, where):
 
 
 @pytest.mark.parametrize("content, says", [
-    (b"[" * 100_000, "recursion"), (b'{"train": 1, "train": 2}', "'train' stands there twice"),
+    (b"[" * 100_000, "recursion"), (b'{"train": 1, "train": 2}', "'train' appears twice"),
     (b"\xff\xfe{}", "utf-8"),
     (b'{"a": ' + b"9" * 5000 + b"}", "digits")])
 def test_json_that_is_none(tmp_path, content, says):

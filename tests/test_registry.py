@@ -54,7 +54,7 @@ def test_of_the_papers_other_lists_the_names_alone_are_known(name, tmp_path, mon
         draw_unlabeled(lists["unlabeled_normal"], lists["unlabeled_abnormal"], card(name).n_unlabeled,
                        0.6)[1]) == card(name).n_unlabeled * 0.6
     monkeypatch.setenv("DDAD_DATA", str(tmp_path))
-    says = f"There is no {name}-split1, since the paper's list of {name} tells no kinds and groups: make one with ddad-data repartition."
+    says = f"There is no {name}-split1, since the paper's list of {name} has no kinds and groups: make one with ddad-data repartition."
     for arguments in ((f"{name}-split1",), (tmp_path, f"{name}-split1")):
         with pytest.raises(ValueError, match=f"^{says}$"): load_benchmark(*arguments)
     (tmp_path / f"{name}-split1").mkdir()

@@ -172,7 +172,7 @@ def test_monochrome1_turns_over_what_monochrome2_shows(tmp_path):
 
 
 def test_what_other_bits_of_the_container_hold_is_no_value(tmp_path):
-    "PS3.5 8.1.1: bits above the high bit, and below the lowest one, may hold anything, such as overlays of before."
+    "PS3.5 8.1.1: bits above the high bit, and below the lowest one, may hold anything, such as old overlays."
     noise = RNG.integers(0, 16, WIDE.shape).astype(np.uint16)
     plain = shown(dicom(tmp_path / "b.dcm", WIDE, bits=12))
     assert np.array_equal(shown(dicom(tmp_path / "a.dcm", WIDE | noise << 12, bits=12)), plain)

@@ -253,7 +253,7 @@ def _windowed(values: np.ndarray, facts: dict) -> np.ndarray | None:
 
 # %% ../../nbs/core/09_dicom.ipynb #61c377ea
 def _used_bits(pixels: np.ndarray, header) -> np.ndarray:
-    "Stored values without what other bits of their container hold, such as overlays of before (PS3.5 8.1.1)."
+    "Stored values without what other bits of their container hold, such as old overlays (PS3.5 8.1.1)."
     bits, width = header.get("BitsStored"), 8 * pixels.dtype.itemsize
     if pixels.dtype.kind == "f" or not bits or header.file_meta.TransferSyntaxUID.is_encapsulated:
         return pixels

@@ -112,7 +112,7 @@ def write_json(
 def _once(pairs: list[tuple]) -> dict:
     values = {}
     for key, value in pairs:
-        if key in values: raise ValueError(f"the key {key[:50]!r} stands there twice")
+        if key in values: raise ValueError(f"the key {key[:50]!r} appears twice")
         values[key] = value
     return values
 
@@ -161,7 +161,7 @@ def read_csv(
     try:
         with Path(path).open(newline="", encoding="utf-8", errors="surrogateescape") as f:
             names, *rows = csv.reader(f, strict=True)
-        if len(set(names)) < len(names): raise ValueError("a column stands there twice")
+        if len(set(names)) < len(names): raise ValueError("a column appears twice")
         columns = zip(*rows, strict=True) if rows else [()] * len(names)
         return {n: list(c) if text else _typed(n, c) for n, c in zip(names, columns, strict=True)}
     except (OSError, ValueError, csv.Error) as e:

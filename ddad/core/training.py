@@ -146,7 +146,7 @@ class _Training:
         return {"key": self.key, "losses": self.losses, "seconds": seconds}
 
     def finish(self, batches: Callable[[int], Iterable], about: Callable[[], dict]) -> None:
-        "Writes the finished weights, and their mean with its batch-norm statistics taken anew."
+        "Writes the finished weights, and their mean with its batch-norm statistics computed again."
         if self.mean is not None:
             update_bn(batches(self.schedule.epochs), self.mean)
             averaged = self.path.with_name(f"{self.path.stem}_averaged.safetensors")
@@ -176,7 +176,7 @@ def fit(
 
     A file that another process is training is waited for. The header keeps the losses, the seconds of all
     sessions together and what `about()` says: see `about_checkpoint`. With `average_from`, the mean of the
-    weights after that epoch and each later one, its batch-norm statistics taken anew, is saved beside as
+    weights after that epoch and each later one, its batch-norm statistics computed again, is saved beside as
     `<name>_averaged.safetensors`. Raises `ValueError` for a file of another `key`, `FloatingPointError` for a
     loss that is not finite, `Stopped` once `stop` is set.
     """

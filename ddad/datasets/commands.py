@@ -188,7 +188,7 @@ def _repartition(a: argparse.Namespace) -> int:
 
 def _add_repartition(commands) -> None:
     c = _command(commands, "repartition", _repartition,
-                 "part a benchmark's images anew, so that no group of copies is on both sides of training "
+                 "split a benchmark's images again, so that no group of copies is on both sides of training "
                  "and test")
     c.add_argument("benchmark")
     c.add_argument("--root", help="a Med-AD folder (default: the variable DDAD_DATA, else ~/Med-AD)")

@@ -265,7 +265,7 @@ def download(
             for package in ("pooch", "requests"): needed(package, "data")  # before anything is made
             with _alone(root / ".downloads"):
                 if not (folder / "data.json").is_file():  # another process may have been quicker
-                    free_place(root, name)  # before anything is fetched in vain
+                    free_place(root, name)  # before anything is downloaded for nothing
                     path = fetch(find_archive(name, base_url), root / ".downloads", progress)
                     unpack(path, root, name)
         read_repartition(root, name)

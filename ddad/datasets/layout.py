@@ -113,7 +113,7 @@ def read_repartition(
 
     Raises `FileNotFoundError` for a missing root or image, `ValueError` for an unknown benchmark, a
     `data.json` that is not JSON or lacks a key, a name that leads outside the benchmark's `images/`, or one
-    that stands there twice.
+    that appears twice.
     """
     folder = benchmark_folder(find_root(root), name)
     splits, places = list_names(folder), {}
@@ -149,7 +149,7 @@ def read_labels(
     """What is known of a benchmark's images.
 
     Raises `ValueError` for a file that is no table in UTF-8, one without the column image, and an image that
-    stands there twice or is used but missing.
+    appears twice or is used but missing.
     """
     path = folder / "labels.csv"
     if not path.is_file(): return {}

@@ -124,7 +124,7 @@ def _two_columns(rows: dict, *titles: str) -> str:
 def model_card(content: dict) -> str:
     "The card of a detector, of what model.json holds: data, recipe, metrics with intervals, limits, licence."
     n, both = len(content["calibration_scores"]), content["modules"]["udm"] > 0
-    unknown = "not stated: ask whoever made it. The software is under the MIT licence."
+    unknown = "not stated: ask its maker. The software is under the MIT licence."
     return _CARD.format(
         backbone=content["params"]["backbone"],
         ensembles="two ensembles, one with unlabeled images" if both else "one known-normal ensemble",

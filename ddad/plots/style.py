@@ -127,7 +127,7 @@ def save(
     _write_png(fig, png)
     if not vector: return (png,)
     smooth = {image: image.get_interpolation() for image in fig.findobj(AxesImage)}
-    for image in smooth: image.set_interpolation("none")  # its own pixels, scaled by whoever shows the file
+    for image in smooth: image.set_interpolation("none")  # its own pixels, scaled by the viewer
     with written(pdf) as part, plt.rc_context({"pdf.fonttype": 42}):  # 42: text stays text
         fig.savefig(part, format="pdf", dpi=DPI,
                     metadata={"Creator": None, "Producer": None, "CreationDate": None})

@@ -36,7 +36,7 @@ class Baseline:
     deterministic = False  # whether every seed gives the same scores: one is enough then
     knows_rate = False  # whether it is told the anomaly rate of the unlabeled images, as `anomaly_rate`
     benchmarks: tuple[str, ...] = ()  # those that it can be run on; none: any
-    version = 1  # raised when what it computes changes: older results are then told apart
+    version = 1  # raised when what it computes changes: older results can be told from new ones
     handicap = ""  # why it may do worse here than it could; empty: no reason that we know of
     epochs, batch_size, lr, weight_decay = 250, 64, 5e-4, 0.0
 

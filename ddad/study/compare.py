@@ -186,7 +186,7 @@ def _of_table(a: argparse.Namespace, results: Results) -> Iterator[tuple[str, st
             yield benchmark, name, scores
 
 def _of_class(a: argparse.Namespace, out: Path) -> Iterator[tuple[str, str, pd.Series | None]]:
-    "Benchmark, name and scores from a class; None where it failed, which is told."
+    "Benchmark, name and scores from a class; None where it failed, which is reported."
     method = find_method(a.method)
     for benchmark in a.benchmark or benchmarks_at_hand(a.data):
         data_root = None if benchmark == PHANTOM else a.data

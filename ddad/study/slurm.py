@@ -73,7 +73,7 @@ class Watched:
         return ""
 
     def _note(self, name: str, value: str) -> None:
-        "An entry of the block that is being read; a failure is told twice, at first with its reason."
+        "An entry of the block that is being read; a failure is reported twice, at first with its reason."
         if name == "message": self._message = value
         elif name == "jobid":
             self._job = value
