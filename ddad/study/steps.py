@@ -96,7 +96,7 @@ def _network(weights: dict) -> ASRNet:
     return net
 
 def _averaged(snapshots: dict[int, dict], epoch: int, maps: torch.Tensor, batch_size: int) -> ASRNet:
-    "The mean of the weights kept in the second half of the epochs so far; batch-norm statistics are computed again."
+    "The mean of the weights kept in the second half of the epochs so far; batch-norm statistics are its own."
     kept = [weights for e, weights in snapshots.items() if epoch / 2 < e <= epoch]
     mean = {name: torch.stack([w[name].float() for w in kept]).mean(0).to(t.dtype)
             for name, t in kept[0].items()}
