@@ -321,7 +321,7 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     if "losses" in tables: tables["losses"] = _thinned(tables["losses"])
     if "pixels" in tables:  # no page shows those of a sham UDM, or of a twin in another precision
         shown = row.get("n_unlabeled") != 0 and row.get("precision_asked", "auto") == "auto"
-        tables["pixels"] = tables["pixels"].query("lesion > 0 and @shown")
+        tables["pixels"] = tables["pixels"][shown & (tables["pixels"].lesion > 0)]
     tables = {name: table.assign(run=row["run"]) for name, table in tables.items() if len(table)}
     scores = read_table(folder / "scores.csv", index_col="image")
     return row, scores, tables
