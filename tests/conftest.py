@@ -52,8 +52,8 @@ def run_cells(notebook, **parameters):
 def disc(rng, side, abnormal):
     "A disc of random size and brightness; abnormal: with a bright square in it. Image and mask, (side, side) uint8."
     grid = np.linspace(-1, 1, side)
-    image = rng.uniform(60, 160) * (np.hypot(*np.meshgrid(grid, grid)) < rng.uniform(0.6, 0.9)) + rng.normal(
-        0, 4, (side, side))
+    image = rng.uniform(60, 160) * (np.hypot(*np.meshgrid(grid, grid)) < rng.uniform(0.6, 0.9))
+    image = image + rng.normal(0, 4, (side, side))
     mask = np.zeros((side, side), np.uint8)
     if abnormal:
         y, x = rng.integers(side // 3, side // 2, 2)

@@ -43,9 +43,8 @@ def test_the_run_notebook_takes_every_setting():
     import papermill
 
     from ddad.study.config import Config
-    assert {f.name for f in fields(Config)} | {"data_root", "out", "store",
-                                               "weights"} == set(
-                                                   papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb"))
+    taken = papermill.inspect_notebook(REPO / "nbs/paper/run.ipynb")
+    assert {f.name for f in fields(Config)} | {"data_root", "out", "store", "weights"} == set(taken)
 
 
 def test_the_run_notebook_is_found_from_anywhere(tmp_path, monkeypatch):

@@ -74,9 +74,9 @@ def test_two_folders_are_labels(place, tmp_path, capsys):
 
 def test_a_table_of_labels_has_kinds_and_patients(place, tmp_path):
     table = tmp_path / "labels.csv"
-    table.write_text("image,label,kind,patient\n"
-                     + "".join(
-                         f"well{i:02}.png,normal,,p{i // 2}\nill{i:02}.png,1,{'bright' if i % 2 else 'dark'},q{i // 2}\n" for i in range(12)))
+    table.write_text("image,label,kind,patient\n" + "".join(
+        f"well{i:02}.png,normal,,p{i // 2}\n"
+        f"ill{i:02}.png,1,{'bright' if i % 2 else 'dark'},q{i // 2}\n" for i in range(12)))
     assert score(place, tmp_path / "found", place / "well", place / "ill", "--labels", table) == 0
     found = json.loads((tmp_path / "found/evaluation.json").read_text())
     assert [k["kind"] for k in found["kinds"]] == ["bright", "dark"]

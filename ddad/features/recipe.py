@@ -28,7 +28,7 @@ __all__ = ['INTER', 'ONE_CLASS', 'VERSION', 'FeatureRecipe', 'patches_of', 'Read
 INTER = ("rec", "intra", "inter", "gaussian", "classifier", "rec_local", "intra_local",
          "inter_local", "gaussian_local", "combined")  # with unlabeled images
 ONE_CLASS = ("rec", "intra", "mahalanobis", "rec_local", "intra_local")  # without
-VERSION = 2  # raised when what is computed changes, to tell older results
+VERSION = 2  # raised when what is computed changes: it marks older results
 # 1 chose the classifier's strength by folds that were not shuffled
 
 @dataclass(frozen=True)
