@@ -1,7 +1,10 @@
 "A tiny benchmark in the Med-AD layout, and a cache folder that is not the user's."
 import json
 import multiprocessing
+import shutil
 import signal
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -100,3 +103,32 @@ def root(tmp_path_factory):
     path = tmp_path_factory.mktemp("Med-AD")
     make_discs(path)
     return path
+
+
+REPO = Path(__file__).parents[1]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    "A wheel of this clone, built where no clone is, and what was printed meanwhile."
+    place = tmp_path_factory.mktemp("built")
+    shutil.copytree(REPO, place / "source",
+                    ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests",
+                                                  "build", "*.egg-info", "__pycache__"))
+    done = subprocess.run(
+        [*PIP, "wheel", "-v", "--no-deps", "--no-build-isolation", "-w", str(place),
+         str(place / "source")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(place / "source")
+    return next(place.glob("*.whl")), done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def site(built, tmp_path_factory):
+    "A folder that the wheel was installed into, without what it depends on."
+    place = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", str(place),
+         str(built[0])], check=True, capture_output=True)
+    return place

@@ -2,7 +2,6 @@
 import configparser
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -108,34 +107,6 @@ def test_every_package_is_in_the_wheel():
     assert data == {"ddad.core.web", "ddad.datasets.repartitions", "ddad.datasets.scans", "ddad.notebooks",
                     "ddad.notebooks.data"}
     assert data <= set(PROJECT["tool"]["setuptools"]["package-data"])
-
-
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    "A wheel of this clone, built where no clone is, and what was printed meanwhile."
-    place = tmp_path_factory.mktemp("built")
-    shutil.copytree(REPO, place / "source",
-                    ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests",
-                                                  "build", "*.egg-info", "__pycache__"))
-    done = subprocess.run(
-        [*PIP, "wheel", "-v", "--no-deps", "--no-build-isolation", "-w", str(place),
-         str(place / "source")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(place / "source")
-    return next(place.glob("*.whl")), done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def site(built, tmp_path_factory):
-    "A folder that the wheel was installed into, without what it depends on."
-    place = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", str(place),
-         str(built[0])], check=True, capture_output=True)
-    return place
 
 
 def test_the_wheel_builds_without_a_warning_and_holds_what_it_needs(built):

@@ -157,23 +157,6 @@ def environment(home, **more):
 def home(tmp_path_factory): return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    "A folder that a wheel of this clone was installed into."
-    place = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(REPO, place / "source",
-                    ignore=shutil.ignore_patterns(".git", ".venv", "runs", "reproduced", "figures", "tests",
-                                                  "build", "*.egg-info", "__pycache__"))
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(place),
-         str(place / "source")], check=True, capture_output=True)
-    subprocess.run(
-        [*pip, "install", "--no-deps", "--no-index", "--target", str(place / "site"),
-         *map(str, place.glob("*.whl"))], check=True, capture_output=True)
-    return place / "site"
-
-
 def execute(commands, place, env):
     "Gives them to the shell in turn; the first that fails is told with all that it said."
     for printed in commands:
@@ -221,7 +204,7 @@ def test_all_commands_work(installed, page, tmp_path, request):
     if installed == "wheel": commands = [c for c in commands if not needs_a_clone(c)]
     if not commands: pytest.skip("it prints none")
     if installed == "clone": make_clone(place)
-    site = request.getfixturevalue("wheel") if installed == "wheel" else REPO
+    site = request.getfixturevalue("site") if installed == "wheel" else REPO
     prepare(place, home, commands)
     if page == "reproduce.ipynb": make_med_ad(home, site)
     execute(commands, place,

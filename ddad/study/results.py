@@ -327,9 +327,9 @@ def _read_folder(folder: Path) -> tuple[dict, pd.DataFrame, dict[str, pd.DataFra
     return row, scores, tables
 
 def _thinned(losses: pd.DataFrame) -> pd.DataFrame:
-    "The first epoch of each network, every tenth, and the last."
+    "The first epoch of each network, every twentieth, and the last."
     last = losses.groupby("network").epoch.transform("max")
-    return losses[(losses.epoch == 1) | (losses.epoch % 10 == 0) | (losses.epoch == last)]
+    return losses[(losses.epoch == 1) | (losses.epoch % 20 == 0) | (losses.epoch == last)]
 
 def known_images(
     benchmark: str,
