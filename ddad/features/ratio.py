@@ -52,7 +52,8 @@ class TwoGaussians(nn.Module):
         return self.normal(x) - self.all(x)
 
 # %% ../../nbs/features/02_ratio.ipynb #5085e0cf
-STRENGTHS = tuple(10.0 ** power for power in range(-5, 1))  # of scikit-learn's C
+# scikit-learn's C: the smaller, the stronger the regularisation
+STRENGTHS = tuple(10.0 ** power for power in range(-5, 1))
 
 class Classifier(nn.Module):
     "Vectors (N, D) to the logit of being unlabeled: (N,)."

@@ -143,7 +143,7 @@ class Benchmark:
         cls,
         name: str,
         names: dict[str, list[str]],  # by the keys of `SPLITS`
-        tensors: dict[str, torch.Tensor],  # (N, 1, H, W) uint8 a split; perhaps `masks`
+        tensors: dict[str, torch.Tensor],  # uint8, one per split; perhaps `masks`
         content: str,  # their hash
         labels_table: dict[str, list[str]],
     ) -> Benchmark:

@@ -27,8 +27,6 @@ INPUTS = {
     "r_image": ("image",),
     "r_image_dual": ("image", "inter", "intra"),
 }
-# the share of a refined map's pixels, from the highest on, that counts
-VARIANTS = {"paper": 1.0, "stable": 0.5}
 
 # %% ../../nbs/method/05_refine.ipynb #e93755b1
 def _patches(n: int, side: int, g: torch.Generator) -> torch.Tensor:
@@ -60,7 +58,7 @@ def focal_loss(
     gamma: float = 2.0,  # how much an easy pixel is weighed down
     smooth: float = 1e-5,  # of the labels; added to p_t too, as in the official code
 ) -> torch.Tensor:  # a scalar
-    "The mean focal loss over all pixels."
+    "The mean focal loss (Lin et al., ICCV 2017) over all pixels."
     target = mask.reshape(probabilities[:, 1].shape).to(probabilities.dtype)
     target = target.clamp(smooth, 1 - smooth)
     p = (1 - target) * probabilities[:, 0] + target * probabilities[:, 1] + smooth
@@ -100,7 +98,7 @@ def _refinement_loss(net, batch):
 # %% ../../nbs/method/05_refine.ipynb #1a68a70d
 def refiner_job(
     net: nn.Module,  # an ASR-Net
-    images: torch.Tensor,  # known-normal ones, (N, 1, H, W) uint8, where it is trained
+    images: torch.Tensor,  # known-normal, (N, 1, H, W) uint8, on the device that trains
     udm: list[nn.Module],  # trained networks; not needed for inputs without `inter`
     ndm: list[nn.Module],
     inputs: tuple[str, ...],  # which maps ASR-Net is given, see `INPUTS`
@@ -121,6 +119,10 @@ def refiner_job(
         return fit(net, batches, _refinement_loss, path, schedule, on_epoch=after,
                    stop=stop, **options)
     return run
+
+# %% ../../nbs/method/05_refine.ipynb #6b0f3d9a
+# the share of a refined map's pixels, from the highest on, that counts
+VARIANTS = {"paper": 1.0, "stable": 0.5}
 
 # %% ../../nbs/method/05_refine.ipynb #8abb8e03
 def refined_map(
@@ -154,8 +156,8 @@ def score_images(
 ) -> dict[str, torch.Tensor]:  # rec, intra, inter, refined ones, ...: (N,) on the CPU
     """Every image score.
 
-    `inter_top` is A_inter pooled as the stable variant pools a refined map: what that
-    does without any ASR-Net.
+    `inter_top` is A_inter pooled as the stable variant pools a refined map, which shows
+    what this pooling does alone.
     """
     refiners, top, parts = refiners or {}, top or {}, []
     for x in images.split(at_once):

@@ -65,12 +65,15 @@ def image_scores(
 # %% ../../nbs/method/04_scores.ipynb #cfe19729
 def predict_maps(
     images: torch.Tensor,  # (N, 1, H, W), uint8 or in [-1, 1]
-    udm: list[nn.Module],  # trained networks; none: no map `inter`
+    udm: list[nn.Module],  # trained networks; empty: no map `inter`
     ndm: list[nn.Module],
     batch_size: int = 256,
     device: str | torch.device = "cpu",  # where the maps go
 ) -> dict[str, torch.Tensor]:  # rec, intra, inter, rec_1 ... rec_K, each (N, 1, H, W)
-    "The maps of images, in float32 and in batches, whatever the networks' training."
+    """The maps of images, in batches.
+
+    In float32, whatever precision the networks were trained in.
+    """
     parts = [_batch_maps(x, udm, ndm, batch_size, device)
              for x in images.split(batch_size)]
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
