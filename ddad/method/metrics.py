@@ -19,8 +19,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
-__all__ = ['auc', 'average_precision', 'bootstrap_interval', 'paired_bootstrap', 'seed_bootstrap', 'vote_weights',
-           'class_histograms', 'chi2_distance', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'share_interval',
+__all__ = ['auc', 'average_precision', 'class_histograms', 'chi2_distance', 'bootstrap_interval', 'paired_bootstrap',
+           'seed_bootstrap', 'vote_weights', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'share_interval',
            'evaluate', 'results_table', 'single_network', 'to_markdown']
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
@@ -29,7 +29,7 @@ def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if s.shape != y.shape:
         raise ValueError(f"Scores of shape {s.shape} do not match labels of shape "
-                         f"{y.shape}: give one label a score.")
+                         f"{y.shape}: give one label per score.")
     if bad := np.count_nonzero(~np.isfinite(s)):
         raise ValueError(f"{bad} of {s.size} scores are not finite: "
                          "look for NaN or infinity in the maps.")
@@ -67,6 +67,40 @@ def average_precision(
     s, y = _check(scores, labels)
     return float(average_precision_score(y, s, sample_weight=weights))
 
+# %% ../../nbs/method/06_metrics.ipynb #4801e33e
+def class_histograms(
+    scores,  # (N,)
+    labels,  # (N,)
+    bins: int = 100,  # over [0, 1]
+) -> tuple[np.ndarray, np.ndarray]:  # densities, normal and abnormal, each (bins,)
+    """The histogram of each class, after min-max scaling over both.
+
+    Scores that are all equal fall in the first bin. Raises `ValueError` as `auc` does.
+    """
+    s, y = _check(scores, labels)
+    s = (s - s.min()) / (np.ptp(s) or 1.0)
+    h, g = (np.histogram(s[members], bins, range=(0, 1), density=True)[0]
+            for members in (~y, y))
+    return h, g
+
+def chi2_distance(
+    scores,  # (N,)
+    labels,  # (N,)
+    bins: int = 100,
+    official: bool = False,  # as the authors' code: a bin empty in both adds 0.5
+) -> float:  # from 0 (equal) to `bins` (disjoint)
+    """The paper's chi2 distance between the score histograms of the two classes.
+
+    A bin that is empty in both classes adds nothing. With `official`, for comparison
+    with published values alone, each fraction has 1e-15 above and below. Scores that
+    are all equal tell nothing apart: 0.0 (0.5 a bin but the first with `official`).
+    Raises `ValueError` as `auc` does.
+    """
+    h, g = class_histograms(scores, labels, bins)
+    tiny = 1e-15 if official else 0.0
+    some = (h + g > 0) | official  # without this, an empty bin would be 0/0
+    return float(0.5 * np.sum(((h - g)[some] ** 2 + tiny) / ((h + g)[some] + tiny)))
+
 # %% ../../nbs/method/06_metrics.ipynb #fc448206
 def _places(groups, y: np.ndarray) -> np.ndarray:
     "The number of each image's group; without groups each image is one of its own."
@@ -74,7 +108,7 @@ def _places(groups, y: np.ndarray) -> np.ndarray:
     groups = np.asarray(groups)
     if groups.shape != y.shape:
         raise ValueError(f"Groups of shape {groups.shape} do not match labels of shape "
-                         f"{y.shape}: give one a label.")
+                         f"{y.shape}: give one per label.")
     places = np.unique(groups, return_inverse=True)[1]
     if not places.any():
         raise ValueError("All images are of one group: an interval needs two groups at "
@@ -257,40 +291,6 @@ def vote_weights(
     size = Counter(keys)
     return np.array([1 / size[key] for key in keys])
 
-# %% ../../nbs/method/06_metrics.ipynb #4801e33e
-def class_histograms(
-    scores,  # (N,)
-    labels,  # (N,)
-    bins: int = 100,  # over [0, 1]
-) -> tuple[np.ndarray, np.ndarray]:  # densities, normal and abnormal, each (bins,)
-    """The histogram of each class, after min-max scaling over both.
-
-    Scores that are all equal fall in the first bin. Raises `ValueError` as `auc` does.
-    """
-    s, y = _check(scores, labels)
-    s = (s - s.min()) / (np.ptp(s) or 1.0)
-    h, g = (np.histogram(s[members], bins, range=(0, 1), density=True)[0]
-            for members in (~y, y))
-    return h, g
-
-def chi2_distance(
-    scores,  # (N,)
-    labels,  # (N,)
-    bins: int = 100,
-    official: bool = False,  # as the authors' code: a bin empty in both adds 0.5
-) -> float:  # from 0 (equal) to `bins` (disjoint)
-    """The paper's chi2 distance between the score histograms of the two classes.
-
-    A bin that is empty in both classes adds nothing. With `official`, for comparison
-    with published values alone, each fraction has 1e-15 above and below. Scores that
-    are all equal tell nothing apart: 0.0 (0.5 a bin but the first with `official`).
-    Raises `ValueError` as `auc` does.
-    """
-    h, g = class_histograms(scores, labels, bins)
-    tiny = 1e-15 if official else 0.0
-    some = (h + g > 0) | official  # without this, an empty bin would be 0/0
-    return float(0.5 * np.sum(((h - g)[some] ** 2 + tiny) / ((h + g)[some] + tiny)))
-
 # %% ../../nbs/method/06_metrics.ipynb #5a7d6506
 def pixel_ap(
     maps,  # (N, 1, H, W), higher is more abnormal
@@ -359,13 +359,13 @@ def mean_interval(
 
 # %% ../../nbs/method/06_metrics.ipynb #921794ff
 def share_interval(
-    k: int,  # images of
-    n: int,  # images
+    k: int,  # images that count, 0 to n
+    n: int,  # images in all
     level: float = 0.95,
 ) -> tuple[float, float]:  # low, high; NaN where n is 0
     "Wilson's interval of a share."
     if n == 0: return math.nan, math.nan
-    z = norm.ppf((1 + level) / 2)
+    z = float(norm.ppf((1 + level) / 2))
     centre = (k + z * z / 2) / (n + z * z)
     half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
     return max(0.0, centre - half), min(1.0, centre + half)

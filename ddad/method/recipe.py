@@ -41,7 +41,10 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 @dataclass(frozen=True)
 class Recipe:
-    "How DDAD is trained; the defaults are the paper's, and `check` refuses nonsense."
+    """How DDAD is trained; `check` refuses nonsense.
+
+    The defaults are the paper's (but `precision`).
+    """
     backbone: str = "AE"  # AE, AE-U or MemAE
     k: int = 3  # networks in each module
     epochs: int = 250  # of the reconstruction networks
@@ -144,7 +147,7 @@ def _places(folder: Folder, names) -> dict[str, Path]:
 def _options(machine: Machine, about: Callable[[], dict]) -> dict:
     device = pick_device(machine.device)
     if device.type == "cuda": torch.set_float32_matmul_precision("high")
-    return dict(device=device, compile=machine.compile, about=about)
+    return dict(device=device, about=about)
 
 def train_modules(
     recipe: Recipe,
@@ -158,7 +161,8 @@ def train_modules(
     """Trains K networks for each module, all side by side.
 
     Returns the networks by module and the losses by file name. What lies in the folder
-    is loaded or resumed. Raises `ValueError` for K < 2 and what `fit` raises.
+    is loaded or resumed. Raises `ValueError` for a recipe that `check` refuses, and
+    what `fit` raises.
     """
     recipe.check()
     options, places = _options(machine, about), _places(folder, images)
@@ -192,11 +196,12 @@ def train_refiners(
     about: Callable[[], dict] = dict,
     watch: Callable[[str, int, nn.Module], None] = lambda score, epoch, net: None,
 ) -> tuple[dict[str, nn.Module], dict[str, list[float]]]:
-    """Trains an ASR-Net a refined score, side by side: networks and losses, by score.
+    """Trains one ASR-Net per refined score, side by side.
 
-    Saves the weights of both variants, gives `recipe.variant`'s. What lies in the
-    folder is loaded or resumed. `watch` may look at a network after each epoch, not
-    change it.
+    Returns networks and losses by score. Saves the weights of both variants and returns
+    those of `recipe.variant`. What lies in the folder is loaded or resumed. `watch` may
+    look at a network after each epoch, not change it. Raises `ValueError` for a recipe
+    that `check` refuses, and what `fit` raises.
     """
     recipe.check()
     scores = recipe.refiners if scores is None else tuple(scores)
@@ -225,7 +230,7 @@ def train_refiners(
 # %% ../../nbs/method/07_recipe.ipynb #c7928803
 @dataclass
 class Trained:
-    "What `train_ddad` gives: networks in eval mode, and their losses, one an epoch."
+    "What `train_ddad` gives: networks in eval mode, and their losses, one per epoch."
     udm: list[nn.Module]  # empty without unlabeled images
     ndm: list[nn.Module]
     refiners: dict[str, nn.Module]  # by refined score
