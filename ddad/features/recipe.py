@@ -41,7 +41,8 @@ class FeatureRecipe:
     epochs: int = 60  # of the pooled ones
     layers: tuple[int, ...] = (POOLED, 256, 32)  # up to the code
     batch_size: int = 64  # images
-    local_epochs: int = 5  # 0: no patches, only scores of whole images
+    # 0: no patches; leaves rec, intra and inter and classifier (or mahalanobis)
+    local_epochs: int = 5
     local_layers: tuple[int, ...] = (LOCAL, 128, 16)
     local_batch_size: int = 256  # patches
     lr: float = 1e-3
@@ -106,7 +107,7 @@ class FeatureDDAD(nn.Module):
 
     def learn_unlabeled(self, normal: torch.Tensor, unlabeled: torch.Tensor,
                         recipe: FeatureRecipe, seed: int) -> None:
-        "The estimates in closed form, of D_n and D_u."
+        "Fits the Gaussians and the classifier on D_n and D_u."
         vectors = [self.dual.standardised(pooled(part)) for part in (normal, unlabeled)]
         self.classifier = Classifier(*vectors)
         if self.local_dual is None: return
@@ -141,9 +142,10 @@ def train_features(
     workers: int | None = None,  # ensembles side by side; None: one a core
     progress: bool | None = None,  # a bar; None: on a terminal
 ) -> FeatureDDAD:
-    """Trains both ensembles at both levels and fits what has a closed form, on a CPU.
+    """Trains the ensembles of both levels, then fits the Gaussians and the classifier.
 
-    Raises `ValueError` for fewer than two images and for a folder of another training.
+    On a CPU. Raises `ValueError` for fewer than two images and for a folder of another
+    training.
     """
     if len(normal) < 2:
         raise ValueError(f"There are {len(normal)} normal images: bring at least 2.")
