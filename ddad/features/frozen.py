@@ -33,7 +33,11 @@ _WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  #
 _STAGES = (2, 4, 10, 15)  # the last block of each stage that is kept
 
 class Frozen(nn.Module):
-    "Images (N, 1, S, S) uint8 to their features (N, 34992), local ones first."
+    """Images (N, 1, S, S) uint8 to their features (N, 34992), local ones first.
+
+    The network is EfficientNet-Lite0 (Tan and Le, 2019). Raises `ValueError` for other
+    weights than those that the features were tried with.
+    """
     def __init__(self):
         super().__init__()
         lite = needed("efficientnet_lite_pytorch", "features")
@@ -140,7 +144,7 @@ def features_of(
     progress: bool = False,  # show a bar
     folder: str | Path | None = None,  # where they are kept; None: the cache folder
 ) -> torch.Tensor:  # (N, 34992) float16
-    "As `extract`, from the folder where these images were seen before."
+    "What `extract` gives; read from `folder` if it is there, else computed and kept."
     content = repr(tuple(images.shape)).encode() + images.numpy().tobytes()
     digest = hashlib.sha256(content).hexdigest()
     name = f"features-{_WEIGHTS[:8]}-{digest[:24]}.safetensors"

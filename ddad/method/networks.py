@@ -80,7 +80,7 @@ class AE(nn.Module):
 
 # %% ../../nbs/method/02_networks.ipynb #849ae105
 class AEU(AE):
-    """`AE` with uncertainty.
+    """`AE` with uncertainty (Mao et al., MICCAI 2020).
 
     `forward(x)` gives the mean and the log-variance, each (N, 1, H, W).
     """
@@ -118,7 +118,7 @@ def attention_entropy(attention: torch.Tensor) -> torch.Tensor:
     return -(attention * (attention + 1e-12).log()).sum(dim=1).mean()
 
 class MemAE(AE):
-    """`AE` with a memory of `slots` codes.
+    """`AE` with a memory of `slots` codes (Gong et al., ICCV 2019).
 
     `forward(x)` gives the reconstruction and the addressing weights (N, slots).
     """
