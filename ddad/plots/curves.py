@@ -10,7 +10,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ..method.metrics import auc, average_precision, class_histograms
@@ -213,6 +213,7 @@ def training_curves(
 
 def _losses(ax, history: dict, title: str):
     tidy(ax, "epoch", "training loss", title)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     modules = [re.sub(r"_\d+$", "", name) for name in history]
     known = MODULE_COLORS | SCORE_COLORS
     others = [m for m in dict.fromkeys(modules) if m not in known]
