@@ -3,7 +3,6 @@ import io
 import json
 from pathlib import Path
 
-import networkx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from PIL import Image, ImageOps
 from ddad.datasets import check, commands, copies
 from ddad.datasets.check import check_benchmark, read_groups
 from ddad.datasets.commands import main
-from ddad.datasets.copies import PLANTED, group
+from ddad.datasets.copies import PLANTED
 from ddad.datasets.layout import as_repartition, list_names
 from ddad.datasets.repartition import part_groups
 from ddad.method.data import SPLITS
@@ -183,16 +182,6 @@ def test_equal_images_are_joined_even_where_copies_cannot_be_told(faces, monkeyp
     copy(faces, "normal_2.png", "normal_3.png", ImageOps.mirror)
     report = check_benchmark(faces.parent, "Faces", False)
     assert report.groups[0] == report.groups[1] and report.groups[2] != report.groups[3]
-
-
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
-def test_groups_are_what_hangs_together(pairs):
-    groups = group(20, [a for a, _ in pairs], [b for _, b in pairs])
-    graph = networkx.Graph(pairs)
-    graph.add_nodes_from(range(20))
-    assert {frozenset(np.flatnonzero(groups == g).tolist())
-            for g in set(groups)} == {frozenset(c) for c in networkx.connected_components(graph)}
-    assert [g for i, g in enumerate(groups) if g not in groups[:i]] == sorted(set(groups.tolist()))
 
 
 SIZES = (6, 6, 4, 6, 6)

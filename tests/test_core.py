@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ddad.core import record
 from ddad.core.machine import run_jobs
-from ddad.core.storage import cached, read_csv, read_json, write_csv, write_json
+from ddad.core.storage import cached, read_csv, write_csv
 
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -36,14 +36,6 @@ def test_a_plain_table_is_written_as_ever(tmp_path):
     assert (tmp_path / "scores.csv").read_bytes() == written
     with pytest.raises(ValueError): write_csv(tmp_path / "scores.csv", {"image": ["a.png"], "label": []})
     assert (tmp_path / "scores.csv").read_bytes() == written
-
-
-def test_a_key_that_stands_there_twice_is_named(tmp_path):
-    write_json(tmp_path / "a.json", {"a": 1})
-    assert read_json(tmp_path / "a.json") == {"a": 1}
-    (tmp_path / "a.json").write_text('{"b": {"a": 1, "c": 2, "a": 3}}')
-    with pytest.raises(ValueError, match="a.json is not JSON .*the key 'a' appears twice.*do this"):
-        read_json(tmp_path / "a.json", "do this")
 
 
 # the cache

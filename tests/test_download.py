@@ -156,7 +156,7 @@ def whole(root, content):
     "Whether the benchmark is as it was packed and nothing else is left."
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         packed = {m.name: tar.extractfile(m).read() for m in tar if m.isreg()}
-    return {k: v for k, v in files(root).items() if k != ".downloads/.lock"} == packed
+    return {k: v for k, v in files(root).items() if k != ".downloads/.archives.lock"} == packed
 
 
 # ---- all is well
@@ -172,14 +172,14 @@ def test_a_benchmark_comes_whole_and_once(zenodo, tmp_path, content):
     assert dl.download(NAME, str(root), zenodo.base) == root / NAME and zenodo.paths == paths
 
 
-def test_the_archive_can_be_kept_and_is_taken_from_there(zenodo, tmp_path, content):
-    kept = tmp_path / ".downloads" / FILE
-    for before, requests in ((None, 1), (content, 1), (b"damaged", 2)):
-        if before: kept.write_bytes(before)
-        dl.download(NAME, tmp_path, zenodo.base, progress=False, keep_archive=before is None)
-        assert zenodo.ranges == [None] * requests and kept.is_file() == (before is None)
-        if before is None: assert kept.read_bytes() == content
-        else: assert whole(tmp_path, content)
+def test_an_archive_that_is_there_is_not_fetched_again(zenodo, tmp_path, content):
+    there = tmp_path / ".downloads" / FILE
+    there.parent.mkdir()
+    for before, requests in ((content, 0), (b"damaged", 1)):
+        there.write_bytes(before)
+        dl.download(NAME, tmp_path, zenodo.base, progress=False)
+        assert zenodo.ranges == [None] * requests
+        assert whole(tmp_path, content)
         shutil.rmtree(tmp_path / NAME)
 
 
@@ -199,7 +199,7 @@ def test_after_any_breaks_only_the_rest_is_asked_for(content, tmp_path, cuts):
 def test_a_server_that_brings_nothing_is_given_up_and_the_rest_is_kept(zenodo, tmp_path, content):
     zenodo.script = [{"cut": 100_000}] + [{"cut": 0}] * dl.TRIES
     assert "100,000 bytes" in refused("breaks off again and again", NAME, tmp_path, zenodo.base)
-    assert files(tmp_path) == {f".downloads/{FILE}.part": content[:100_000], ".downloads/.lock": b""}
+    assert files(tmp_path) == {f".downloads/{FILE}.part": content[:100_000], ".downloads/.archives.lock": b""}
     zenodo.asked.clear()
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
     assert whole(tmp_path, content) and zenodo.ranges == ["bytes=100000-"]
@@ -251,7 +251,7 @@ def test_a_server_that_refuses_is_given_up(zenodo, tmp_path, status, requests):
     zenodo.script = [{"status": status, "body": b""}] * 20
     assert zenodo.base in refused(f"answers {status}", NAME, tmp_path, zenodo.base, kind=OSError)
     assert len(zenodo.asked) == requests
-    assert files(tmp_path) == {".downloads/.lock": b""}
+    assert files(tmp_path) == {".downloads/.archives.lock": b""}
 
 
 def test_no_server_and_no_address(tmp_path, zenodo):
@@ -269,7 +269,7 @@ def test_a_wrong_checksum_deletes_the_file(zenodo, tmp_path, content):
     for _ in range(2):
         assert "deleted" in refused(f"{FILE}/content does not have the checksum", NAME, tmp_path, zenodo.base,
                                     kind=ValueError)
-        assert files(tmp_path) == {".downloads/.lock": b""}
+        assert files(tmp_path) == {".downloads/.archives.lock": b""}
     zenodo.content = content
     dl.download(NAME, tmp_path, zenodo.base, progress=False)
     assert whole(tmp_path, content)
@@ -362,8 +362,8 @@ def test_a_disk_that_fills_up_and_a_root_that_cannot_be_written(zenodo, tmp_path
     (tmp_path / "file").touch()
     refused("cannot be written (", NAME, tmp_path / "file" / "deeper", zenodo.base, kind=OSError)
     def fail(*_): raise OSError(28, "No space left on device", str(tmp_path))
-    for module, where, left in ((dl, "_append", {".downloads/.lock"}),
-                                (archive, "_write", {".downloads/.lock", f".downloads/{FILE}"})):
+    for module, where, left in ((dl, "_append", {".downloads/.archives.lock"}),
+                                (archive, "_write", {".downloads/.archives.lock", f".downloads/{FILE}"})):
         with monkeypatch.context() as patch:
             patch.setattr(module, where, fail)
             refused("cannot be written (No space left on device)", NAME, tmp_path / where, zenodo.base,

@@ -54,8 +54,11 @@ def make_run(folder, root, settings=SETTINGS):
 
 @pytest.fixture(scope="module")
 def run(root, tmp_path_factory):
-    """Beside it lie `bare`, the same without weights; `twin`, with the same weights and two scores, A_inter's the other way round;
-    `damaged`, whose scores.csv was cut off; and `Discs_PCA_seed0`, another method, its images in another order."""
+    """A run of two epochs, with others beside it.
+
+    `bare` is the same without weights; `twin` has the same weights and two scores, A_inter's the other way round;
+    the scores.csv of `damaged` was cut off; `Discs_PCA_seed0` is another method, its images in another order.
+    """
     folder = make_run(tmp_path_factory.mktemp("explored") / "whole", root)
     columns = read_csv(folder / "scores.csv")
     for name in ("bare", "damaged"):

@@ -164,23 +164,12 @@ def test_several_jobs_share_a_gpu_where_that_is_asked_for(monkeypatch, tmp_path)
         locks.append(claim_gpu())
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["0", "1", "0", "1"], "one job on each GPU, then a second"
-    for lock in locks: lock.release()
-    assert "gpu=6" in snakemake_command({"jobs_per_gpu": 3}) and "gpu=2" in snakemake_command({})
-
-
-def test_each_job_claims_a_gpu_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.setattr(notebooks.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    locks = []
-    for expected in ("0", "1"):
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        locks.append(claim_gpu())
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
-    locks[0].release()
+    locks[1].release()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     locks.append(claim_gpu())
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1", "a place that became free"
     for lock in locks: lock.release()
+    assert "gpu=6" in snakemake_command({"jobs_per_gpu": 3}) and "gpu=2" in snakemake_command({})
 
 
 # the plan, in Python

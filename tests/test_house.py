@@ -107,15 +107,6 @@ def test_no_tricks():
     assert places == []
 
 
-def test_a_docstring_begins_with_one_line():
-    places = []
-    for path, node in trees():
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)): continue
-        first, *rest = (ast.get_docstring(node) or "").splitlines() or [""]
-        if rest and rest[0].strip(): places.append(f"{path.relative_to(REPO)}:{node.lineno}")
-    assert places == []
-
-
 @pytest.mark.parametrize("path", sorted(REPO.glob("nbs/**/*.ipynb")),
                          ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_notebook_has_one_first_heading(path):

@@ -94,20 +94,6 @@ def test_a_checkpoint_of_other_settings_is_refused(benchmark, tmp_path):
     with pytest.raises(ValueError, match="other settings or data"): train(2e-3)
 
 
-def test_a_failing_network_stops_the_others_and_says_why(benchmark, tmp_path):
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        train_modules(replace(RECIPE, epochs=200, lr=1e30), {"ndm": benchmark.normal}, tmp_path,
-                      machine=MACHINE)
-
-
-def test_a_wrong_weights_file_is_named(tmp_path):
-    from ddad.core.checkpoints import load_weights
-    from ddad.method.networks import AE
-    (tmp_path / "ndm_1.safetensors").write_text("nonsense")
-    with pytest.raises(ValueError, match="ndm_1.safetensors"):
-        load_weights(AE(), tmp_path / "ndm_1.safetensors")
-
-
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([32, 64, 128]))
 def test_synthetic_anomalies_stay_in_their_mask_and_range(seed, side):

@@ -13,12 +13,14 @@ from conftest import run_cells
 
 from ddad.core.storage import read_csv
 from ddad.method import metrics
+from ddad.study.command import run as execute
 from ddad.study.config import Config
+from ddad.study.notebooks import NotebookFailed
 
 REPO = Path(__file__).parents[1]
 DDAD_RUN = str(Path(sys.executable).parent / "ddad-run")
 SETTINGS = dict(benchmark="Discs", k=2, epochs=40, refine_epochs=2, image_size=32, batch_size=16,
-                n_unlabeled=24, anomaly_rate=0.5, seed=3, test_curve=1)
+                n_unlabeled=24, anomaly_rate=0.5, seed=3)
 COLUMNS = ["image", "label", "rec_1", "rec_2", "rec", "intra", "inter", "inter_top", "r_intra", "r_dual"]
 
 
@@ -55,7 +57,7 @@ def test_the_folder_explains_itself(finished):
     assert pixels["image"] == scores["image"]
     assert all(math.isnan(v) == (label == 0) for v, label in zip(pixels["inter_ap"], pixels["label"]))
     assert set(record["pixels"]) == {"rec", "intra", "inter", "r_intra", "r_dual"}
-    for picture in ("training", "histograms", "roc", "test_curve"):
+    for picture in ("training", "histograms", "roc"):
         for kind in ("png", "pdf"): assert (out / f"{picture}.{kind}").stat().st_size > 1000
     assert (out / "maps.png").stat().st_size > 1000 and (out / "maps.pdf").read_bytes()[:4] == b"%PDF"
     networks = ("udm_1", "udm_2", "ndm_1", "ndm_2", "r_dual", "r_intra")
@@ -90,10 +92,9 @@ def test_a_killed_run_goes_on_to_the_same_scores(finished, root, tmp_path):
 def test_another_seed_gives_other_scores(finished, root, tmp_path, monkeypatch):
     monkeypatch.chdir(REPO)
     run_cells(REPO / "nbs/paper/run.ipynb",
-              **SETTINGS | dict(seed=4, epochs=2, refine_epochs=1, test_curve=0, data_root=str(root),
+              **SETTINGS | dict(seed=4, epochs=2, refine_epochs=1, data_root=str(root),
                                 out=str(tmp_path / "other")))
     assert (tmp_path / "other/scores.csv").read_bytes() != (finished[0] / "scores.csv").read_bytes()
-    assert not (tmp_path / "other/test_curve.png").exists()
 
 
 def test_the_page_is_clean(finished):
@@ -104,7 +105,7 @@ def test_the_page_is_clean(finished):
 
 @pytest.mark.slow
 def test_the_stable_variant_and_fewer_networks_train_nothing_anew(root, tmp_path):
-    options = dict(epochs=2, refine_epochs=2, test_curve=0, store=tmp_path / "store")
+    options = dict(epochs=2, refine_epochs=2, store=tmp_path / "store")
     for out, changes in {"three": dict(k=3), "two": dict(k=2, refined=""),
                          "stable": dict(k=3, variant="stable")}.items():
         assert run(root, tmp_path / out, **options | changes).returncode == 0
@@ -124,12 +125,9 @@ def test_a_failing_notebook_names_the_cell_and_is_kept(root, tmp_path):
         3, {"cell_type": "code", "id": "broken", "metadata": {}, "source": "1 / 0", "outputs": [],
             "execution_count": None})
     notebook.write_text(json.dumps(source))
-    done = subprocess.run([*command(root, tmp_path / "out"), "--notebook", str(notebook)], cwd=REPO,
-                          capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "ZeroDivisionError" in done.stderr
-    assert "cell" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(NotebookFailed, match="(?s)cell.*ZeroDivisionError") as failed:
+        execute(notebook, str(root), tmp_path / "out", Config.of(**SETTINGS), progress=False)
+    assert "Traceback" not in str(failed.value)
     assert (tmp_path / "out/run.ipynb").is_file() and not (tmp_path / "out/record.json").exists()
 
 

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import ddad
@@ -44,6 +45,13 @@ def test_the_scans_are_those_of_the_committed_runs(name):
     assert data.labels.sum() == card(name).counts[-1]
     assert set(data.test_names) <= set(data.labels_table["image"])
     assert {"kind", "group"} <= set(data.labels_table)
+
+
+def test_unlabeled_images_are_the_first_of_each_pool():
+    brains = ddad.load_benchmark("BrainTumor")
+    unlabeled = brains.unlabeled(400, 0.25)
+    assert torch.equal(unlabeled, torch.cat([brains.unlabeled_normal[:300], brains.unlabeled_abnormal[:100]]))
+    with pytest.raises(ValueError, match="needs 200 normal and 800 abnormal"): brains.unlabeled(1000, 0.8)
 
 
 @pytest.mark.parametrize("name", HASHES)

@@ -145,7 +145,6 @@ class Machine:
     "Where networks are trained and how many side by side: how fast, not what comes out."
     device: str = "auto"  # auto, cpu, cuda or mps
     workers: int | None = None  # networks side by side; None: one a core on a CPU, one in all on a GPU
-    compile: bool = False  # torch.compile each network
     progress: bool | None = None  # show a bar; None: on a terminal
 
     def run(

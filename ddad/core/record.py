@@ -35,10 +35,7 @@ def _peak() -> float:
     except ImportError: return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
-def _energy() -> float | None:
-    "Joules that the processor has used since some start, where Linux tells (RAPL)."
-    try: return int(Path("/sys/class/powercap/intel-rapl:0/energy_uj").read_text()) / 1e6
-    except (OSError, ValueError): return None
+
 
 # %% ../../nbs/core/06_record.ipynb #8d1c02fa
 @contextmanager
@@ -58,8 +55,8 @@ def _peak_memory() -> Iterator[list[float]]:
 class Stages:
     """Measures stages: `with stages("train"): ...` adds what it took to `stages.record`.
 
-    A stage's entry has seconds, the peak memory of the process and of the GPU in MB and, where Linux tells,
-    the processor's energy in J. A stage that fails has none.
+    A stage's entry has seconds, and the peak memory of the process and of the GPU in MB. A stage that fails
+    has none.
     """
     def __init__(self): self.record: dict[str, dict[str, float]] = {}
 
@@ -70,11 +67,10 @@ class Stages:
     ) -> Iterator[None]:
         "Measures the block."
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-        start, energy = time.perf_counter(), _energy()
+        start = time.perf_counter()
         with _peak_memory() as peak: yield
         took = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(peak[0], 1)}
-        after = _energy()
-        if energy is not None and after is not None: took["processor_energy_j"] = round(after - energy, 1)
+
         if torch.cuda.is_available():
             took["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
         self.record[name] = took

@@ -166,7 +166,6 @@ def fit(
     schedule: Schedule,
     *,
     device: torch.device = torch.device("cpu"),
-    compile: bool = False,
     key: str = "",  # what the training depends on
     about: Callable[[], dict] = dict,  # what else the file's header says
     on_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, net: None,  # called after each
@@ -185,7 +184,6 @@ def fit(
     with alone(path, check_stop):
         training = _Training(net, Path(path), schedule, device, key)
         finished = training.resume()
-        if compile: net.compile()
         for epoch in range(len(training.losses) + 1, schedule.epochs + 1):
             training.run_epoch(batches, loss, check_stop)
             on_epoch(epoch, training.losses[-1], net.eval())

@@ -49,7 +49,7 @@ def _command(commands, name: str, work, says: str) -> argparse.ArgumentParser:
     return parser
 
 def _download(a: argparse.Namespace) -> int:
-    folder = download(a.benchmark, a.root, a.base_url, keep_archive=a.keep_archive)
+    folder = download(a.benchmark, a.root, a.base_url)
     report = check_benchmark(folder.parent, a.benchmark)
     _say_found(report)
     print(f"Next: ddad-run --benchmark {a.benchmark} --data {folder.parent}")
@@ -62,7 +62,6 @@ def _add_download(commands) -> None:
     c.add_argument("--root", required=True, help="the Med-AD folder to put it in")
     c.add_argument("--base-url", help="another address of Zenodo's records, such as a mirror's "
                                       "(default: the variable DDAD_ZENODO, else Zenodo)")
-    c.add_argument("--keep-archive", action="store_true", help="keep the archive after unpacking it")
 
 # %% ../../nbs/datasets/05_commands.ipynb #20d94b7a
 def _terms(benchmark: str) -> str:

@@ -9,19 +9,16 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..core.extras import needed
+from ..core.storage import alone
 from .archive import CHUNK, free_place, in_words, unpack
 from .layout import read_repartition
 
@@ -229,28 +226,11 @@ def fetch(
             raise ValueError(f"{what}: what came is deleted, so start again.") from None
 
 # %% ../../nbs/datasets/01_download.ipynb #e1cda0ea
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits, and says so, while another process downloads into the root.
-
-    Then it clears what pooch left when it was killed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try: held = lock.acquire(timeout=0)
-    except Timeout:
-        print(f"Another download into {folder.parent} is running: waiting for it.", file=sys.stderr)
-        held = lock.acquire()
-    with held:
-        for stray in folder.glob("tmp*"): stray.unlink()
-        yield
-
 def download(
     name: str,  # one of `ARCHIVES`
     root: str | Path,  # the Med-AD folder
     base_url: str | None = None,  # as in `find_archive`
     progress: bool = True,
-    keep_archive: bool = False,  # in `root/.downloads`
 ) -> Path:  # the folder `root/name`
     """A benchmark of the paper, fetched if `root/name/data.json` is not there.
 
@@ -263,11 +243,13 @@ def download(
     with in_words(root):
         if not (folder / "data.json").is_file():
             for package in ("pooch", "requests"): needed(package, "data")  # before anything is made
-            with _alone(root / ".downloads"):
+            downloads = root / ".downloads"
+            with alone(downloads / "archives"):
+                for stray in downloads.glob("tmp*"): stray.unlink()  # pooch's, of a process that was killed
                 if not (folder / "data.json").is_file():  # another process may have been quicker
                     free_place(root, name)  # before anything is downloaded for nothing
-                    path = fetch(find_archive(name, base_url), root / ".downloads", progress)
+                    path = fetch(find_archive(name, base_url), downloads, progress)
                     unpack(path, root, name)
         read_repartition(root, name)
-        if path is not None and not keep_archive: path.unlink()
+        if path is not None: path.unlink()
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.storage import markdown
-from ..core.tables import Joined, few, join, read_patients, read_rows  # noqa: F401, offered here too
+from ..core.tables import Joined, few, join, read_rows
 from ..method import metrics
 
 # %% auto #0

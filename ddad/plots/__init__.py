@@ -8,8 +8,7 @@ __all__ = []
 # %% ../../nbs/plots/00_plots.ipynb #5995da77
 from .style import ABNORMAL, COLUMN, DPI, HEAT, MODULE_COLORS, NORMAL, OUTLINE, PAGE, SCORE_COLORS
 from .style import STYLE, in_few_colors, legend_below, panels, save, styled
-from .curves import FAMILIES, epoch_curve, method_bars, pair_marks, pair_rows
-from .curves import precision_recall_curves, roc_curves, score_histograms, setting_curve
+from .curves import FAMILIES, pair_marks, pair_rows, roc_curves, score_histograms, setting_curve
 from .curves import training_curves
 from .maps import choose_examples, image_grid, image_rows, map_grid, map_range, outline, overlay
 from .diagram import method_diagram

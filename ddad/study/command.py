@@ -34,15 +34,10 @@ def _arguments() -> argparse.ArgumentParser:
                                  "what differs from the paper's settings)")
     p.add_argument("--store", help="a folder of weights that runs share; what it has is not trained again "
                                    "(default: the run's own folder)")
-    p.add_argument("--notebook", help="the notebook to execute (default: the study's run.ipynb)")
     preset = {name for settings in PRESETS.values() for name in settings}
     for f in fields(Config):
-        option, kind = f"--{f.name.replace('_', '-')}", type(f.default)
-        if kind is bool:
-            p.add_argument(option, action=argparse.BooleanOptionalAction)
-        else:
-            usual = "the benchmark's preset" if f.name in preset else f.default
-            p.add_argument(option, type=kind, help=f"default: {usual}")
+        usual = "the benchmark's preset" if f.name in preset else f.default
+        p.add_argument(f"--{f.name.replace('_', '-')}", type=type(f.default), help=f"default: {usual}")
     return p
 
 def run(
@@ -70,12 +65,12 @@ def run(
 def main(argv: Sequence[str] | None = None) -> None:
     "Entry point of `ddad-run`."
     options = vars(_arguments().parse_args(argv))
-    data, out, store, notebook = (options.pop(k) for k in ("data", "out", "store", "notebook"))
+    data, out, store = (options.pop(k) for k in ("data", "out", "store"))
     try:
         for name in ("epochs", "refine_epochs"):
             if options[name] is None: options[name] = tried_epochs()
         config = Config.of(options.pop("benchmark") or PHANTOM, **options)
-        folder = run(notebook or notebook_path("run"), data, out, config, store)
+        folder = run(notebook_path("run"), data, out, config, store)
     except KeyboardInterrupt: sys.exit("ddad-run: Interrupted; the same command goes on where it stopped.")
     except (ValueError, OSError, ImportError, NotebookFailed) as e: sys.exit(f"ddad-run: {e}")
     print((folder / "results.md").read_text(encoding="utf-8"))

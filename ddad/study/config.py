@@ -45,9 +45,7 @@ class Config(Recipe):
     draw: str = "first"  # which images those are, see `ddad.method.data.draw_unlabeled`
     match: str = ""  # only unlabeled abnormal images whose name matches this pattern; empty: all
     device: str = "auto"
-    compile: bool = False
     workers: int = 0  # networks side by side; 0: one a core on a CPU, one in all on a GPU
-    test_curve: int = 0  # R_dual's AUC on the test set every so many epochs, for display alone; 0: never
 
     @classmethod
     def of(
@@ -70,7 +68,7 @@ class Config(Recipe):
     ) -> Config:
         "A record's configuration for this machine, without settings of the past. Raises what `of` raises."
         own = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
-        return cls.of(**own | {"device": "auto", "compile": False})
+        return cls.of(**own | {"device": "auto"})
 
     @property
     def refiners(self) -> tuple[str, ...]:
@@ -101,7 +99,7 @@ class Config(Recipe):
         progress: bool = True,  # show a progress bar
     ) -> Machine:
         "Where and how the run is computed."
-        return Machine(self.device, self.workers or None, self.compile, progress)
+        return Machine(self.device, self.workers or None, progress)
 
     def _named(self, *groups: dict[str, str]) -> str:
         usual = Config(benchmark=self.benchmark, **PRESETS.get(base_of(self.benchmark), {}))

@@ -147,8 +147,9 @@ def wide(
 def effect_cell(
     row: dict,  # with effect, low, high and seeds
 ) -> str:
-    "A difference with its interval, and in parentheses of how many seeds it is."
-    return "{effect:+.3f} [{low:+.3f}, {high:+.3f}] ({seeds})".format(**row)
+    "A difference with its interval, if it has one, and in parentheses of how many seeds it is."
+    interval = "" if np.isnan(row["low"]) else "[{low:+.3f}, {high:+.3f}] ".format(**row)
+    return "{effect:+.3f} {interval}({seeds})".format(**row, interval=interval)
 
 def seeds_text(
     n: int,  # seeds

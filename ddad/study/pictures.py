@@ -122,14 +122,10 @@ class Pictures:
     def scale(
         self,
         name: str,  # of a map
-        other: Pictures | None = None,  # those of another run, which get the same scale
     ) -> tuple[float, float]:
         "Where the colours of a map start and end, the same for every image: as in figures, over `sample`."
-        key = name, other and other.run.folder
-        if key not in self._scale:
-            maps = [p.sample()[name] for p in (self, other) if p]
-            self._scale[key] = plots.map_range(np.concatenate(maps))
-        return self._scale[key]
+        if name not in self._scale: self._scale[name] = plots.map_range(self.sample()[name])
+        return self._scale[name]
 
 def _weights(config: Config, what: str, folder: Path) -> Path:
     "Where the weights lie, or would lie."

@@ -5,8 +5,6 @@
 # %% ../../nbs/study/07_report.ipynb #e9b8be31
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,8 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from .. import plots
-from ..core.page import render
-from ..core.storage import written
+from ..core.page import picture, render, write_html
 from ..features.recipe import INTER
 from ..method import metrics
 from ..method.scores import SCORE_NAMES
@@ -158,11 +155,9 @@ def seed_strip(
 
 def _embedded(fig, caption: str) -> str:
     "A picture inside the page."
-    out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    address = picture(plots.in_few_colors(fig).convert("RGB"), quality=95)
     plt.close(fig)
-    picture = base64.b64encode(out.getvalue()).decode()
-    return f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}"></figure>'
+    return f'<figure><img alt="{caption}" src="{address}"></figure>'
 
 def _section(yours: Results, committed: Results, run: pd.Series, *tables: pd.DataFrame) -> str:
     "A run in the page: its scores, its stages, its pictures."
@@ -198,7 +193,6 @@ def report(
     sections = [_section(yours, ours, chosen.loc[name], *parts) for name, parts in tables.items()]
     body = f"<h1>Reproduction report</h1><p><strong>{verdict}</strong></p>{''.join(sections)}"
     path = Path(reproduced) / "report.html"
-    page = render("core/web/page.html", "Reproduction report", body=Markup(body))
-    with written(path) as part: part.write_text(page, encoding="utf-8")
+    write_html(path, render("core/web/page.html", "Reproduction report", body=Markup(body)))
     print(f"\nWith pictures: {path}")
     return not any((scores.verdict == "differs").any() for scores, _ in tables.values())

@@ -62,7 +62,7 @@ def known_columns(
     return columns
 
 # %% ../../nbs/study/01_run.ipynb #36a39cb6
-_FREE = {"device", "workers", "compile", "refined", "test_curve"}  # how fast and how much, not what
+_FREE = {"device", "workers", "refined"}  # how fast and how much, not what
 
 def open_run(
     folder: str | Path,
