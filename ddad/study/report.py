@@ -63,7 +63,7 @@ def compare_scores(
     committed: Results,
     run: pd.Series,  # of yours
 ) -> pd.DataFrame:
-    "One row per score of your run: AUC, the committed one, what it may be, and the verdict."
+    "One row per score of your run: its AUC, that of the committed trainings, what it may be, and the verdict."
     rows = []
     for score, name in SCORES.items():
         value, may = yours.value(run.run, score), tolerance(committed, run, score)
@@ -72,8 +72,7 @@ def compare_scores(
         if may is None: verdict = "not compared"
         elif width > WIDE: verdict = "too variable to say"
         else: verdict = "reproduced" if abs(value - center) <= width + 1e-9 else "differs"
-        same = committed.value(run.run, score) if run.run in committed.runs.index else np.nan
-        rows.append({"score": name, "yours": value, "committed": same, "difference": value - center,
+        rows.append({"score": name, "yours": value, "committed": center, "difference": value - center,
                      "tolerance": width, "of": why, "verdict": verdict})
     return pd.DataFrame(rows)
 
