@@ -63,7 +63,7 @@ def compare_scores(
     committed: Results,
     run: pd.Series,  # of yours
 ) -> pd.DataFrame:
-    "One row per score of your run: its AUC, that of the committed trainings, what it may be, and the verdict."
+    "One row per score of your run: AUC, that of committed trainings, what it may be, and the verdict."
     rows = []
     for score, name in SCORES.items():
         value, may = yours.value(run.run, score), tolerance(committed, run, score)
