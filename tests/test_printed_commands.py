@@ -167,7 +167,7 @@ def execute(commands, place, env):
         assert done.returncode in may and "Traceback" not in done.stderr, f"{printed}\nexecuted as: {command}\nstatus {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
-def needs_a_clone(command): return re.match(r"make |python |snakemake |papermill |pip ", command)
+def needs_a_clone(command): return re.match(r"make |python |snakemake |papermill |pip |ddad-compare ", command)
 
 
 @cache
