@@ -35,8 +35,6 @@ def _peak() -> float:
     except ImportError: return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
-
-
 # %% ../../nbs/core/06_record.ipynb #8d1c02fa
 @contextmanager
 def _peak_memory() -> Iterator[list[float]]:
@@ -70,7 +68,6 @@ class Stages:
         start = time.perf_counter()
         with _peak_memory() as peak: yield
         took = {"seconds": round(time.perf_counter() - start, 2), "peak_memory_mb": round(peak[0], 1)}
-
         if torch.cuda.is_available():
             took["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
         self.record[name] = took
