@@ -84,7 +84,8 @@ def _members(unzipped: gzip.GzipFile, limit: int) -> Iterator[tarfile.TarInfo]:
             if count > MEMBERS: raise ValueError(f"it has more than {MEMBERS:,} members")
             yield member
     if headers.last != bytes(512): raise ValueError("a header is damaged or the end is missing")
-    while headers.read(512): pass
+    while block := headers.read(512):
+        if block != bytes(len(block)): raise ValueError("there is more behind its end")
 
 # %% ../../nbs/datasets/06_archive.ipynb #9a03e7f4
 def _check_member(member: tarfile.TarInfo, folder: Path) -> None:
