@@ -72,7 +72,7 @@ USES = (
     ("anywidget", "explore", "from ddad import Explorer"),
     ("monai", "rivals", "from ddad.rivals.methods import METHODS; METHODS['Denoising AE']().make(64)"),
     ("snakemake_executor_plugin_slurm", "slurm",
-     "from ddad.study import slurm; slurm.shutil.which = str; slurm.find_slurm()"),
+     "from ddad.study import reproduce; reproduce.shutil.which = str; reproduce.find_slurm()"),
     ("pooch", "data", "from ddad.datasets.download import download; download('BrainTumor', ROOT)"),
 )
 

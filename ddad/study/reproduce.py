@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +25,10 @@ from .pages import findings
 from .report import report
 from .results import add
 from .run import open_data
-from .slurm import Watched, find_slurm, tell_waiting
 
 # %% auto #0
-__all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'executor_of', 'snakemake_command',
-           'run_graph', 'run_on_slurm', 'show_jobs', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
+__all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'executor_of', 'find_slurm',
+           'snakemake_command', 'run_graph', 'show_jobs', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
@@ -113,6 +112,12 @@ def executor_of(
     settings = needed("yaml", "paper").safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     return folder, (settings or {}).get("executor", "")
 
+def find_slurm() -> None:
+    "Raises `OSError` or `ImportError`, with one sentence, where no job can be sent from this machine."
+    if not shutil.which("sbatch"):
+        raise OSError("There is no sbatch here: give the command on a machine that sends jobs to Slurm.")
+    needed("snakemake_executor_plugin_slurm", "slurm")
+
 def snakemake_command(
     config: dict,  # what differs from config.yaml
     more: Sequence[str] = (),  # further words for snakemake
@@ -146,26 +151,6 @@ def run_graph(
     if process.returncode:
         raise Broken("A step failed, and what it said stands above: the same command goes on.")
 
-def run_on_slurm(
-    command: Sequence[str],  # of `snakemake_command`
-) -> None:
-    "The same, where Slurm runs the jobs: snakemake's words are read, and a failure is one sentence."
-    watched, ended = Watched(), threading.Event()
-    process = subprocess.Popen(command, start_new_session=True, text=True, errors="replace",
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    threading.Thread(target=tell_waiting, args=(watched.sent, ended), daemon=True).start()
-    try:
-        for line in process.stdout:
-            if told := watched.read(line.rstrip()): print(told, flush=True)
-        process.wait()
-    except BaseException:
-        _stop(process)
-        raise
-    finally: ended.set()
-    if not process.returncode: return
-    if why := watched.why(): raise Broken(why)
-    print(*watched.last, sep="\n", file=sys.stderr)
-    raise Broken("Snakemake stopped, and what it said stands above: the same command goes on.")
 
 def show_jobs(
     command: Sequence[str],  # of `snakemake_command`, with --dry-run
@@ -258,16 +243,16 @@ def reproduce(
     plan, renews = make_plan(request), request.figures == request.committed
     redrawn = ["--forcerun", "page"] if request.pages and not plan.runs and not plan.rivals else []
     command = snakemake_command(config, [*redrawn, *more], "local" if only_plan else profile)
-    run = run_on_slurm if executor_of(profile)[1] == "slurm" else run_graph
+    on_slurm = executor_of(profile)[1] == "slurm"
     todo = f"{len(plan.modules)} modules and {len(plan.refiners)} ASR-Nets for {len(plan.runs)} runs"
     todo = f"{todo}, about {duration(plan.seconds)} on one core." if plan.runs else "Nothing is trained."
     print(todo, flush=True)
     if only_plan:
         show_jobs([*command[:3], "--dry-run", *command[3:]], whole=bool(more))
         return 0
-    if run is run_on_slurm: find_slurm()
+    if on_slurm: find_slurm()
     _check_benchmarks(plan, config.get("data"))
-    run(command)
+    run_graph(command)
     _show(plan, request.figures)
     true = _show_findings(request.figures, request.pages) if request.pages else True
     if renews: return int(not true)
