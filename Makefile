@@ -1,16 +1,9 @@
 # `make reproduce` and `make test` set up their own environment in .venv; nothing but Python 3.11 or newer is needed.
 PYTHON ?= python3
 BENCHMARK ?= Kermany
-EXPERIMENTS ?=
-EPOCHS ?=
-DATA ?=
-RUN ?=
-ADD ?=
-ARGS ?=
 CHAPTERS = nbs/*.ipynb nbs/core/*.ipynb nbs/method/*.ipynb nbs/plots/*.ipynb nbs/features/*.ipynb nbs/datasets/*.ipynb nbs/detect/*.ipynb nbs/rivals/*.ipynb nbs/study/*.ipynb nbs/guides/*.ipynb
 REPRODUCE = $(BIN)/ddad-reproduce
 ASKED = --benchmark '$(BENCHMARK)' $(if $(EXPERIMENTS),--experiments '$(EXPERIMENTS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(DATA),--data '$(DATA)')
-STRICT ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 

@@ -40,13 +40,12 @@ def make_run(folder, seed=0, gain=1.0, benchmark="NIH", losses=None, changed=(),
     return path
 
 
-def make_rival(folder, method, seed=0, gain=0.0, benchmark="NIH", draw=None, **changed):
+def make_rival(folder, method, seed=0, gain=0.0, benchmark="NIH", **changed):
     "Another method's run."
-    cls, name = METHODS[method], f"{benchmark}_{method}_seed{seed}_{len(draw or {})}"
+    cls, name = METHODS[method], f"{benchmark}_{method}_seed{seed}"
     path = Path(folder) / name.replace(" ", "-")
     write_csv(path / "scores.csv", scores_of(np.random.default_rng([seed, 7]), score=gain))
-    record = {"benchmark": benchmark, "method": method, "seed": seed, "group": cls.group, "draw": draw or {},
-              "epochs": 1,
+    record = {"benchmark": benchmark, "method": method, "seed": seed, "group": cls.group, "epochs": 1,
               "uses_unlabeled": cls.uses_unlabeled, "version": cls.version, "parameters": 5,
               "seconds": {"train": 1.0, "score": 0.1}, **MADE}
     write_json(path / "record.json", record | changed)

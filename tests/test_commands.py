@@ -1,6 +1,5 @@
 "ddad-fit and ddad-score, as a user runs them."
 import csv
-import json
 import os
 import shutil
 import signal
@@ -64,10 +63,9 @@ def test_damaged_files_cost_a_line_and_not_the_batch(place, tmp_path, capsys):
     for i in range(5):
         (tmp_path / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 2
                                             else b"broken")
-    assert main_score([str(place / "model"), str(tmp_path), "--format", "jsonl"]) == 1
+    assert main_score([str(place / "model"), str(tmp_path)]) == 1
     out, err = capsys.readouterr()
-    assert [Path(json.loads(line)["file"]).name
-            for line in out.splitlines()] == ["0.png", "1.png", "3.png", "4.png"]
+    assert [Path(row["file"]).name for row in rows(out)] == ["0.png", "1.png", "3.png", "4.png"]
     assert err.count("2.png") == 2 and "1 of 5 files could not be scored" in err and "Traceback" not in err
 
 
@@ -187,8 +185,7 @@ def broken_off(arguments, monkeypatch, after):
         assert main_score(arguments) == 130
 
 
-@pytest.mark.parametrize("form, after", [("csv", 3), ("jsonl", 4)])
-def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkeypatch, form, after):
+def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkeypatch):
     import nibabel
     images = tmp_path / "images"
     images.mkdir()
@@ -198,14 +195,11 @@ def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkey
     nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 9), np.float32), np.eye(4)),
                  images / "2a.nii")
     def score(out):
-        return [str(place / "model"), str(images), "--out", str(tmp_path / out), "--overlays", "all",
-                "--format", form]
-    broken_off(score("broken"), monkeypatch, after)
+        return [str(place / "model"), str(images), "--out", str(tmp_path / out), "--overlays", "all"]
+    broken_off(score("broken"), monkeypatch, 3)
     assert main_score(score("whole")) == main_score(score("broken")) == 1
     def names(out): return sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*"))
-    def found(out):
-        text = (tmp_path / out / f"scores.{form}").read_text()
-        return rows(text) if form == "csv" else list(map(json.loads, text.splitlines()))
+    def found(out): return rows((tmp_path / out / "scores.csv").read_text())
     assert names("broken") == names("whole")
     for one, other in zip(found("whole"), found("broken"), strict=True):
         assert [one[key] for key in ("file", "slice", "overlay")] == [

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from browsers import chromium, fits, watched
 from PIL import Image
+from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from ddad import Explorer, load_benchmark, plots
@@ -130,7 +131,7 @@ def test_auc_roc_rates_and_percentiles(js, drawn):
     assert np.allclose(js("m.roc(F(v), y)", v=a.tolist(), y=y),
                        roc_curve(labels, a, drop_intermediate=False)[:2])
     for k, n in ((8, 10), (0, 7), (399, 400), (3, 3)):
-        expected = [k / n, *metrics.share_interval(k, n)]
+        expected = [k / n, *binomtest(k, n).proportion_ci(method="wilson")]
         assert js("m.wilson(k, n)", k=k, n=n) == pytest.approx(expected, abs=1e-12)
     assert js("m.rates([10, 0, 2, 8]).sensitivity[0]") == 0.8
     assert js("m.rates([3, 0, 2, 0]).precision") is None
@@ -145,7 +146,7 @@ def test_intervals_are_those_of_the_metrics(js, drawn):
     draws = np.random.default_rng(1).normal(size=997)
     for n in (10, 30, 421):
         ours = js("m.interval(d, n)", d=draws.tolist(), n=n)
-        assert ours == pytest.approx(metrics._interval(draws, n, 0.95), abs=2e-3)
+        assert ours == pytest.approx(metrics._interval(draws, n), abs=2e-3)
     given = dict(a=a.tolist(), b=b.tolist(), y=labels.tolist(), g=groups.tolist())
     for js_groups, own in (("g", groups), ("null", None)):
         one, two, n = js(
@@ -153,7 +154,7 @@ def test_intervals_are_those_of_the_metrics(js, drawn):
         assert n == (300 if own is None else len(set(groups)))
         assert one == pytest.approx(metrics.bootstrap_interval(metrics.auc, a, labels, own, n=20000),
                                     abs=2.5e-3)
-        paired = metrics.paired_bootstrap(metrics.auc, a, b, labels, own, n=20000)
+        paired = metrics.seed_bootstrap(metrics.auc, [(a, b, labels, own)], n=20000)
         assert two == pytest.approx([paired["low"], paired["high"]], abs=2.5e-3)
     assert js("m.bootstrap([F([1, 2])], [0, 1], ['x', 'x'])") is None
     assert js("m.bootstrap([F([1, 2])], [0, 0], null)") is None
@@ -241,19 +242,12 @@ def test_copies_are_those_of_the_committed_reports():
     assert view.copies_of("BrainTumor", data["names"], "/nowhere/figures/runs/x") is None
 
 
-def test_it_opens_on_the_run_that_a_reader_wants(tmp_path, monkeypatch):
-    "Their own newest; else real images at hand, those without copies first; else the phantom."
-    def first(): return view.first_run(tmp_path).name
-    there = ["Phantom"]
-    monkeypatch.setattr(view, "benchmarks_at_hand", lambda data_root: there)
+def test_it_opens_on_the_run_that_a_reader_wants(tmp_path):
+    "Their own newest; else a committed one."
     assert view.first_run(tmp_path) is None
     (tmp_path / "figures").mkdir()
     for part in ("runs.csv", "results"): (tmp_path / "figures" / part).symlink_to(REPO / "figures" / part)
-    assert first() == "Phantom_AE_seed0"
-    there.append("BrainTumor")
-    assert first() == "BrainTumor_AE-U_seed0"
-    there.append("NIH")
-    assert first() == "NIH_AE-U_seed0"
+    assert view.first_run(tmp_path).name == "Kermany_AE-U_seed0"
     mine = invented.make_run(tmp_path / "runs", 2, benchmark="Phantom", backbone="AE",
                              changed={"finished": "2030-01-02"})
     assert view.first_run(tmp_path) == mine
@@ -407,7 +401,7 @@ def test_the_page_opens_and_the_threshold_moves(browser, written, csv):
     assert point.bounding_box()["x"] >= before[1]["x"]
     assert point.bounding_box()["y"] <= before[1]["y"]
     for name, r in zip(("sensitivity", "specificity"), ((counts(page)[3], 12), (counts(page)[0], 12))):
-        low, high = metrics.share_interval(*r)
+        low, high = binomtest(*r).proportion_ci(method="wilson")
         assert page.locator(".rates tr", has_text=name).inner_text().split() == [
             name, f"{r[0] / r[1]:.3f}", f"{low:.3f}", "–", f"{high:.3f}"]
     choose(page, "Score", "inter")

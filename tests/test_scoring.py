@@ -361,17 +361,6 @@ def test_without_a_threshold_card_and_report_say_nothing_of_one(place, tmp_path,
     assert "48 normal and 20 unlabeled" in page and "sensitivity at" not in page
 
 
-def test_a_model_of_before_says_that_it_cannot_tell_whether_a_batch_is_alike(place, tmp_path):
-    DDAD.load(place / "model").save(tmp_path / "model")
-    content = json.loads((tmp_path / "model/model.json").read_text())
-    del content["calibration_looks"]
-    (tmp_path / "model/model.json").write_text(json.dumps(content))
-    assert main_score(
-        [str(tmp_path / "model"), str(place / "well/well00.png"), "--out", str(tmp_path / "found"),
-         "--report"]) == 0
-    assert "cannot be told" in (tmp_path / "found/report.html").read_text()
-
-
 def test_whole_patients_are_held_out(place, tmp_path, capsys):
     "Neither the slices of a volume nor the images of a patient are on both sides of training and the threshold."
     rng = np.random.default_rng(0)

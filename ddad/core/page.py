@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import math
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,42 +21,18 @@ from PIL import Image, features
 from .storage import written
 
 # %% auto #0
-__all__ = ['LIMIT', 'WAYS', 'picture', 'pictures', 'sheet', 'json_text', 'asset', 'front_end', 'render', 'write_html']
+__all__ = ['picture', 'sheet', 'json_text', 'asset', 'front_end', 'render', 'write_html']
 
 # %% ../../nbs/core/08_page.ipynb #2df663f2
 def picture(
     image: np.ndarray | Image.Image,  # gray (H, W) or in colour (H, W, 3), uint8
-    side: int | None = None,  # at most so many pixels wide and high; None: as it is
     quality: int = 80,  # to 100
 ) -> str:
     "An image as the address of itself: WebP, or JPEG where Pillow was built without."
     if not isinstance(image, Image.Image): image = Image.fromarray(image)
-    if side and max(image.size) > side:
-        scale = side / max(image.size)
-        size = [max(1, round(n * scale)) for n in image.size]
-        image = image.resize(size, Image.Resampling.BILINEAR)
     form, buffer = "webp" if features.check("webp") else "jpeg", io.BytesIO()
     image.save(buffer, form, quality=quality)
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-# %% ../../nbs/core/08_page.ipynb #f8adce9c
-LIMIT = 10_000_000  # bytes of a page
-WAYS = ((1, 80), (1, 50), (2, 60), (4, 50))  # to save room: what the side is divided by, and the quality
-
-def pictures(
-    images: Sequence[np.ndarray | Image.Image],  # as for `picture`
-    room: int,  # characters
-    side: int = 256,
-) -> list[str]:  # empty: they do not fit
-    "Images as addresses that together take no more than `room`, as good as that allows."
-    sample = images[::max(1, len(images) // 20)]
-    for divisor, quality in WAYS:
-        lengths = [len(picture(image, side // divisor, quality)) for image in sample]
-        expected = np.mean(lengths) if lengths else 0
-        if expected * len(images) > room: continue
-        texts = [picture(image, side // divisor, quality) for image in images]
-        if sum(map(len, texts)) <= room: return texts
-    return []
 
 # %% ../../nbs/core/08_page.ipynb #c81567fb
 def sheet(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch  # two seconds, which many a command can do without
 
 # %% auto #0
-__all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'write_csv', 'read_csv',
-           'markdown', 'tried_epochs', 'cache_folder', 'cached']
+__all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'csv_line', 'write_csv',
+           'read_csv', 'markdown', 'tried_epochs', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -132,7 +132,7 @@ def read_json(
 # others: floats
 COLUMN_TYPES = {"image": str, "kind": str, "group": str, "network": str, "label": int, "epoch": int}
 
-def _csv_line(values: Sequence) -> str:
+def csv_line(values: Sequence) -> str:
     """One line of CSV.
 
     The module quotes a carriage return only where its own lines end with one, so that is taken off.
@@ -150,8 +150,8 @@ def write_csv(
     Raises `ValueError` for columns of unequal length.
     """
     with written(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
-        f.write(_csv_line(columns))
-        f.writelines(map(_csv_line, zip(*columns.values(), strict=True)))
+        f.write(csv_line(columns))
+        f.writelines(map(csv_line, zip(*columns.values(), strict=True)))
 
 def read_csv(
     path: str | Path,  # of a table

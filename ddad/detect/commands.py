@@ -68,7 +68,7 @@ def _score_arguments() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR",
                    help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what "
                         "the same detector and options scored there is skipped (default: lines to stdout)")
-    p.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
+
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
     p.add_argument("--maps", choices=("none", "npy", "nifti", "dicom"), default="none",
@@ -100,7 +100,7 @@ def _check_score(a: argparse.Namespace) -> None:
     if not a.out: return
     place = Path(os.path.expanduser(a.out))
     if place.is_file(): raise ValueError(f"--out {place} is a file: name a folder.")
-    files = (f"scores.{a.format}", "record.json", "volumes.csv", "evaluation.json", "report.html")
+    files = ("scores.csv", "record.json", "volumes.csv", "evaluation.json", "report.html")
     in_the_way = [(place / name, "folder") for name in files if (place / name).is_dir()]
     in_the_way += [(place / name, "file") for name in ("overlays", "maps") if (place / name).is_file()]
     for path, kind in in_the_way:
@@ -137,7 +137,7 @@ def _score(a: argparse.Namespace) -> int:
     labels = read_labels(a.labels, files) if a.labels else None  # says what is wrong before it scores
     report = Report()
     if a.out: rows = _into_folder(a, detector, files, labels, report)
-    else: rows = _write(detector, files, sys.stdout, Options(a.format), report)
+    else: rows = _write(detector, files, sys.stdout, Options(), report)
     _tell_looks(a, detector, rows)
     if report.known:
         _say("ddad-score", f"{report.known} of {len(files)} files had been scored before by this detector "
@@ -157,7 +157,7 @@ def _into_folder(a: argparse.Namespace, detector, files: list[Path], labels, rep
         known, others = table.start()
         if others: _say("ddad-score", others)
         key = hashlib.sha256(json.dumps(table.key).encode()).hexdigest()
-        options = Options(a.format, a.overlays, a.maps, table.folder, key, known)
+        options = Options(a.overlays, a.maps, table.folder, key, known)
         kept = f": their lines are kept in {table.part}, and the same command goes on from there"
         try:
             with table.part.open("a", encoding="utf-8", newline="") as out:
@@ -183,10 +183,10 @@ def _table(a: argparse.Namespace, detector):
     n, folder = len(detector.calibration_scores_), Path(os.path.expanduser(a.out))
     key = {"model": str(a.model), "weights": content_of(detector_files(a.model)[1]), "score": detector.score_,
            "threshold": detector.threshold_ if n else None, "fpr": detector.fpr, "held_out": n,
-           "precision": detector.score_precision, "device": a.device, "form": a.format,
-           "overlays": a.overlays, "maps": a.maps, "lines": LINES, "commit": commit()}
+           "precision": detector.score_precision, "device": a.device, "overlays": a.overlays,
+           "maps": a.maps, "lines": LINES, "commit": commit()}
     folder.mkdir(parents=True, exist_ok=True)
-    return Table(folder, a.format, key)
+    return Table(folder, key)
 
 def _finish(a: argparse.Namespace, detector, table, report, labels: dict | None) -> list[dict]:
     "Writes the table in the order of the files, and what is made of it; gives its rows."

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ..core.storage import markdown
 from ..core.tables import Joined, few, join, read_rows
@@ -53,7 +54,8 @@ def _rate(right: np.ndarray, groups: np.ndarray | None) -> tuple[float, float | 
     "A share and its interval; of patients who are all right or all wrong, as if each had one image."
     if not len(right): return None
     rate, n = float(right.mean()), len(right) if groups is None else len(set(groups))
-    if n == len(right) or rate in (0, 1): return rate, *metrics.share_interval(round(rate * n), n)
+    if n == len(right) or rate in (0, 1):
+        return rate, *binomtest(round(rate * n), n).proportion_ci(method="wilson")
     return (rate, None, None) if n == 1 else (rate, *metrics.mean_interval(right.astype(float), groups))
 
 def _ranked(

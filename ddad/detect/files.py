@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
-import json
 import re
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -23,7 +21,7 @@ from tqdm import tqdm
 
 from ..core.formats import check_window, identifiers, read_slices, windows_of
 from ..core.images import Window, resize
-from ..core.storage import read_json, reason, uninterrupted, write_json, written
+from ..core.storage import csv_line, read_json, reason, uninterrupted, write_json, written
 from .estimator import DDAD
 from .export import overlay, resized, write_maps
 from .looks import looks
@@ -33,7 +31,7 @@ from ..method.scores import score_name
 
 # %% auto #0
 __all__ = ['FILES', 'BYTES', 'SLICES', 'LINES', 'OVERLAYS', 'MAP_FILES', 'ScoredFile', 'content_of', 'score_files', 'one_line',
-           'file_text', 'line_of', 'Options', 'Report', 'caption', 'write_scores', 'volumes', 'Table']
+           'file_text', 'Options', 'Report', 'caption', 'write_scores', 'volumes', 'Table']
 
 # %% ../../nbs/detect/09_files.ipynb #889c8ee0
 @dataclass(frozen=True)
@@ -124,17 +122,9 @@ def one_line(text: str) -> str:
     "A text with its line breaks escaped: \\n for a newline."
     return text.translate(_BREAKS)
 
-def file_text(file: str | Path, form: str = "csv") -> str:
-    "The name of a file as the lines have it; in jsonl JSON itself escapes line breaks."
-    text = str(file).encode("utf-8", "backslashreplace").decode()
-    return one_line(text) if form == "csv" else text
-
-def line_of(row: dict, form: str) -> str:
-    "A row as a line of csv or jsonl."
-    if form == "jsonl": return json.dumps(row) + "\n"
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow("" if v is None else v for v in row.values())
-    return out.getvalue()
+def file_text(file: str | Path) -> str:
+    "The name of a file as the lines have it."
+    return one_line(str(file).encode("utf-8", "backslashreplace").decode())
 
 # %% ../../nbs/detect/09_files.ipynb #8538768f
 LINES = 1  # raised whenever a line gets other columns
@@ -142,7 +132,6 @@ LINES = 1  # raised whenever a line gets other columns
 @dataclass
 class Options:
     "How scores are written."
-    form: str = "csv"  # with a header, or jsonl
     overlays: str = "none"  # which images get one: none, abnormal or all
     maps: str = "none"  # of what form each image gets one: none, npy, nifti or dicom
     place: Path | None = None  # the folder of overlays and maps
@@ -158,7 +147,7 @@ class Report:
     order: list[tuple[Path, str]] = field(default_factory=list)  # each file that was read, and its content
     rows: list[dict] = field(default_factory=list)  # of each slice that was scored
 
-def _slices(scored: ScoredFile, form: str, detector: DDAD) -> list[dict]:
+def _slices(scored: ScoredFile, detector: DDAD) -> list[dict]:
     "A row for each slice."
     n, held_out = len(scored.scores), detector.calibration_scores_
     threshold = detector.threshold_ if len(held_out) else None
@@ -166,7 +155,7 @@ def _slices(scored: ScoredFile, form: str, detector: DDAD) -> list[dict]:
     rows = []
     for i, score in enumerate(scored.scores.tolist()):
         height, width, mean, contrast = scored.looks[i].tolist()
-        rows.append({"file": file_text(scored.file, form), "slice": i if n > 1 else None, "score": score,
+        rows.append({"file": file_text(scored.file), "slice": i if n > 1 else None, "score": score,
                      "p_value": p_values[i],
                      "abnormal": None if threshold is None else int(score > threshold),
                      "patient": one_line(scored.patient), "series": one_line(scored.series),
@@ -213,7 +202,7 @@ def _rows(scored: ScoredFile | ValueError, options: Options, detector: DDAD) -> 
     "The rows of a file; raises `ValueError` for one that could not be read or whose map cannot be written."
     if isinstance(scored, ValueError): raise scored
     if scored.scores is None: return []
-    rows = _slices(scored, options.form, detector)
+    rows = _slices(scored, detector)
     if options.overlays != "none": _write_overlays(scored, rows, options, detector)
     if options.maps != "none": _write_maps(scored, rows, options, detector)
     return rows
@@ -227,14 +216,14 @@ def write_scores(
 ) -> list[str]:  # what was wrong with each file that could not be read; it is said on stderr as it happens
     "Writes one line per slice to `out`."
     report = Report() if report is None else report
-    header = options.form == "csv" and not options.known
+    header = not options.known
     pictures = options.overlays != "none" or options.maps != "none"
     scored_files = score_files(detector, files, pictures, options.known)
     with closing(scored_files), tqdm(total=len(files), unit="file", disable=None, file=sys.stderr) as bar:
         for scored in scored_files:
             try: rows, problem = _rows(scored, options, detector), ""
             except ValueError as e: rows, problem = [], one_line(str(e))
-            lines = "".join(line_of(row, options.form) for row in rows)
+            lines = "".join(csv_line(row.values()) for row in rows)
             if header and rows: lines, header = ",".join(rows[0]) + "\n" + lines, False
             with uninterrupted():
                 if problem:
@@ -277,20 +266,19 @@ def _typed(name: str, text: str):
     if text == "" and (name in _NUMBERS or name in ("overlay", "map")): return None
     return _NUMBERS.get(name, str)(text)
 
-def _read_rows(path: Path, form: str) -> list[dict]:
+def _read_rows(path: Path) -> list[dict]:
     "The rows of whole lines; none where there is no such file or it is no table of scores."
     try:
         content = path.read_bytes()
         lines = content[:content.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
-        if form == "jsonl": rows = [json.loads(line) for line in lines]
-        else: rows = [{k: _typed(k, v) for k, v in row.items()} for row in csv.DictReader(lines, strict=True)]
+        rows = [{k: _typed(k, v) for k, v in row.items()} for row in csv.DictReader(lines, strict=True)]
         return [row for row in rows if row["file"] and row["content"]]
     except (OSError, ValueError, KeyError, TypeError, csv.Error): return []
 
-def _write_rows(path: Path, rows: list[dict], form: str) -> None:
+def _write_rows(path: Path, rows: list[dict]) -> None:
     with written(path) as part, part.open("w", encoding="utf-8", newline="") as out:
-        if rows and form == "csv": out.write(",".join(rows[0]) + "\n")
-        out.writelines(line_of(row, form) for row in rows)
+        if rows: out.write(",".join(rows[0]) + "\n")
+        out.writelines(csv_line(row.values()) for row in rows)
 
 def _by_content(rows: list[dict]) -> dict[str, list[dict]]:
     "The rows of each content, a slice each, where several files may have it."
@@ -305,11 +293,11 @@ def _pictures(row: dict) -> list[str]: return [row[name] for name in ("overlay",
 
 class Table:
     "A file of scores in the making, with the pictures that belong to it."
-    def __init__(self, folder: Path, form: str, key: dict):
+    def __init__(self, folder: Path, key: dict):
         "`key`: the detector and the options, as JSON can hold them."
-        self.folder, self.form, self.key = folder, form, key
-        self.final, self.part = folder / f"scores.{form}", folder / f"scores.{form}.part"
-        self.record, self.part_record = folder / "record.json", folder / f"scores.{form}.part.json"
+        self.folder, self.key = folder, key
+        self.final, self.part = folder / "scores.csv", folder / "scores.csv.part"
+        self.record, self.part_record = folder / "record.json", folder / "scores.csv.part.json"
 
     def start(self) -> tuple[set[str], str]:  # contents that need no score, and what to tell the user
         "Puts the lines that count into the unfinished table; those of other detectors and options do not."
@@ -318,7 +306,7 @@ class Table:
             part = [row for row in part if row["file"] != part[-1]["file"]]
         whole = [own for own in _by_content((final or []) + (part or [])).values()
                  if all((self.folder / picture).is_file() for row in own for picture in _pictures(row))]
-        _write_rows(self.part, [row for own in whole for row in own], self.form)
+        _write_rows(self.part, [row for own in whole for row in own])
         write_json(self.part_record, self.key)
         if whole or final is not None and part is not None: return {own[0]["content"] for own in whole}, ""
         other = self.final if final is None else self.part
@@ -327,7 +315,7 @@ class Table:
     def _ours(self, path: Path, record: Path) -> list[dict] | None:
         "The rows of a table, [] where there is none; None where it is of another detector or other options."
         if not path.exists(): return []
-        try: return _read_rows(path, self.form) if read_json(record) == self.key else None
+        try: return _read_rows(path) if read_json(record) == self.key else None
         except ValueError: return None
 
     def finish(self, order: Sequence[tuple[Path, str]]) -> list[tuple[Path, dict]]:
@@ -335,10 +323,9 @@ class Table:
 
         One line per slice in the order of the files that were read, each given with its content.
         """
-        known = _by_content(_read_rows(self.part, self.form))
-        rows = [(file, row | {"file": file_text(file, self.form)})
-                for file, content in order for row in known[content]]
-        _write_rows(self.final, [row for _, row in rows], self.form)
+        known = _by_content(_read_rows(self.part))
+        rows = [(file, row | {"file": file_text(file)}) for file, content in order for row in known[content]]
+        _write_rows(self.final, [row for _, row in rows])
         write_json(self.record, self.key)
         self._tidy({picture for _, row in rows for picture in _pictures(row)})
         for path in (self.part, self.part_record): path.unlink(missing_ok=True)

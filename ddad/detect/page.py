@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..core.page import LIMIT, asset, json_text, pictures, render, write_html
+from ..core.page import asset, picture, render, write_html
 from .estimator import DDAD
 from .evaluate import summary
 from .export import blended
@@ -65,15 +65,6 @@ def meaning(batch: Batch) -> list[str]:
             f"{n} held-out image{'s' * (n > 1)} cannot give p below {1 / (1 + n):.2g}."]
 
 # %% ../../nbs/detect/11_page.ipynb #7f288f67
-def _thumbnails(shown: Sequence[tuple[int, np.ndarray, Image.Image]], room: int) -> list[dict]:
-    "The first of `shown`, as many as fit."
-    while shown:
-        encoded = pictures([gray for _, gray, _ in shown] + [over for _, _, over in shown], room)
-        triples = zip((row for row, _, _ in shown), encoded, encoded[len(shown):])
-        if encoded: return [dict(zip(("row", "image", "overlay"), triple)) for triple in triples]
-        shown = shown[:len(shown) // 2]
-    return []
-
 MOST = 5000  # rows of the table
 
 def write_page(
@@ -89,11 +80,9 @@ def write_page(
                             if value not in (None, "") and name not in empty)
     data = {"rows": [{name: batch.rows[i].get(name) for name in columns} for i in kept], "scores": scores,
             "columns": list(columns), "held_out": batch.held_out, "threshold": batch.threshold, "score": name}
-    room = LIMIT - len(json_text(data)) - 250_000
-    thumbnails = _thumbnails([(kept.index(i), gray, over) for i, gray, over in shown], room)
-    fewer = ""
-    if len(thumbnails) < len(shown): fewer = f"Of {len(shown)} pictures {len(thumbnails)} fit into the file."
-    if len(kept) < len(scores): fewer += f" The table has the {len(kept)} highest of {len(scores)} scores."
+    thumbnails = [{"row": kept.index(i), "image": picture(gray), "overlay": picture(over)}
+                  for i, gray, over in shown]
+    fewer = "" if len(kept) == len(scores) else f"The table has the {len(kept)} highest of {len(scores)} scores."
     labelled, rates, kinds = summary(batch.evaluation) if batch.evaluation else ("", [], [])
     title = f"DDAD: scores of {_counted(len(scores), batch.things)}"
     text = render(
@@ -130,9 +119,7 @@ def highest(
 
 def warnings_of(detector: DDAD, lines: Sequence[dict]) -> list[str]:
     "Says in sentences how a batch as a whole, of rows of scores, differs from the held-out images."
-    if len(detector.calibration_scores_) and not detector.calibration_looks_:
-        return ["Whether the batch as a whole looks like the held-out normal images cannot be told: the "
-                "model does not say what these look like. Calibrate it anew (ddad-fit --calibrate)."]
+
     values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
     return unlike(values, detector.calibration_looks_)
 

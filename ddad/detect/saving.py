@@ -227,7 +227,7 @@ def read_detector(folder: str | Path) -> tuple[dict, Networks]:
         held_out = np.array(content["calibration_scores"], dtype=np.float32)
         if held_out.ndim != 1 or not np.isfinite(held_out).all():
             raise ValueError("its calibration scores are no numbers")
-        content = {"calibration_looks": {}} | content | {"calibration_scores": held_out}
+        content |= {"calibration_scores": held_out}
         networks = _networks(content)
     _load_weights(networks, weights)
     return content, networks

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -19,9 +18,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from .scores import SCORE_NAMES, score_name
 
 # %% auto #0
-__all__ = ['auc', 'average_precision', 'class_histograms', 'chi2_distance', 'bootstrap_interval', 'paired_bootstrap',
-           'seed_bootstrap', 'vote_weights', 'pixel_ap', 'pixel_metrics_by_image', 'mean_interval', 'share_interval',
-           'evaluate', 'results_table', 'single_network', 'to_markdown']
+__all__ = ['auc', 'average_precision', 'class_histograms', 'chi2_distance', 'bootstrap_interval', 'seed_bootstrap',
+           'pixel_metrics_by_image', 'mean_interval', 'evaluate', 'results_table', 'single_network', 'to_markdown']
 
 # %% ../../nbs/method/06_metrics.ipynb #3fe0531f
 def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +43,6 @@ def _check(scores, labels) -> tuple[np.ndarray, np.ndarray]:
 def auc(
     scores,  # (N,), higher is more abnormal; a list, an array or a CPU tensor
     labels,  # (N,), 0 normal and 1 abnormal
-    weights=None,  # (N,), such as `vote_weights`; None: every image counts once
 ) -> float:
     """Area under the ROC curve, in [0, 1].
 
@@ -53,19 +50,18 @@ def auc(
     0 nor 1, or a score is not finite.
     """
     s, y = _check(scores, labels)
-    return float(roc_auc_score(y, s, sample_weight=weights))
+    return float(roc_auc_score(y, s))
 
 def average_precision(
     scores,  # (N,), higher is more abnormal
     labels,  # (N,), 0 normal and 1 abnormal
-    weights=None,  # as for `auc`
 ) -> float:
     """Area under the steps of the precision-recall curve, in [0, 1].
 
     Raises what `auc` raises.
     """
     s, y = _check(scores, labels)
-    return float(average_precision_score(y, s, sample_weight=weights))
+    return float(average_precision_score(y, s))
 
 # %% ../../nbs/method/06_metrics.ipynb #4801e33e
 def class_histograms(
@@ -194,19 +190,14 @@ def _draws(metric: Callable, columns: list, y: np.ndarray, groups, n: int,
     return [_draws_of(metric, s.tobytes(), y.tobytes(), places, n, seed)
             for s in columns]
 
-def _interval(draws: np.ndarray, groups: int, level: float) -> tuple[float, float]:
-    """The percentiles of draws of so many groups.
+def _interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
+    """The 95 % interval of draws of so many groups.
 
     A little wider where these are few (Hesterberg 2015, section 3.5).
     """
-    tail = norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf((1 - level) / 2, groups - 1))
+    tail = norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf(0.025, groups - 1))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
-
-def _check_draws(n: int, level: float) -> None:
-    if n < 1 or not 0 < level < 1:
-        raise ValueError("An interval needs n >= 1 draws and a level between 0 and 1, "
-                         f"not n={n} and level={level}.")
 
 def bootstrap_interval(
     metric: Callable,  # a function of (scores, labels), such as `auc`
@@ -214,51 +205,22 @@ def bootstrap_interval(
     labels,  # (N,)
     groups=None,  # (N,), each image's patient or group of copies; None: its own
     n: int = 1000,  # draws of the groups
-    level: float = 0.95,
     seed: int = 0,  # the draws depend on it, on labels and groups, not on the scores
 ) -> tuple[float, float]:  # low, high
-    """Percentile interval of a metric by the cluster bootstrap.
+    """The 95 % percentile interval of a metric by the cluster bootstrap.
 
     It covers the choice of test images, not the training's seed. Raises `ValueError` as
-    `auc` does, for groups of another length, for a single group, and for an impossible
-    `n` or `level`.
+    `auc` does, for groups of another length, and for a single group.
     """
-    _check_draws(n, level)
     s, y = _check(scores, labels)
     return _interval(_draws(metric, [s], y, groups, n, seed)[0],
-                     len(set(_places(groups, y))), level)
-
-# %% ../../nbs/method/06_metrics.ipynb #0cd9205a
-def paired_bootstrap(
-    metric: Callable,  # a function of (scores, labels)
-    scores_a,  # (N,)
-    scores_b,  # (N,), of the same images
-    labels,  # (N,)
-    groups=None,  # as in `bootstrap_interval`
-    n: int = 2000,  # draws of the groups, which both scores share
-    level: float = 0.95,  # of the interval
-    seed: int = 0,
-) -> dict[str, float]:  # difference (b - a), its interval low and high, two-sided p
-    """Whether a metric differs between two scores of the same images, by bootstrap.
-
-    The smallest p that n draws can show is 2 / (n + 1).
-    Raises what `bootstrap_interval` raises.
-    """
-    _check_draws(n, level)
-    (a, y), (b, _) = _check(scores_a, labels), _check(scores_b, labels)
-    of_a, of_b = _draws(metric, [a, b], y, groups, n, seed)
-    draws = of_b - of_a
-    low, high = _interval(draws, len(set(_places(groups, y))), level)
-    p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (n + 1))
-    return {"difference": float(metric(b, y) - metric(a, y)), "low": low, "high": high,
-            "p": float(p)}
+                     len(set(_places(groups, y))))
 
 # %% ../../nbs/method/06_metrics.ipynb #02288fe1
 def seed_bootstrap(
     metric: Callable,  # a function of (scores, labels)
     pairs: list[tuple],  # one per seed: scores a, scores b, labels, groups
     n: int = 3000,  # draws in all, split equally among the seeds
-    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the draws
 ) -> dict[str, float]:  # difference (b - a), its interval low and high
     """The difference of a metric between two methods, over seeds and groups of images.
@@ -267,7 +229,6 @@ def seed_bootstrap(
     seed, then groups. Seeds may have test sets of their own. Raises what
     `bootstrap_interval` raises.
     """
-    _check_draws(n, level)
     differences, draws, smallest = [], [], math.inf
     for i, (a, b, labels, groups) in enumerate(pairs):
         columns = [_check(s, labels)[0] for s in (*np.atleast_2d(a), *np.atleast_2d(b))]
@@ -278,29 +239,8 @@ def seed_bootstrap(
         observed = [_observed(metric, s.tobytes(), y.tobytes()) for s in columns]
         differences.append(np.mean(observed[of_a:]) - np.mean(observed[:of_a]))
         smallest = min(smallest, len(set(_places(groups, y))))
-    low, high = _interval(np.concatenate(draws), smallest, level)
+    low, high = _interval(np.concatenate(draws), smallest)
     return {"difference": float(np.mean(differences)), "low": low, "high": high}
-
-# %% ../../nbs/method/06_metrics.ipynb #085fcdd7
-def vote_weights(
-    labels,  # (N,)
-    groups,  # (N,)
-) -> np.ndarray:  # (N,), to be given to `auc` or `average_precision` as weights
-    "Weights by which each group counts once among its normal and its abnormal images."
-    keys = list(zip(np.asarray(groups).tolist(), np.asarray(labels).tolist()))
-    size = Counter(keys)
-    return np.array([1 / size[key] for key in keys])
-
-# %% ../../nbs/method/06_metrics.ipynb #5a7d6506
-def pixel_ap(
-    maps,  # (N, 1, H, W), higher is more abnormal
-    masks,  # (N, 1, H, W) bool, true on the anomaly
-) -> float:
-    """Average precision over all pixels of all images, in [0, 1].
-
-    Raises `ValueError` as `auc` does.
-    """
-    return average_precision(maps, masks)
 
 # %% ../../nbs/method/06_metrics.ipynb #ed039551
 def pixel_metrics_by_image(
@@ -343,46 +283,30 @@ def mean_interval(
     values,  # (N,)
     groups=None,  # (N,), as in `bootstrap_interval`
     n: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:  # low, high
-    """Percentile interval of a mean by the cluster bootstrap.
+    """The 95 % percentile interval of a mean by the cluster bootstrap.
 
     Raises `ValueError` as `bootstrap_interval` does.
     """
-    _check_draws(n, level)
     values = np.asarray(values, dtype=np.float64)
     places = _places(groups, values)
     k = places.max() + 1
     counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), n)[:, places]
-    return _interval(counts @ values / counts.sum(1), k, level)
-
-# %% ../../nbs/method/06_metrics.ipynb #921794ff
-def share_interval(
-    k: int,  # images that count, 0 to n
-    n: int,  # images in all
-    level: float = 0.95,
-) -> tuple[float, float]:  # low, high; NaN where n is 0
-    "Wilson's interval of a share."
-    if n == 0: return math.nan, math.nan
-    z = float(norm.ppf((1 + level) / 2))
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return _interval(counts @ values / counts.sum(1), k)
 
 # %% ../../nbs/method/06_metrics.ipynb #2cb65efb
 def evaluate(
     scores,  # (N,)
     labels,  # (N,)
     n: int = 1000,  # bootstrap draws for the 95 % intervals
-    seed: int = 0,  # of the draws
     groups=None,  # (N,), as in `bootstrap_interval`
 ) -> dict[str, float]:  # auc, auc_low, auc_high, the same of ap, chi2 and chi2_official
     "All metrics of one score. Raises `ValueError` as `auc` does."
     row = {}
     for name, metric in {"auc": auc, "ap": average_precision}.items():
         row[name] = metric(scores, labels)
-        low, high = bootstrap_interval(metric, scores, labels, groups, n, seed=seed)
+        low, high = bootstrap_interval(metric, scores, labels, groups, n)
         row |= {f"{name}_low": low, f"{name}_high": high}
     return row | {"chi2": chi2_distance(scores, labels),
                   "chi2_official": chi2_distance(scores, labels, official=True)}
@@ -391,11 +315,10 @@ def results_table(
     scores: dict,  # name to (N,)
     labels,  # (N,)
     n: int = 1000,  # as in `evaluate`
-    seed: int = 0,
     groups=None,
 ) -> list[dict]:  # each with its name as `score`, then the metrics of `evaluate`
     "One row per score, in the order given."
-    return [{"score": name, **evaluate(s, labels, n, seed, groups)}
+    return [{"score": name, **evaluate(s, labels, n, groups)}
             for name, s in scores.items()]
 
 # %% ../../nbs/method/06_metrics.ipynb #6264d427

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import roc_curve
 
 from ..method.metrics import auc, class_histograms
-from .style import ABNORMAL, COLUMN, MODULE_COLORS, NORMAL, PAGE, SCORE_COLORS, SMALL, SPARE_COLORS
+from .style import ABNORMAL, COLUMN, MODULE_COLORS, NORMAL, PAGE, SCORE_COLORS, SMALL
 from .style import STYLE, legend_beside, own_axes, panels, pretty, styled, tidy
 
 # %% auto #0
@@ -26,7 +26,6 @@ def score_histograms(
     scores: dict,  # name to (N,)
     labels,  # (N,), 0 normal and 1 abnormal
     bins: int = 30,
-    title: str = "",  # of a figure of its own
     axes=None,  # one a score; None: a figure of its own
 ):  # the axes
     """One panel per score: the histograms of both classes, and the AUC.
@@ -34,7 +33,7 @@ def score_histograms(
     The highest half percent stands in the last bin, so that few outliers do not squeeze the rest.
     Raises `ValueError` as `auc` does.
     """
-    axes = _histogram_axes(len(scores), title) if axes is None else np.ravel(axes)
+    axes = _histogram_axes(len(scores)) if axes is None else np.ravel(axes)
     edges = np.linspace(0, 1, bins + 1)
     for ax, (name, s) in zip(axes, scores.items()):
         shown = np.minimum(s, np.quantile(s, 0.995))
@@ -49,11 +48,10 @@ def score_histograms(
     axes[0].legend(fontsize=SMALL, frameon=False, **options)
     return axes
 
-def _histogram_axes(n: int, title: str):
+def _histogram_axes(n: int):
     rows, cols = -(-n // 3), min(n, 3)
-    fig, axes = panels(rows, cols, PAGE if n > 1 else COLUMN, 1.75 * rows, squeeze=False)
+    axes = panels(rows, cols, PAGE if n > 1 else COLUMN, 1.75 * rows, squeeze=False)[1]
     axes = axes.ravel()
-    if title: fig.suptitle(title)
     for ax in axes[n:]: ax.remove()
     return axes[:n]
 
@@ -73,8 +71,6 @@ def roc_curves(
     return legend_beside(ax, title="AUC", alignment="left")
 
 def _line(name: str) -> dict:
-    "A network alone is thin and grey: it stands beside the ensemble's curve, not in competition with it."
-    if name.startswith("rec_"): return {"color": "0.65", "linewidth": 0.8}
     return {"color": SCORE_COLORS.get(name), "linewidth": 1.8 if name == "r_dual" else 1.2}
 
 # %% ../../nbs/plots/02_curves.ipynb #63a5a640
@@ -142,9 +138,7 @@ def pair_marks(
 @styled
 def training_curves(
     history: dict,  # name to losses, one an epoch; `udm_1`, `udm_2`, ... are networks of one module
-    title: str = "",  # of a figure of its own
-    axes=None,  # one for the modules, one for the ASR-Nets, as far as there are; None: a figure of its own
-):  # the axes
+):  # the axes, one for the modules, one for the ASR-Nets, as far as there are
     """The loss of each network, smoothed, with the raw one behind it, in its module's colour.
 
     ASR-Nets (`r_dual`, ...) have a panel of their own.
@@ -155,10 +149,7 @@ def training_curves(
     if not history: raise ValueError("The history has no losses to draw: it must name at least one network.")
     refiners = {name: losses for name, losses in history.items() if name.startswith("r_")}
     parts = [part for part in ({n: v for n, v in history.items() if n not in refiners}, refiners) if part]
-    if axes is None:
-        fig, axes = panels(1, len(parts), PAGE if len(parts) > 1 else COLUMN, 2.1, squeeze=False)
-        if title: fig.suptitle(title)
-    axes = np.ravel(axes)
+    axes = panels(1, len(parts), PAGE if len(parts) > 1 else COLUMN, 2.1, squeeze=False)[1].ravel()
     for ax, part in zip(axes, parts, strict=True):
         _losses(ax, part, "ASR-Net" if part is refiners else "networks")
     return axes
@@ -167,9 +158,7 @@ def _losses(ax, history: dict, title: str):
     tidy(ax, "epoch", "training loss", title)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     modules = [re.sub(r"_\d+$", "", name) for name in history]
-    known = MODULE_COLORS | SCORE_COLORS
-    others = [m for m in dict.fromkeys(modules) if m not in known]
-    colors = dict(zip(others, SPARE_COLORS * len(modules))) | known
+    colors = MODULE_COLORS | SCORE_COLORS
     for i, (module, losses) in enumerate(zip(modules, history.values())):
         # one entry of the legend a module
         label = _module_name(module) if modules.index(module) == i else "_"

@@ -65,17 +65,15 @@ def choose_examples(
 # %% ../../nbs/plots/03_maps.ipynb #bcd79a61
 def map_range(
     maps,  # of one score, any shape
-    percentiles: tuple[float, float] = (80, 99.5),
 ) -> tuple[float, float]:
     "Where the colours of maps start and end: below the first the image is seen alone."
-    low, high = np.percentile(np.asarray(maps), percentiles).tolist()
+    low, high = np.percentile(np.asarray(maps), (80, 99.5)).tolist()
     return low, high if high > low else low + 1.0  # a constant map is drawn as such
 
 @styled
 def map_grid(
     images,  # (n, 1, H, W), uint8 or in [-1, 1]
     maps: dict,  # name to (n, 1, H, W), not negative
-    titles=None,  # one per image; None: the classes
     labels=None,  # (n,); None: all normal
     masks=None,  # (n, 1, H, W) bool, drawn as outlines
 ):  # the axes (1 + maps, n), normal columns first
@@ -85,7 +83,7 @@ def map_grid(
     axes, bars = _map_axes(np.bincount(labels, minlength=2), 1 + len(maps))
     for ax, i in zip(axes[0], order): _show(ax, images[i])
     axes[0, 0].set_ylabel("image", fontsize=MEDIUM)
-    _column_titles(axes[0], labels[order], None if titles is None else [titles[i] for i in order])
+    _column_titles(axes[0], labels[order])
     for row, bar, (name, m) in zip(axes[1:], bars, maps.items()):
         _map_row(row, bar, images, np.asarray(m), order, name)
     for row in axes if masks is not None else []:
@@ -115,13 +113,12 @@ def _map_axes(counts, rows: int):
     axes = np.array([[fig.add_subplot(grid[r, c]) for c in columns] for r in range(rows)])
     return axes, [fig.add_subplot(grid[r, -1]) for r in range(1, rows)]
 
-def _column_titles(row, labels, titles) -> None:
-    "One an image, or the class once, over the first of its images."
+def _column_titles(row, labels) -> None:
+    "The class once, over the first of its images."
     for i, (ax, label) in enumerate(zip(row, labels)):
-        color, first = (NORMAL, ABNORMAL)[label], i == 0 or label != labels[i - 1]
-        if titles is not None: ax.set_title(titles[i], fontsize=SMALL, pad=2, color=color)
-        elif first:
-            ax.set_title(("normal", "abnormal")[label], fontsize=MEDIUM, pad=2, color=color, loc="left")
+        if i and label == labels[i - 1]: continue
+        ax.set_title(("normal", "abnormal")[label], fontsize=MEDIUM, pad=2, loc="left",
+                     color=(NORMAL, ABNORMAL)[label])
 
 def _map_row(row, bar, images, maps, order, name: str) -> None:
     low, high = map_range(maps)

@@ -186,9 +186,7 @@ def rival_name(
     benchmark: str,
     method: str,
     seed: int,
-    draw: dict,  # how its D_u differs from the benchmark's usual one
 ) -> str:
     "The name of another method's run; a method that is called like a backbone has one of its own."
-    plain = Config.of(benchmark, seed=seed, **draw).name.split("_")
     word = re.sub("[^A-Za-z0-9]+", "-", method)
-    return "_".join([plain[0], f"single-{word}" if word in BACKBONES else word, *plain[2:]])
+    return f"{benchmark}_{f'single-{word}' if word in BACKBONES else word}_seed{seed}"

@@ -52,7 +52,7 @@ class Explorer(anywidget.AnyWidget):
         self._places = [*(folder.parent for folder in named), *(self.root / p for p in reversed(PLACES))]
         self._folders = by_label(dict.fromkeys(named + list_runs(*self._places)))
         wanted = parse_qs(state).get("run", [""])[0]
-        first = self._folders.get(wanted) or (named or [first_run(self.root, data_root)])[0]
+        first = self._folders.get(wanted) or (named or [first_run(self.root)])[0]
         missing = f"There is no finished run in {self.root}: compute one with `make reproduce`."
         data = self._collected(first) if first else _NOTHING | {"notes": [missing]}
         super().__init__(data=data, state=state)

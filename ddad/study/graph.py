@@ -51,7 +51,7 @@ class Request:
     experiments: tuple[str, ...]  # keys of the grid
     methods: tuple[str, ...]  # names in ddad.rivals, or all
     method_seeds: int  # of each: 0, 1, ...
-    method_draw: dict  # how their D_u differs from the benchmark's usual one
+
     crossover: tuple[str, ...]  # names such as BrainTumor_AE_seed0
     pages: tuple[str, ...]  # the pages to draw
     settings: dict  # of every run, before the grid and the presets
@@ -73,7 +73,7 @@ class Request:
             experiments=tuple(grid) if experiments == ("all",) else experiments,
             methods=_listed(config["methods"], ";"),
             method_seeds=int(config["method_seeds"]),
-            method_draw=_settings(config["method_draw"]),
+
             crossover=_listed(config["crossover"]),
             pages=PAGES if pages == ("all",) else pages,
             settings=_settings(config["settings"]),
@@ -130,7 +130,7 @@ def crossed(
 class Plan:
     "What the graph computes for a request."
     runs: dict[str, Config]  # by name
-    rivals: dict[str, dict]  # benchmark, method, seed and draw, by name
+    rivals: dict[str, dict]  # benchmark, method and seed, by name
     rates: dict[str, float] = field(default_factory=dict)  # seconds an image and epoch, by "network, AE-U"
 
     @cached_property
@@ -249,11 +249,10 @@ def make_plan(
     "What `request` asks for; into the committed results only what they lack."
     runs, rivals = {}, {}
     for benchmark in request.benchmarks: runs |= request.runs_of(request.experiments, benchmark)
-    draw = request.method_draw
     for benchmark, method in _asked_rivals(request):
         for seed in range(1 if METHODS[method].deterministic else request.method_seeds):
-            asked = {"benchmark": benchmark, "method": method, "seed": seed, "draw": draw}
-            rivals[rival_name(benchmark, method, seed, draw)] = asked
+            asked = {"benchmark": benchmark, "method": method, "seed": seed}
+            rivals[rival_name(**asked)] = asked
     results = Results(request.committed)
     there = (request.committed / "runs.csv").is_file()
     if there and request.figures == request.committed:

@@ -287,10 +287,10 @@ def _rival_row(record: dict) -> dict:
     "Another method's run as a row of `runs.csv`."
     drawn = {}
     if record["uses_unlabeled"]:
-        config = Config.of(record["benchmark"], seed=record["seed"], **record.get("draw", {}))
+        config = Config.of(record["benchmark"], seed=record["seed"])
         drawn = {name: getattr(config, name) for name in DRAWN}
     return {
-        "run": rival_name(record["benchmark"], record["method"], record["seed"], record.get("draw", {})),
+        "run": rival_name(record["benchmark"], record["method"], record["seed"]),
         **{name: record[name] for name in ("method", "benchmark", "seed")}, **drawn,
         "version": record.get("version", 1),
         **{name: record[name] for name in ("group", "uses_unlabeled", "epochs", "parameters")},

@@ -235,7 +235,7 @@ def localised(
                         for m in (maps, of_normal))
         figures = metrics.pixel_metrics_by_image(test, data.masks, normal)
         by_image |= {f"{name}_{figure}": values.tolist() for figure, values in figures.items()}
-        of_all[name] = {"pixel_ap": metrics.pixel_ap(test, data.masks)}
+        of_all[name] = {"pixel_ap": metrics.average_precision(test, data.masks)}
     lesion = data.masks.float().mean((1, 2, 3)).double().tolist()
     columns = {"image": data.test_names, "label": data.labels.tolist(), "lesion": lesion}
     write_csv(out / "pixels.csv", columns | by_image)

@@ -136,7 +136,6 @@ def look_at_epochs(
 def run_rival(
     method: str,  # a key of `ddad.rivals.methods.METHODS`
     config: Config,  # of it the benchmark, the seed and the draw of D_u
-    draw: dict,  # how that draw differs from the usual one
     out: Path,  # the folder of its results; its weights lie beside it until it is finished
 ) -> None:
     "Another method on the same images: its scores, its maps where it has some, its record."
@@ -160,7 +159,7 @@ def run_rival(
     pixels = _draw_maps(fitted, data, scores, out)
     write_json(out / "record.json", {
         "method": method, "group": cls.group, "uses_unlabeled": cls.uses_unlabeled,
-        "benchmark": config.benchmark, "seed": config.seed, "epochs": fitted.epochs, "draw": draw,
+        "benchmark": config.benchmark, "seed": config.seed, "epochs": fitted.epochs,
         "version": cls.version, "precision": fitted.precision, "parameters": fitted.parameters,
         "seconds": seconds, "resumed": resumed, "pixels": pixels,
         "images": {part: len(names) for part, names in data.names.items()},
@@ -175,7 +174,7 @@ def _draw_maps(fitted, data, scores, out: Path) -> dict:
     masks = None if data.masks is None else data.masks[chosen]
     axes = plots.map_grid(data.test[chosen], {"map": maps}, labels=data.labels[chosen], masks=masks)
     plots.save(axes[0, 0].figure, out / "maps", vector=False)
-    return {} if data.masks is None else {"pixel_ap": metrics.pixel_ap(fitted.maps(data.test), data.masks)}
+    return {} if data.masks is None else {"pixel_ap": metrics.average_precision(fitted.maps(data.test), data.masks)}
 
 # %% ../../nbs/study/17_steps.ipynb #608600a1
 def halves(
@@ -214,8 +213,8 @@ def cross_over(
     for half, other in ("ab", "ba"):
         chosen = (labels == 1) | (of_test == half)
         seen, new = (metrics.auc(scores[h][chosen], labels[chosen]) for h in (half, other))
-        d = metrics.paired_bootstrap(metrics.auc, scores[other][chosen], scores[half][chosen], labels[chosen],
-                                     members[chosen])
+        pair = scores[other][chosen], scores[half][chosen], labels[chosen], members[chosen]
+        d = metrics.seed_bootstrap(metrics.auc, [pair], n=2000)
         rows.append({
             "benchmark": config.benchmark, "backbone": config.backbone, "k": config.k, "seed": config.seed,
             "epochs": config.epochs, "half": half, "normal_test_images": int(sum(of_test == half)),
@@ -234,8 +233,7 @@ def _score(settings: dict, weights: Sequence[Path], out: Path) -> None:
     execute(notebook_path("run"), out.parent / "run.ipynb", settings)
 
 def _rival(settings: dict, out: Path) -> None:
-    method, draw = settings.pop("method"), settings.pop("draw")
-    run_rival(method, Config.of(**settings, **draw), draw, out.parent)
+    run_rival(settings.pop("method"), Config.of(**settings), out.parent)
 
 def _draw(notebook: Path, out: Path) -> None:
     "A page; its findings are `figures/findings/<page>.csv`, the executed notebook lies in `figures`."

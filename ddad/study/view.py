@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .. import plots
-from ..core.page import WAYS, json_text, render, sheet, write_html
+from ..core.page import json_text, render, sheet, write_html
 from ..core.storage import read_json, write_json
 from ..datasets.check import read_groups
 from ..datasets.opening import load_benchmark
@@ -25,19 +25,17 @@ from ..datasets.registry import PHANTOM, card, shipped_labels
 from ..method import metrics
 from ..method.recipe import MODULES
 from ..method.scores import score_name
-from .compare import benchmarks_at_hand
 from .config import FEATURES
-from .opened import Run, list_runs, read_record, read_result, read_run
+from .opened import Run, list_runs, read_result, read_run
 from .pictures import Pictures
 from .results import Results
 
 # %% auto #0
 __all__ = ['PLACES', 'LIMIT', 'own_runs', 'first_run', 'by_label', 'benchmark_of', 'read_scores', 'copies_of', 'collect',
-           'map_sheets', 'image_sheets', 'selection', 'keep_run', 'explorer_page', 'main']
+           'map_sheets', 'image_sheets', 'keep_run', 'explorer_page', 'main']
 
 # %% ../../nbs/study/09_view.ipynb #cb18a535
 PLACES = ("reproduced/runs", "runs", "figures/runs")  # of runs in a repository, the reader's own first
-_FIRST = ("Kermany", "BrainTumorLeakFree", "NIH", "RSNAPart", "LGG", "ODIR", "BrainTumor")  # copies last
 
 def own_runs(
     root: Path,  # the repository
@@ -51,22 +49,16 @@ def own_runs(
 
 def first_run(
     root: Path,  # the repository
-    data_root: str | Path | None = None,  # the Med-AD folder, as in `load_benchmark`
 ) -> Path | None:  # None where there is no run
     """The run that is opened where a reader names none.
 
-    Their own newest one, in reproduced/ or runs/. Else a committed one of the first seed on real images at
-    hand, on a repartition without copies before one with them. Else the phantom's, which can always be made.
+    Their own newest one, in reproduced/ or runs/; else a committed one on Kermany, whose scans are embedded.
     """
     own = own_runs(root)
     if own: return max(own, key=lambda run: run.record.get("finished", "")).folder
     if not (root / "figures/runs.csv").is_file(): return None
-    results = Results(root / "figures")
-    there = set(results.runs.benchmark) & set(benchmarks_at_hand(data_root))
-    for benchmark in (*_FIRST, *sorted(there - {*_FIRST, PHANTOM}), PHANTOM):
-        runs = results.select(benchmark, backbone=None)
-        if benchmark in there and len(runs): return root / PLACES[2] / runs.index[0]
-    return None
+    runs = Results(root / "figures").select("Kermany", backbone=None)
+    return root / PLACES[2] / runs.index[0] if len(runs) else None
 
 # %% ../../nbs/study/09_view.ipynb #5e1ca502
 def by_label(
@@ -83,10 +75,8 @@ def benchmark_of(
     folder: Path,  # of a run or another method
 ) -> str | None:  # None where its record cannot be read
     "The benchmark that a result is on."
-    try: record = read_record(folder)
+    try: return read_result(folder).benchmark
     except ValueError: return None
-    settings = record.get("config", record) if isinstance(record, dict) else None
-    return settings.get("benchmark") if isinstance(settings, dict) else None
 
 # %% ../../nbs/study/09_view.ipynb #df75daa0
 def read_scores(
@@ -218,13 +208,15 @@ def map_sheets(
         layers.append(layer | {"src": shape.pop("src")})
     return {"images": list(images), **shape, "layers": layers}
 
+_WAYS = ((1, 80), (1, 50), (2, 60), (4, 50))  # to save room: what the side is divided by, and the quality
+
 def image_sheets(
     test: torch.Tensor,  # (N, 1, H, H) uint8
     masks=None,  # (N, 1, H, H) bool
     room: int = 10**9,  # characters
 ) -> dict[str, dict]:  # images, and masks where there are any
     "The test images as sheets; none where they do not fit."
-    for divisor, quality in WAYS:
+    for divisor, quality in _WAYS:
         sheets = {"images": sheet(_smaller(test[:, 0].numpy(), divisor), quality)}
         if masks is not None:
             sheets["masks"] = sheet(_smaller(255 * np.asarray(masks)[:, 0].astype(np.uint8), divisor), 60)
@@ -235,19 +227,6 @@ def _smaller(images: np.ndarray, divisor: int) -> np.ndarray:
     n, side = len(images), images.shape[-1] // divisor
     cut = images[:, :side * divisor, :side * divisor]
     return cut.reshape(n, side, divisor, side, divisor).mean((2, 4)).astype(np.uint8)
-
-def selection(
-    labels: np.ndarray,  # (N,)
-    values: np.ndarray,  # (N,) a score
-    n: int = 200,
-) -> list[int]:
-    "Half of each class, evenly spread from the lowest score to the highest."
-    chosen = []
-    for y in (0, 1):
-        ranked = np.flatnonzero(labels == y)[np.argsort(values[labels == y], kind="stable")]
-        places = np.linspace(0, len(ranked) - 1, min(n // 2, len(ranked))).round().astype(int)
-        chosen += ranked[places].tolist()
-    return sorted(chosen)
 
 # %% ../../nbs/study/09_view.ipynb #954ad67b
 LIMIT = 6_000_000  # bytes of the file
@@ -270,7 +249,7 @@ def keep_run(
 
 def _selected(run: Run) -> list[int]:
     _, labels, scores = read_scores(run)
-    return selection(labels, scores["inter"])
+    return sorted(plots.choose_examples(scores["inter"], labels, n=100).tolist())
 
 def _tell(run: Run, sentences: list[str]) -> None:
     "To who makes the page, not to who reads it: paths and commands of this machine."
@@ -344,7 +323,7 @@ def _arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     "Entry point of `ddad-explore`."
     options = _arguments().parse_args(argv)
-    folders = options.runs or [first_run(Path("."), options.data)]
+    folders = options.runs or [first_run(Path("."))]
     try:
         if folders[0] is None: raise ValueError("There is no finished run here: name the folder of one.")
         out = options.out or Path("pages") / f"{Path(folders[0]).resolve().name}.html"
