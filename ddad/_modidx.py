@@ -768,7 +768,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                'ddad/features/recipe.py')},
             'ddad.method.data': { 'ddad.method.data.Benchmark': ('method/data.html#benchmark', 'ddad/method/data.py'),
                                   'ddad.method.data.Benchmark.column': ('method/data.html#benchmark.column', 'ddad/method/data.py'),
-                                  'ddad.method.data.Benchmark.image_size': ('method/data.html#benchmark.image_size', 'ddad/method/data.py'),
                                   'ddad.method.data.Benchmark.of': ('method/data.html#benchmark.of', 'ddad/method/data.py'),
                                   'ddad.method.data.Benchmark.test_names': ('method/data.html#benchmark.test_names', 'ddad/method/data.py'),
                                   'ddad.method.data.Benchmark.unlabeled': ('method/data.html#benchmark.unlabeled', 'ddad/method/data.py'),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import chromium, watched
 from PIL import Image
 
 SPLITS = {"normal": 48, "unlabeled_normal": 24, "unlabeled_abnormal": 24, "test_normal": 12,
@@ -66,6 +67,7 @@ def disc(rng, side, abnormal):
 
 def make_discs(root, name="Discs", side=40, seed=0):
     "Writes the benchmark `name` and gives its folder."
+    from ddad.datasets.layout import as_repartition
     rng, folder, names = np.random.default_rng(seed), root / name, {}
     for sub in ("images", "masks"): (folder / sub).mkdir(parents=True)
     for split, n in SPLITS.items():
@@ -74,12 +76,24 @@ def make_discs(root, name="Discs", side=40, seed=0):
             image, mask = disc(rng, side, split.endswith("abnormal"))
             Image.fromarray(image).save(folder / "images" / image_name)
             if mask.any(): Image.fromarray(mask).save(folder / "masks" / image_name)
-    tree = {
-        "train": {"0": names["normal"],
-                  "unlabeled": {"0": names["unlabeled_normal"], "1": names["unlabeled_abnormal"]}},
-            "test": {"0": names["test_normal"], "1": names["test_abnormal"]}}
-    (folder / "data.json").write_text(json.dumps(tree))
+    (folder / "data.json").write_text(json.dumps(as_repartition(names)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def browsers():
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as p: yield p
+
+
+@pytest.fixture(scope="module")
+def window(browsers): return watched(chromium(browsers))
+
+
+@pytest.fixture
+def browser(window):
+    "A page that opens files alone; at the end nothing may have gone wrong on it."
+    yield window
+    assert window.wrong == []
 
 
 @pytest.fixture

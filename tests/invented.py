@@ -1,7 +1,9 @@
-"Invented runs, as folders and as tables of results."
+"Invented images, and invented runs as folders and as tables of results."
 from pathlib import Path
 
 import numpy as np
+from conftest import disc
+from PIL import Image
 
 from ddad.core.storage import write_csv, write_json
 from ddad.method.recipe import NUMERICS
@@ -56,3 +58,15 @@ def tables(folder, *runs):
     "The tables of these folders."
     add(runs, folder / "figures")
     return Results(folder / "figures")
+
+
+def discs(n, abnormal=False, seed=0, side=40):
+    "Images of discs, (n, side, side) uint8."
+    return np.stack([disc(rng, side, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)])
+
+
+def keep(folder, images, name="{:02}.png"):
+    "Writes images to a folder."
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images): Image.fromarray(image).save(folder / name.format(i))
+    return folder

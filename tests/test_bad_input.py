@@ -11,12 +11,10 @@ from ddad.study.run import open_run
 SMALL = ["--image-size", "32", "--batch-size", "16", "--n-unlabeled", "24", "--epochs", "1"]
 
 
-def break_json(d): (d / "data.json").write_text("{")
 def drop_image(d): (d / "images/test_normal_03.png").unlink()
 def spoil_image(d): (d / "images/test_normal_03.png").write_text("no image")
-def lead_outside(d):
-    (d / "data.json").write_text(
-        (d / "data.json").read_text().replace("test_normal_03.png", "../../secret.png"))
+
+
 def refused(capsys, arguments, out):
     "The one sentence with which ddad-run refuses."
     with pytest.raises(SystemExit) as stop: main([*arguments, "--out", str(out)])
@@ -27,9 +25,8 @@ def refused(capsys, arguments, out):
 
 
 @pytest.mark.parametrize("damage, says", [
-    (break_json, ["data.json is not JSON"]), (drop_image, ["'test_normal_03.png' is missing", "test.0"]),
-    (spoil_image, ["test_normal_03.png cannot be read as an image"]),
-    (lead_outside, ["outside the root"])])
+    (drop_image, ["'test_normal_03.png' is missing", "test.0"]),
+    (spoil_image, ["test_normal_03.png cannot be read as an image"])])
 def test_damaged_benchmark(discs, tmp_path, capsys, damage, says):
     damage(discs / "Discs")
     message = refused(capsys, ["--data", str(discs), "--benchmark", "Discs", *SMALL], tmp_path / "out")

@@ -105,11 +105,9 @@ def test_patients_of_a_table_set_the_bar(faces):
     (faces / "labels.csv").write_text("image,patient\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)))
     assert check_benchmark(faces.parent, "Faces", False).bar.by == "planted copies"  # 40 images are too few
     for seed, n in enumerate(names): Image.fromarray(face(seed)).save(faces / "images" / f"b{n}")
-    (faces / "data.json").write_text(
-        json.dumps(
-            {"train": {"0": names[:8] + [f"b{n}" for n in names],
-                       "unlabeled": {"0": names[8:16],
-                                     "1": names[16:24]}}, "test": {"0": names[24:32], "1": names[32:]}}))
+    lists = {split: names[8 * i:8 * i + 8] for i, split in enumerate(SPLITS)}
+    lists["normal"] += [f"b{n}" for n in names]
+    (faces / "data.json").write_text(json.dumps(as_repartition(lists)))
     (faces / "labels.csv").write_text("image,patient\n"
                                       + "".join(f"{n},{i}\nb{n},{i}\n" for i, n in enumerate(names)))
     report = check_benchmark(faces.parent, "Faces", False)

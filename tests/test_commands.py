@@ -13,7 +13,6 @@ import pytest
 from conftest import disc
 from PIL import Image
 
-from ddad.core import training
 from ddad.detect import files, scorer
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
@@ -300,18 +299,6 @@ def test_a_model_goes_into_the_folder_one_stands_in(here, monkeypatch):
     assert main_fit(["../normals", "-o", ".", *TINY]) == 0
     assert DDAD.load(here / "empty").k == 2
     assert Path.cwd().stat().st_ino == before  # the shell's folder is still there
-
-
-def test_what_a_failed_command_of_before_left_is_taken_up(here, monkeypatch):
-    "Versions of before trained `-o model/` inside of `model`, to the end, and failed then."
-    settings = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=4, holdout=0,
-                    precision="float32", random_state=0)
-    before = DDAD(**settings, checkpoints="model/.unfinished").fit("normals")
-    monkeypatch.setattr(training._Training, "run_epoch", lambda *_: pytest.fail("it trains again"))
-    assert main_fit(["normals", "-o", "./model/", *TINY]) == 0
-    assert np.array_equal(DDAD.load("model").anomaly_score("normals"), before.anomaly_score("normals"))
-    assert sorted(p.name for p in Path("model").iterdir()) == [
-        "README.md", "model.json", "weights.safetensors"]
 
 
 @pytest.mark.parametrize("make, message", [

@@ -124,16 +124,12 @@ def test_our_own_scores_are_no_better_than_themselves(tmp_path, capsys):
     (["--scores", "few.csv", "--benchmark", "Phantom"], "of 400 test images of Phantom have no score"),
     (["--scores", "few.csv"], "No benchmark was compared"),
     (["--scores", "text.csv"], "text.csv has a score that is no number")])
-def test_bad_input_is_one_sentence(words, says, folder, monkeypatch, capsys):
+def test_bad_input_is_one_sentence(words, says, folder):
     (folder / "names.csv").write_text("image\na.png\n")
     (folder / "few.csv").write_text("image,score\na.png,1\n")
     (folder / "text.csv").write_text("image,score\na.png,high\n")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("DDAD_DATA", str(folder / "nowhere"))
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    with pytest.raises(SystemExit) as stop: main([*words, "--results", str(REPO / "figures")])
-    code, error = stop.value.code, capsys.readouterr().err
+    done = compare(folder, *words)
+    code, error = done.returncode, done.stderr
     if isinstance(code, str): code, error = 1, error + code  # as Python itself does with a sentence
     assert code == 1 and says in error and "Traceback" not in error and len(error.splitlines()) == 1
     assert not list(folder.glob("compare/*/record.json")) and not (folder / "compare/compare.csv").exists()

@@ -1,9 +1,7 @@
 "The ground floor: tables whatever the files are called, whose commit it is, what is installed, bars, and weights that are looked at before they are used."
 import importlib.util
-import io
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -122,21 +120,6 @@ def jobs(names="abc", epochs=3):
         for epoch in range(1, epochs + 1): on_epoch(epoch, 1 / epoch)
         return "done"
     return dict.fromkeys(names, run), dict.fromkeys(names, epochs)
-
-
-class Terminal(io.StringIO):
-    def isatty(self): return True
-
-
-@pytest.mark.parametrize("kind, progress, shown",
-                         [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, None, True),
-                          (Terminal, False, False)])
-def test_a_bar_is_drawn_on_a_terminal_and_elsewhere_where_it_is_asked_for(monkeypatch, kind, progress, shown):
-    stderr = kind()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    assert run_jobs(*jobs(), progress=progress) == dict.fromkeys("abc", "done")
-    said = stderr.getvalue()
-    assert ("9/9" in said and "epoch" in said) == shown and bool(said) == shown
 
 
 def test_workers_and_threads():

@@ -2,12 +2,11 @@
 import copy
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import disc
+from invented import discs, keep
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -22,20 +21,11 @@ from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.inputs import as_images
 from ddad.detect.parameters import split
 from ddad.detect.scorer import Networks
-from ddad.detect.threshold import conformal_p_values, conformal_threshold
+from ddad.detect.threshold import conformal_threshold
 from ddad.method import recipe
 from ddad.method.networks import ASRNet, make_network
 
 QUICK = dict(k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16, random_state=0)
-
-
-def discs(n, abnormal=False, seed=0):
-    return np.stack([disc(rng, 40, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)])
-
-
-def keep(folder, images):
-    for i, image in enumerate(images): Image.fromarray(image).save(folder / f"{i:02}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +115,6 @@ def test_false_alarms_of_new_normal_images_are_as_rare_as_asked():
          for _ in range(2000)]) <= 0.05
 
 
-def test_p_values_and_threshold_agree():
-    rng = np.random.default_rng(1)
-    held_out, scores = np.sort(rng.normal(size=57)), rng.normal(size=1000)
-    for fpr in (0.02, 0.05, 0.1, 0.5):
-        assert np.array_equal(conformal_p_values(held_out, scores) <= fpr,
-                              scores > conformal_threshold(held_out, fpr))
-    assert conformal_p_values(held_out, held_out[:1]) == 1
-
-
 @pytest.mark.parametrize("n, fpr", [(18, 0.05), (0, 0.5), (10, 1.0)])
 def test_too_few_images_for_a_rate_are_refused(n, fpr):
     with pytest.raises(ValueError, match="fpr"): conformal_threshold(np.zeros(n), fpr)
@@ -189,13 +170,6 @@ def test_a_parameter_that_the_networks_follow_cannot_change_without_them(detecto
     assert not (tmp_path / "other").exists()
     again.set_params(image_size=16, fpr=0.1, refine_epochs=0, holdout=0).fit(discs(40))
     assert again.anomaly_maps(X)["rec"].shape == (3, 16, 16)
-
-
-def test_without_the_onnx_packages_their_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(
-        ImportError, match=r"onnx is not installed: run pip install '\.\[onnx\]' in a clone of ddad\."):
-        untrained("AE", image_size=32).to_onnx(tmp_path / "x.onnx")
 
 
 # ---- bad input, before any training

@@ -179,8 +179,6 @@ def test_pytorch_gives_the_features_that_onnx_runtime_gives(scans):
 def test_without_its_packages_their_extra_is_named(scans, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     sentence = r"efficientnet_lite_pytorch is not installed: run pip install '.[features]' in a clone of ddad."
-    with pytest.raises(ImportError) as e: DDAD(**ASKED).fit(scans[0])
-    assert str(e.value) == sentence
     Image.fromarray(scans[0][0, 0].numpy()).save(tmp_path / "0.png")
     assert main_fit([str(tmp_path), "-o", str(tmp_path / "model"), "--backbone", "features"]) == 2
     assert capsys.readouterr().err == f"ddad-fit: {sentence}\n"

@@ -13,21 +13,19 @@ from pathlib import Path
 import invented
 import numpy as np
 import pytest
-from browsers import chromium, fits, watched
+from browsers import chromium, fits
+from conftest import run_cells
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
-from ddad import Explorer, load_benchmark, plots
+from ddad import Explorer, plots
 from ddad.core.page import asset, front_end, write_html
-from ddad.core.record import Stages
 from ddad.core.storage import read_csv, write_csv
-from ddad.method import metrics, refine, scores
+from ddad.method import metrics
 from ddad.study import view
-from ddad.study.config import Config
 from ddad.study.opened import read_run
 from ddad.study.pictures import Pictures
-from ddad.study.run import open_run, refine_run, train_run, weights_places, write_record
 
 REPO = Path(__file__).parents[1]
 SETTINGS = dict(benchmark="Discs", k=2, epochs=2, refine_epochs=1, image_size=32, batch_size=16,
@@ -37,22 +35,6 @@ HOSTILE = ["<script>alert(1)</script>.png", '"></script><img src=x onerror=alert
            "{{ 7 * 6 }}' x-html=\"1\" \\u003c", "ünïcödé \udcff.png", "</title>", "a" * 200]
 
 
-def make_run(folder, root, settings=SETTINGS):
-    "A small run in a folder of its own, as nbs/paper/run.ipynb leaves it."
-    config = Config.of(**settings)
-    b = load_benchmark(root, config.benchmark, config.image_size, progress=False)
-    open_run(folder, config, b.hash)
-    places = weights_places(config, folder)
-    modules, _ = train_run(config, b, places, progress=False)
-    maps = scores.predict_maps(b.test, modules["udm"], modules["ndm"])
-    maps |= refine.refine_maps(refine_run(config, b, modules, places, progress=False)[0], maps)
-    columns = {name: scores.image_scores(m).double().tolist() for name, m in maps.items()}
-    columns["inter_top"] = scores.image_scores(maps["inter"], refine.VARIANTS["stable"]).double().tolist()
-    write_csv(folder / "scores.csv", {"image": b.test_names, "label": b.labels.tolist()} | columns)
-    write_record(folder, config, b, Stages())
-    return folder
-
-
 @pytest.fixture(scope="module")
 def run(root, tmp_path_factory):
     """A run of two epochs, with others beside it.
@@ -60,7 +42,8 @@ def run(root, tmp_path_factory):
     `bare` is the same without weights; `twin` has the same weights and two scores, A_inter's the other way round;
     the scores.csv of `damaged` was cut off; `Discs_PCA_seed0` is another method, its images in another order.
     """
-    folder = make_run(tmp_path_factory.mktemp("explored") / "whole", root)
+    folder = tmp_path_factory.mktemp("explored") / "whole"
+    run_cells(REPO / "nbs/paper/run.ipynb", **SETTINGS, data_root=str(root), out=str(folder))
     columns = read_csv(folder / "scores.csv")
     for name in ("bare", "damaged"):
         shutil.copytree(folder, folder.parent / name, ignore=shutil.ignore_patterns("weights"))
@@ -82,33 +65,16 @@ def run(root, tmp_path_factory):
 def csv(run): return {k: v if k == "image" else np.array(v) for k, v in read_csv(run / "scores.csv").items()}
 
 
-# ---- a browser
-
-@pytest.fixture(scope="module")
-def browsers():
-    with pytest.importorskip("playwright.sync_api").sync_playwright() as p: yield p
-
-
-@pytest.fixture(scope="module")
-def browser(browsers): return watched(chromium(browsers))
-
-
-@pytest.fixture(autouse=True)
-def nothing_went_wrong(request):
-    yield
-    if "browser" in request.fixturenames: assert request.getfixturevalue("browser").wrong == []
-
-
 # ---- the numbers of the front end
 
 @pytest.fixture(scope="module")
-def js(browser):
+def js(window):
     "Evaluates an expression with the front end as `m` and with values that are handed over."
-    browser.goto("about:blank")
-    browser.evaluate(
+    window.goto("about:blank")
+    window.evaluate(
         "async text => { window.m = await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'}))); }", str(front_end()))
     typed = "const F = v => Float64Array.from(v);"
-    return lambda expression, **given: browser.evaluate(
+    return lambda expression, **given: window.evaluate(
         f"({{{', '.join(given) or 'none'}}}) => {{ {typed} return {expression}; }}", given or {"none": 0})
 
 

@@ -22,7 +22,7 @@ from ddad.core import formats as files
 from ddad.core.images import read_image
 from ddad.core.storage import read_json
 from ddad.datasets.check import check_benchmark
-from ddad.datasets.layout import read_repartition
+from ddad.datasets.layout import as_repartition, read_repartition
 from ddad.method.data import SPLITS
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,11 +53,7 @@ def brains(tmp_path):
     lists = {split: [f"{split}_{i}.png" for i in range(2)] for split in SPLITS}
     for i, n in enumerate(n for names in lists.values() for n in names):
         Image.new("L", (8, 8), i).save(folder / "images" / n)
-    return folder, {
-        "train": {"0": lists["normal"],
-                  "unlabeled": {"0": lists["unlabeled_normal"],
-                                "1": lists["unlabeled_abnormal"]}}, "test": {
-                                    "0": lists["test_normal"], "1": lists["test_abnormal"]}}
+    return folder, as_repartition(lists)
 
 
 def names_of(tree): return [tree["train"]["0"], *tree["train"]["unlabeled"].values(), *tree["test"].values()]

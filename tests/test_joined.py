@@ -5,13 +5,15 @@ import os
 import random
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
+import invented
 import numpy as np
 import pydicom
 import pytest
 import torch
-from conftest import disc
+from invented import keep
 from PIL import Image
 from test_shown import dicom
 
@@ -27,16 +29,7 @@ from ddad.detect.looks import unlike
 
 TINY = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=8, precision="float32", random_state=0,
             fpr=0.2, device="cpu")
-
-
-def discs(n, seed=0):
-    return np.stack([disc(rng, 24, False)[0] for rng in np.random.default_rng(seed).spawn(n)])
-
-
-def keep(folder, images, name="{:02}.png"):
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(images): Image.fromarray(image).save(folder / name.format(i))
-    return folder
+discs = partial(invented.discs, side=24)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ FORMS = {"int64": lambda x: x.astype(np.int64), "list": lambda x: x.tolist(),
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_values_mean_the_same_whatever_their_type(fitted, form, tmp_path):
-    X = discs(6, 1) // 2 + 40
+    X = discs(6, seed=1) // 2 + 40
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.array_equal(fitted.anomaly_score(FORMS[form](X)), fitted.anomaly_score(X))
@@ -68,7 +61,7 @@ def test_the_same_values_mean_the_same_whatever_their_type(fitted, form, tmp_pat
 
 
 def test_what_may_be_gray_levels_on_another_scale_is_refused(fitted):
-    X = discs(20, 1)
+    X = discs(20, seed=1)
     for scaled in (X / 255, torch.from_numpy(X).float() / 255, X * 0.9 + 0.3):
         for use in (fitted.anomaly_score, fitted.calibrate):
             with pytest.raises(
@@ -151,7 +144,7 @@ def test_dicom_objects_without_a_picture_are_passed_over(tmp_path, model, capsys
 # ---- F. tables joined to files
 
 def test_what_is_left_over_is_counted_and_named_everywhere(tmp_path, model, capsys):
-    folder, out = keep(tmp_path / "new", discs(6, 4)), tmp_path / "o"
+    folder, out = keep(tmp_path / "new", discs(6, seed=4)), tmp_path / "o"
     (folder / "broken.png").write_text("x")
     (tmp_path / "labels.csv").write_text(
         "File , Label\n00.png,0\n01.png , 1\n02.png,0\nnew\\03.png,1\nrenamed.png,1\nlost.png,1\n03.png,1\nbroken.png,1\n")
@@ -283,7 +276,7 @@ def test_fitting_loading_and_scoring_leave_the_global_random_state(tmp_path, mod
         of_numpy = np.random.get_state()[1].tolist()  # noqa: NPY002, what must not move
         return torch.get_rng_state().tolist(), of_numpy, random.getstate()
     before = state()
-    d = DDAD(**TINY | {"refine_epochs": 1}).fit(discs(24), unlabeled=discs(8, 2))
+    d = DDAD(**TINY | {"refine_epochs": 1}).fit(discs(24), unlabeled=discs(8, seed=2))
     assert state() == before
     d.save(tmp_path / "model")
     DDAD.load(model, "cpu").anomaly_score(discs(2))

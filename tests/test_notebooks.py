@@ -47,21 +47,6 @@ def test_the_run_notebook_takes_every_setting():
     assert {f.name for f in fields(Config)} | {"data_root", "out", "store", "weights"} == set(taken)
 
 
-def test_the_run_notebook_is_found_from_anywhere(tmp_path, monkeypatch):
-    from ddad.study.notebooks import notebook_path
-    monkeypatch.chdir(REPO)
-    assert notebook_path("run") == Path("nbs/paper/run.ipynb")
-    monkeypatch.chdir(tmp_path)
-    assert notebook_path("run") == REPO / "nbs/paper/run.ipynb"
-
-
-def test_an_installed_package_carries_its_notebooks(tmp_path, monkeypatch):
-    from ddad.study import notebooks
-    package = tmp_path / "site-packages/ddad/__init__.py"
-    monkeypatch.setattr(notebooks, "find_spec", lambda name: type("Spec", (), {"origin": str(package)}))
-    assert notebooks.notebook_path("run") == package.parent / "notebooks/run.ipynb"
-
-
 def test_a_step_of_the_method_is_ten_lines_and_shows_real_scans():
     cells = json.loads((REPO / "nbs/method/00_method.ipynb").read_text(encoding="utf-8"))["cells"]
     code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
@@ -89,17 +74,3 @@ def broken(path): return [link for link in links(words(path)) if not (path.paren
 
 @pytest.mark.parametrize("path", [REPO / "README.md", *PAGES], ids=lambda p: str(p.relative_to(REPO)))
 def test_links_lead_to_files(path): assert broken(path) == []
-
-
-def test_links_are_found(tmp_path):
-    (tmp_path / "a b.md").write_text("")
-    path = tmp_path / "x.ipynb"
-    text = (
-        "[here](a%20b.md#top) [gone](gone.md) ![picture](no.png \"title\") <img src='no.svg'> [web](https://x.org/y.md) [up](#top)\n"
-            "`[code](code.md)`\n[ref]: lost.md\n")
-    path.write_text(
-        json.dumps(
-            {"cells": [{"cell_type": "markdown", "source": [text]},
-                       {"cell_type": "code", "source": ["[x](code.md)"]}]}))
-    assert broken(path) == ["gone.md", "no.png", "no.svg", "lost.md"]
-    assert len(PAGES) > 40

@@ -3,25 +3,12 @@ import json
 
 import numpy as np
 import pytest
-from browsers import chromium, fits, watched
+from browsers import fits
 from PIL import Image
 from test_explorer import HOSTILE
 
 from ddad.detect.page import Batch, finding, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
-
-
-@pytest.fixture(scope="module")
-def browser():
-    "A page that opens files alone and keeps whatever went wrong or was asked for."
-    with pytest.importorskip("playwright.sync_api").sync_playwright() as p:
-        yield watched(chromium(p, 1280, 900))
-
-
-@pytest.fixture(autouse=True)
-def nothing_went_wrong(request):
-    yield
-    if "browser" in request.fixturenames: assert request.getfixturevalue("browser").wrong == []
 
 
 def opened(browser, path):
@@ -193,14 +180,3 @@ def test_a_report_of_6000_images_is_below_10_mb(browser, tmp_path):
     assert "The table has the 5000 highest of 6000 scores" in page.locator("main").inner_text()
     highest = max(rows, key=lambda row: row["score"])
     assert page.locator("#rows tbody td").first.inner_text() == highest["file"]
-
-
-def test_light_and_dark(browser, found):
-    for scheme in ("light", "dark"):
-        browser.emulate_media(color_scheme=scheme)
-        page = opened(browser, found[0])
-        ground, ink = (
-            page.evaluate(
-                f"getComputedStyle(document.{what}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)") for what in ("documentElement).backgroundColor", "body).color"))
-        assert (ground > ink) == (scheme == "light")
-    browser.emulate_media(color_scheme="light")

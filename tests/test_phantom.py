@@ -1,5 +1,4 @@
 "The embedded benchmark: the same every time, whole or not there, lesions inside the brain and under their masks."
-import sys
 
 import numpy as np
 import pytest
@@ -44,12 +43,3 @@ def test_a_lesion_changes_the_brain_under_its_mask(kind):
 def test_an_unknown_lesion_is_refused():
     with pytest.raises(ValueError, match="'fracture'"):
         phantom.phantom_slice(np.random.default_rng(0), "fracture")
-
-
-def test_without_nilearn_the_extra_is_named_and_nothing_is_made(tmp_path, monkeypatch):
-    for name in ("nilearn", "nilearn.datasets"): monkeypatch.setitem(sys.modules, name, None)
-    phantom.tissue_maps.cache_clear()
-    with pytest.raises(
-        ImportError, match=r"^nilearn is not installed: run pip install '\.\[paper\]' in a clone of ddad\.$"):
-        phantom.make_phantom(tmp_path, sizes=FEW, progress=False)
-    assert list(tmp_path.iterdir()) == []

@@ -71,52 +71,12 @@ def test_a_score_is_neither_blue_nor_red_orange_and_each_has_its_own_colour():
     assert len({look["marker"] for look in plots.FAMILIES.values()}) == len(plots.FAMILIES)
 
 
-def spoil_size(ax): ax.set_xlabel("small", fontsize=6)
-def spoil_edge(ax): ax.text(0.5, 1.5, "over the edge", transform=ax.transAxes)
-def spoil_ticks(ax): ax.set_xticks([0.5, 0.51], ["a long label", "another"])
-def spoil_legend(ax): ax.legend(loc="center")
-
-
-@pytest.mark.parametrize("spoil, says",
-                         [(spoil_size, "6 points"), (spoil_edge, "cut off"), (spoil_ticks, "lies on"),
-                          (spoil_legend, "covers data")])
-def test_a_fault_is_found(spoil, says):
-    ax = plots.panels()[1]
-    ax.plot([0, 1], [0, 1], label="a line")
-    assert faults(ax.figure) == []
-    spoil(ax)
-    assert any(says in fault for fault in faults(ax.figure))
-
-
-@pytest.mark.parametrize(
-    "draw", [lambda ax: ax.scatter([0.5], [0.5], label="x"),
-             lambda ax: ax.bar([0.5], [1], label="x"),
-             lambda ax: ax.fill_between([0, 1], [0, 0], [1, 1], label="x"),
-             lambda ax: ax.errorbar([0.5], [0.5], xerr=[[0.5], [0.5]], fmt="o", label="x"),
-             lambda ax: ax.plot([0.5], [0.5], "o", label="x")])
-def test_a_legend_on_any_kind_of_data_is_found(draw):
-    ax = plots.panels()[1]
-    draw(ax)
-    ax.legend(loc="center")
-    assert any("covers data" in fault for fault in faults(ax.figure))
-
-
 @pytest.fixture
 def chart():
     fig, ax = plt.subplots(figsize=(3, 2), layout="constrained")
     ax.plot([0, 1], [0, 1], color=plots.NORMAL, linewidth=5)
     yield fig
     plt.close(fig)
-
-
-@pytest.mark.parametrize("vector, written",
-                         [(True, ["picture.png", "picture.pdf"]), (False, ["picture.png"])])
-def test_save_writes_a_pdf_for_charts_alone(chart, tmp_path, vector, written):
-    paths = plots.save(chart, tmp_path / "new/picture.png", vector=vector)
-    assert [p.name for p in paths] == written
-    assert {p.name for p in (tmp_path / "new").iterdir()} == set(written)
-    first = [p.read_bytes() for p in paths]
-    assert [p.read_bytes() for p in plots.save(chart, tmp_path / "new/picture", vector=vector)] == first
 
 
 def test_a_png_has_a_palette_and_the_colours_that_were_drawn(chart, tmp_path):

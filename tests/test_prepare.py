@@ -12,8 +12,7 @@ from conftest import disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from test_shown import dicom as radiograph
 
 from ddad import load_benchmark
 from ddad.core.storage import write_json
@@ -39,23 +38,6 @@ def headers():
 
 
 REAL = headers()
-
-
-def radiograph(path, values, interpretation="MONOCHROME2", **more):
-    "Writes a DICOM file of these stored values, (H, W) or (H, W, 3)."
-    header, meta = pydicom.Dataset(), FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    header.file_meta, header.Rows, header.Columns, header.PhotometricInterpretation = meta, *values.shape[:2], interpretation
-    header.SamplesPerPixel, header.PlanarConfiguration = (3, 0) if values.ndim == 3 else (1, 0)
-    header.BitsAllocated = header.BitsStored = 8 * values.dtype.itemsize
-    header.HighBit = header.BitsStored - 1
-    header.PixelRepresentation = int(values.dtype.kind == "i")
-    header.PixelData = values.tobytes()
-    for keyword, value in more.items(): setattr(header, keyword, value)
-    header.save_as(path, enforce_file_format=True)
-    return path
 
 
 def as_the_paper(values, size=64):
@@ -91,7 +73,8 @@ def test_colours_become_gray(tmp_path, interpretation):
     colours = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
     stored = colours
     if interpretation == "YBR_FULL": stored = np.asarray(Image.fromarray(colours).convert("YCbCr"))
-    path = radiograph(tmp_path / "x.dcm", stored, interpretation)
+    path = radiograph(tmp_path / "x.dcm", stored, interpretation, SamplesPerPixel=3, PlanarConfiguration=0,
+                      NumberOfFrames=1, Rows=50, Columns=40)
     expected = np.asarray(
         Image.fromarray(colours).convert("L").resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(prepare_radiograph(path, 64) - expected).max() <= 2

@@ -68,15 +68,6 @@ def test_a_planted_lesion_raises_the_scores(trained, benchmark):
     assert after["rec"][..., 12:20, 12:20].mean() > 2 * before["rec"][..., 12:20, 12:20].mean()
 
 
-def test_a_smaller_ensemble_is_the_start_of_a_larger_one(benchmark, tmp_path):
-    two, three = (
-        train_modules(replace(RECIPE, k=k, epochs=1), {"ndm": benchmark.normal}, tmp_path / str(k),
-                      machine=MACHINE)[0]["ndm"] for k in (2, 3))
-    for a, b in zip(two, three):
-        assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
-    assert not torch.equal(three[0].decoder[9].weight, three[1].decoder[9].weight)
-
-
 @pytest.mark.parametrize("backbone", ["AE-U", "MemAE"])
 def test_the_other_backbones_train_and_score(benchmark, tmp_path, backbone):
     modules, losses = train_modules(replace(RECIPE, backbone=backbone, epochs=8),

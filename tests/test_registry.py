@@ -1,7 +1,5 @@
 "The registry of benchmarks, their labels, and opening them by name."
-import json
 import os
-import sys
 
 import pytest
 import torch
@@ -141,23 +139,6 @@ def test_what_the_package_knows_stands_for_a_missing_table(discs, monkeypatch):
     monkeypatch.undo()
     assert list(known_labels("NIH-split1")) == ["image", "kind", "group"]
     assert len(known_labels("NIH")["image"]) == sum(CARDS["NIH"].counts)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="links")
-def test_another_repartition_needs_the_images_of_the_first_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "BrainTumor/images").mkdir(parents=True)
-    root = benchmark_root("BrainTumorLeakFree", tmp_path)
-    folder = root / "BrainTumorLeakFree"
-    assert root != tmp_path
-    assert list_names(folder) == shipped_repartition("BrainTumorLeakFree")
-    assert os.path.samefile(folder / "images", tmp_path / "BrainTumor/images")
-    assert benchmark_root("BrainTumorLeakFree", tmp_path) == root
-    assert benchmark_root("BrainTumor", tmp_path) == tmp_path
-    assert sorted(p.name for p in root.iterdir()) == ["BrainTumorLeakFree"]
-    (tmp_path / "BrainTumorLeakFree").mkdir()
-    (tmp_path / "BrainTumorLeakFree/data.json").write_text(json.dumps({}))
-    assert benchmark_root("BrainTumorLeakFree", tmp_path) == tmp_path, "a folder of the user's own goes first"
 
 
 def test_a_run_takes_its_groups_from_the_column_that_the_card_names(discs):

@@ -3,11 +3,12 @@ import csv
 import json
 from pathlib import Path
 
+import invented
 import nibabel
 import numpy as np
 import pydicom
 import pytest
-from conftest import disc
+from invented import discs
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -15,21 +16,13 @@ from ddad.core.formats import find_images, read_slices
 from ddad.detect.commands import main_fit, main_score
 from ddad.detect.estimator import DDAD
 from ddad.detect.evaluate import evaluation, evaluation_table, read_labels
-from ddad.detect.export import overlay
 from ddad.detect.files import volumes
 
 QUICK = "--k 2 --epochs 2 --refine-epochs 0 --image-size 32 --batch-size 16 --fpr 0.1".split()
 DICOM = Path(pydicom.data.get_testdata_file("CT_small.dcm"))
 
 
-def discs(n, abnormal=False, seed=0):
-    return [disc(rng, 40, abnormal)[0] for rng in np.random.default_rng(seed).spawn(n)]
-
-
-def keep(folder, images):
-    folder.mkdir(parents=True)
-    for i, image in enumerate(images): Image.fromarray(image).save(folder / f"{folder.name}{i:02}.png")
-    return folder
+def keep(folder, images): return invented.keep(folder, images, folder.name + "{:02}.png")
 
 
 @pytest.fixture(scope="module")
@@ -276,16 +269,6 @@ def test_a_volumes_p_value_counts_its_slices():
 
 
 # ---- overlays
-
-def test_an_overlay_has_no_colour_where_normal_pixels_reach():
-    gray, hot = np.full((64, 64), 90, np.uint8), np.zeros((64, 64), np.float32)
-    hot[:32], hot[40:50, 40:50] = 0.5, 2.0
-    drawn = np.asarray(overlay(gray, hot, reach=0.6))
-    assert (drawn[:120] == 90).all() and drawn.shape[0] > 256  # a bar below
-    assert len(np.unique(drawn[170:190, 170:190].reshape(-1, 3), axis=0)) == 1
-    assert (drawn[175, 175] != 90).any()
-    assert overlay(gray, hot, 0.6, "score 0.1").height > drawn.shape[0]
-
 
 # ---- ddad-fit
 

@@ -15,8 +15,6 @@ from ddad.datasets import commands, opening, sheets
 from ddad.datasets.registry import card
 from ddad.datasets.sheets import COLUMNS, TILE, export_sheet, sheet_path
 from ddad.method.data import SPLITS
-from ddad.study.command import run
-from ddad.study.config import Config
 
 FOLDER = os.environ.get("DDAD_DATA", "")  # of the scans themselves, where they are at hand
 HASHES = {  # `data_hash` of the committed runs
@@ -162,30 +160,7 @@ def test_export_writes_a_folder_like_any_other(exported, capsys):
     assert capsys.readouterr().err == f"ddad-data: {root / 'NIH'} is there already: choose another, or delete it.\n"
 
 
-@pytest.mark.parametrize("what", [OSError(28, "No space left on device"), KeyboardInterrupt()],
-                         ids=["a full disk", "Ctrl-C"])
-def test_an_export_that_ends_midway_leaves_nothing(tmp_path, monkeypatch, capsys, what):
-    def fail(path, tree): raise what
-    monkeypatch.setattr(sheets, "write_json", fail)
-    monkeypatch.setattr(sheets, "_parts", lambda name: ({split: [] for split in SPLITS}, {}))
-    try: assert commands.main(["export", "NIH", str(tmp_path / "new")]) == 2
-    except KeyboardInterrupt: assert isinstance(what, KeyboardInterrupt)
-    else:
-        assert capsys.readouterr().err == f"ddad-data: {tmp_path / 'new/NIH'} cannot be written (No space left on device): choose another place.\n"
-    assert list((tmp_path / "new").iterdir()) == []
-
-
 @pytest.mark.slow
 def test_check_finds_the_embedded_scans_in_order(capsys):
     assert commands.main(["check", "NIH"]) == 0
     assert "| test.1 | 250 | 250 | 0 |" in capsys.readouterr().out
-
-
-def test_a_run_sees_the_embedded_scans(tmp_path, monkeypatch):
-    "As far as the check of its data, before anything is trained."
-    monkeypatch.chdir(tmp_path)
-    seen = []
-    monkeypatch.setattr("ddad.study.command.check_run", lambda folder, config, content: seen.append(content))
-    monkeypatch.setattr("ddad.study.command.execute", lambda *a: None)
-    run("run.ipynb", None, None, Config.of("NIH"))
-    assert seen == [HASHES["NIH"]]

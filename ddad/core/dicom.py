@@ -173,7 +173,7 @@ def _facts(header, index: int) -> dict:
 
 def _first(value) -> float | None:
     "The first of a list of alternatives, or the number itself; None for what is no finite number."
-    if isinstance(value, (list, tuple)) or hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):
         value = next(iter(value), None)
     try: number = float(value)
     except (TypeError, ValueError): return None

@@ -91,11 +91,10 @@ def few(
     names: Sequence,
     thing: str,
     what: str,  # is the matter with them
-    shown: int = 5,
 ) -> str:
     "How many there are, and the first of their names; nothing where there is none."
     if not names: return ""
-    listed = ", ".join(map(str, names[:shown])) + (", ..." if len(names) > shown else "")
+    listed = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
     return f"{len(names)} {thing}{'s' * (len(names) > 1)} {what} ({listed})"
 
 def join(

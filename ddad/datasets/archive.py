@@ -143,7 +143,6 @@ def unpack(
     archive_path: str | Path,  # a .tar.gz file of `images/` and `data.json`, in a folder of their own or not
     root: str | Path,  # the Med-AD folder
     name: str,  # of the new folder in it
-    limit: int | None = None,  # sum of the files' sizes; None: 20 times the archive's, and at least 64 MiB
 ) -> Path:  # `root/name`, which is whole or, after any failure, not there
     """Unpacks a benchmark's archive.
 
@@ -155,11 +154,11 @@ def unpack(
     with in_words(root):
         target = free_place(root, name)
         if not archive.is_file(): raise OSError(f"There is no file {archive}: download it again.")
-        if limit is None: limit = max(FLOOR, MULTIPLE * archive.stat().st_size)
+
         if part.exists(): shutil.rmtree(part)
         part.mkdir(parents=True)
         try:
-            _extract(archive, part, limit)
+            _extract(archive, part, max(FLOOR, MULTIPLE * archive.stat().st_size))
             folder = _find_benchmark(part, name, archive, target)
             if target.is_dir(): target.rmdir()
             folder.replace(target)

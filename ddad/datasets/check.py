@@ -36,7 +36,7 @@ __all__ = ['SAMPLE', 'Look', 'look_at', 'find_groups', 'Report', 'check_benchmar
 class Look:
     "What one image shows."
     wrong: str = ""  # what is wrong with it
-    shape: tuple[int, int] = (0, 0)  # (H, W)
+
     digest: str = ""  # of its gray levels in full size
     small: torch.Tensor | None = None  # (64, 64) uint8; None where it is constant or could not be read
 
@@ -48,10 +48,10 @@ def look_at(
     `wrong`: constant, or oddly shaped (a side below 32 pixels, or one more than twice the other).
     """
     h, w = gray.shape
-    if gray.min() == gray.max(): return Look("constant", (h, w))
+    if gray.min() == gray.max(): return Look("constant")
     odd = min(h, w) < 32 or max(h, w) > 2 * min(h, w)
     digest = hashlib.sha256(repr(gray.shape).encode() + gray.tobytes()).hexdigest()
-    return Look(f"oddly shaped, {w} x {h} pixels" if odd else "", (h, w), digest, small(gray))
+    return Look(f"oddly shaped, {w} x {h} pixels" if odd else "", digest, small(gray))
 
 def _look(images: Path, name: str, outside: Callable[[str], bool]) -> Look:
     if outside(name): return Look("named outside of images/")

@@ -78,7 +78,7 @@ def in_processes(
     work: Callable[[Path], object],  # a function that another process can import
     paths: Sequence[Path],
     workers: int | None = None,  # None: one a core
-    wave: int = 512,  # paths handed out at a time
+
 ) -> Iterator[tuple[Path, object]]:  # each path and what `work` makes of it, as they come
     """Works on each path in another process.
 
@@ -86,8 +86,8 @@ def in_processes(
     """
     pool = _pool(workers)
     try:
-        for start in range(0, len(paths), wave):
-            left = list(paths[start:start + wave])
+        for start in range(0, len(paths), 512):
+            left = list(paths[start:start + 512])
             try:
                 futures = {pool.submit(_attempt, work, p): p for p in left}
                 for future in as_completed(futures):

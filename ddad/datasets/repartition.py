@@ -123,7 +123,7 @@ def lists_of(
 def _kinds(folder: Path, name: str) -> dict[str, str]:
     path = folder / "labels.csv"
     table = read_csv(path, text=True) if path.is_file() else shipped_labels(name)
-    return dict(zip(table.get("image", ()), table.get(card(name).kind, ())))
+    return dict(zip(table.get("image", ()), table.get("kind", ())))
 
 def repartition(
     root: str | Path | None,  # the Med-AD folder, as in `find_root`

@@ -82,7 +82,7 @@ def write_page(
             "columns": list(columns), "held_out": batch.held_out, "threshold": batch.threshold, "score": name}
     thumbnails = [{"row": kept.index(i), "image": picture(gray), "overlay": picture(over)}
                   for i, gray, over in shown]
-    fewer = "" if len(kept) == len(scores) else f"The table has the {len(kept)} highest of {len(scores)} scores."
+    fewer = f"The table has the {len(kept)} highest of {len(scores)} scores." * (len(kept) < len(scores))
     labelled, rates, kinds = summary(batch.evaluation) if batch.evaluation else ("", [], [])
     title = f"DDAD: scores of {_counted(len(scores), batch.things)}"
     text = render(
@@ -96,9 +96,9 @@ def write_page(
 # %% ../../nbs/detect/11_page.ipynb #786ed815
 SHOWN = 48  # images
 
-def _thumbnail(gray: np.ndarray, side: int = 256) -> np.ndarray:
+def _thumbnail(gray: np.ndarray) -> np.ndarray:
     image = Image.fromarray(gray)
-    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    image.thumbnail((256, 256), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 def highest(

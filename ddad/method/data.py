@@ -111,8 +111,6 @@ class Benchmark:
     hash: str  # SHA-256 of all names and pixels
     labels_table: dict[str, list[str]] = field(default_factory=dict)  # of `labels.csv`
 
-    @property
-    def image_size(self) -> int: return self.normal.shape[-1]
 
     @property
     def test_names(self) -> list[str]:

@@ -53,7 +53,7 @@ def known_columns(
 ) -> dict[str, list[str]]:  # the columns kind and group, those that are known; (N_test,) each
     "What is known of the test images beside their class; a patient or group becomes a mere number."
     known, benchmark, columns = data.labels_table, card(data.name), {}
-    if benchmark.kind in known: columns["kind"] = data.column(benchmark.kind, data.test_names)
+    if "kind" in known: columns["kind"] = data.column("kind", data.test_names)
     column = next((c for c in (benchmark.group, "group", "patient") if c in known), None)
     if column:
         members = data.column(column, data.test_names)

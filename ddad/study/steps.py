@@ -174,7 +174,8 @@ def _draw_maps(fitted, data, scores, out: Path) -> dict:
     masks = None if data.masks is None else data.masks[chosen]
     axes = plots.map_grid(data.test[chosen], {"map": maps}, labels=data.labels[chosen], masks=masks)
     plots.save(axes[0, 0].figure, out / "maps", vector=False)
-    return {} if data.masks is None else {"pixel_ap": metrics.average_precision(fitted.maps(data.test), data.masks)}
+    if data.masks is None: return {}
+    return {"pixel_ap": metrics.average_precision(fitted.maps(data.test), data.masks)}
 
 # %% ../../nbs/study/17_steps.ipynb #608600a1
 def halves(
