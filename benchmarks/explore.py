@@ -130,7 +130,7 @@ def main():
     p.add_argument("--screenshot", nargs="?", const=REPO / "figures/explore.png", type=Path,
                    help="draw the page instead, into this file")
     p.add_argument("--width", type=int, default=1280)
-    p.add_argument("--height", type=int, default=1740)
+    p.add_argument("--height", type=int, default=1822)
     a = p.parse_args()
     if a.screenshot: screenshot(a.screenshot, a.width, a.height)
     else: benchmark()

@@ -37,7 +37,7 @@ UNLABELED = Claim(
     "unlabeled images help",
     "A_inter against A_rec; against A_inter with a sham UDM, a second NDM in its place; and against A_inter "
     "with a UDM of the same size at anomaly rate 0")
-DISAGREEMENT = Claim("an ensemble's disagreement detects anomalies", "A_intra against A_rec")
+DISAGREEMENT = Claim("disagreement detects anomalies better than the error", "A_intra against A_rec")
 ENSEMBLE = Claim(
     "an ensemble is better than a network", "A_rec of all networks against the mean of each alone")
 REFINED = Claim(
@@ -46,7 +46,7 @@ REFINED = Claim(
     "A_intra; in the paper's recipe and in the stable one")
 RATES = Claim("it helps at any anomaly rate", "A_inter against A_rec, at each anomaly rate")
 UNSEEN = Claim(
-    "it finds unseen kinds of disease",
+    "it helps on unseen kinds of disease",
     "A_inter with one kind of disease among the unlabeled images, against A_rec, tested on the other kinds")
 METHODS = Claim(
     "it beats other methods",
