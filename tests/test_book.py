@@ -55,7 +55,6 @@ def pages(site):
     return {path: Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
 
 
-@pytest.mark.slow
 def test_every_notebook_has_its_page(site):
     for path in REPO.glob("nbs/**/*.ipynb"):
         part = path.relative_to(REPO / "nbs").parent.name or "core"
@@ -80,13 +79,11 @@ def broken(site, pages):
     return found
 
 
-@pytest.mark.slow
 def test_every_link_leads_somewhere(site, pages):
     assert sum(len(page.links) for page in pages.values()) > 3000
     assert broken(site.resolve(), {path.resolve(): page for path, page in pages.items()}) == []
 
 
-@pytest.mark.slow
 def test_no_page_asks_the_web_for_anything(site, pages):
     outside = re.compile(r"^(https?:)?//")
     assert [(path, load) for path, page in pages.items() for load in page.loads if outside.match(load)] == []
@@ -96,14 +93,12 @@ def test_no_page_asks_the_web_for_anything(site, pages):
         assert asked == [], path
 
 
-@pytest.mark.slow
 def test_nothing_of_nbdev_and_no_hidden_code_is_shown(pages):
     for path in pages:
         text = re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8"))
         assert not re.search(r"^#\|\s*(export|hide|default_exp|slow)", text, re.MULTILINE), path
 
 
-@pytest.mark.slow
 def test_the_reference_tells_what_a_function_takes(site):
     text = re.sub(r"<[^>]+>", "", (site / "api/method.html").read_text(encoding="utf-8"))
     assert "images (N, 1, H, W) in [-1, 1]" in text and "rec, intra and inter, each (N, 1, H, W)" in text
@@ -155,7 +150,6 @@ PICTURES = """async () => {
 }"""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("name", OPENED)
 def test_a_page_opens(browser, name, width):
@@ -170,7 +164,6 @@ def test_a_page_opens(browser, name, width):
     assert browser.evaluate(SIDEWAYS) and browser.evaluate(CUT) == [] and browser.wrong == []
 
 
-@pytest.mark.slow
 def test_the_explorer_opens_on_scans(browser, site):
     "A run with its maps, one on features, and a score without maps, on one page; a link from another page chooses the run."
     assert (site / "run.html").stat().st_size < 6_000_000
@@ -191,14 +184,12 @@ def test_the_explorer_opens_on_scans(browser, site):
     assert browser.wrong == []
 
 
-@pytest.mark.slow
 def test_search(browser):
     browser.goto(browser.address + "search.html?q=anomaly+rate")
     browser.wait_for_function("document.querySelectorAll('#search-results li a').length > 3")
     assert browser.locator("#search-results a[href*='ablations']").count()
 
 
-@pytest.mark.slow
 def test_a_picture_opens_on_a_click(browser):
     browser.set_viewport_size({"width": 1280, "height": 900})
     browser.goto(browser.address + "guides/start.html")
