@@ -131,7 +131,7 @@ class DDAD(OutlierMixin, BaseEstimator):
     random_state: object = None  # seed: the same number gives the same detector
     device: str = "auto"  # auto, cpu, cuda or mps
     _: KW_ONLY
-    score: str = "auto"  # r_dual, inter without ASR-Net, rec without D_u; of features combined or mahalanobis
+    score: str = "auto"  # r_dual; inter without ASR-Net, rec without D_u; on features combined or mahalanobis
     variant: str = "paper"  # of ASR-Net: paper, or stable (mean of its later weights, half of its map)
     fpr: float = 0.05  # share of normal images that may be called abnormal, between 0 and 1
     holdout: float | str = "auto"  # share of normal images held out, 0: none; auto: a fifth, or as fpr needs
