@@ -46,7 +46,6 @@ def test_a_sham_udm_a_sweep_and_unseen_kinds_find_their_pairs(tmp_path):
     folders += [make_run(tmp_path, 2, -1.0, n_unlabeled=0, changed={"precision": "bfloat16"})]
     for rate in (0.0, 0.6): folders += seeds(tmp_path, rate, rate, rate, **drawn, anomaly_rate=rate)
     folders += seeds(tmp_path, 1.0, 1.0, 1.0, **drawn, match="a")
-
     effects = effects_of(tables(tmp_path, *folders))
     rows = effects.set_index(["claim", "against", "setting"])
     sham = rows.loc[(claims.UNLABELED.name, "A_inter, sham UDM", "")]
@@ -56,7 +55,6 @@ def test_a_sham_udm_a_sweep_and_unseen_kinds_find_their_pairs(tmp_path):
         f"anomaly rate {rate}, 200 unlabeled images" for rate in (0.0, 0.6)}
     unseen = effects[effects.claim == claims.UNSEEN.name]
     assert set(unseen.against) == {"A_rec"} and unseen.setting.str.contains("b tested").all()
-
 
 
 def test_a_method_that_was_run_once_stands_beside_every_seed(tmp_path):

@@ -154,7 +154,6 @@ def unpack(
     with in_words(root):
         target = free_place(root, name)
         if not archive.is_file(): raise OSError(f"There is no file {archive}: download it again.")
-
         if part.exists(): shutil.rmtree(part)
         part.mkdir(parents=True)
         try:

@@ -36,7 +36,6 @@ __all__ = ['SAMPLE', 'Look', 'look_at', 'find_groups', 'Report', 'check_benchmar
 class Look:
     "What one image shows."
     wrong: str = ""  # what is wrong with it
-
     digest: str = ""  # of its gray levels in full size
     small: torch.Tensor | None = None  # (64, 64) uint8; None where it is constant or could not be read
 

@@ -78,7 +78,6 @@ def in_processes(
     work: Callable[[Path], object],  # a function that another process can import
     paths: Sequence[Path],
     workers: int | None = None,  # None: one a core
-
 ) -> Iterator[tuple[Path, object]]:  # each path and what `work` makes of it, as they come
     """Works on each path in another process.
 

@@ -32,7 +32,6 @@ class Card:
     source: str = ""  # the line under a published picture; empty: no picture may be published
     of: str = ""  # the benchmark whose images this is another repartition of
     paper: bool = False  # whether it is one of the paper's
-
     group: str = "group"  # the column that tells which images are not independent: a patient's, copies
     sheet: str = ""  # SHA-256 of the pixels of its contact sheet in the package; empty: it has none
 

@@ -68,7 +68,6 @@ def _score_arguments() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR",
                    help="write scores.csv, record.json and, of volumes and series, volumes.csv there; what "
                         "the same detector and options scored there is skipped (default: lines to stdout)")
-
     p.add_argument("--overlays", choices=("none", "abnormal", "all"), default="none",
                    help="which images get a PNG with the map over them; needs --out (default: none)")
     p.add_argument("--maps", choices=("none", "npy", "nifti", "dicom"), default="none",

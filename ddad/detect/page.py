@@ -119,7 +119,6 @@ def highest(
 
 def warnings_of(detector: DDAD, lines: Sequence[dict]) -> list[str]:
     "Says in sentences how a batch as a whole, of rows of scores, differs from the held-out images."
-
     values = {name: np.array([row[name] for row in lines], float) for name in (*LOOKS, "score")}
     return unlike(values, detector.calibration_looks_)
 

@@ -111,7 +111,6 @@ class Benchmark:
     hash: str  # SHA-256 of all names and pixels
     labels_table: dict[str, list[str]] = field(default_factory=dict)  # of `labels.csv`
 
-
     @property
     def test_names(self) -> list[str]:
         return self.names["test_normal"] + self.names["test_abnormal"]

@@ -51,7 +51,6 @@ class Request:
     experiments: tuple[str, ...]  # keys of the grid
     methods: tuple[str, ...]  # names in ddad.rivals, or all
     method_seeds: int  # of each: 0, 1, ...
-
     crossover: tuple[str, ...]  # names such as BrainTumor_AE_seed0
     pages: tuple[str, ...]  # the pages to draw
     settings: dict  # of every run, before the grid and the presets
@@ -73,7 +72,6 @@ class Request:
             experiments=tuple(grid) if experiments == ("all",) else experiments,
             methods=_listed(config["methods"], ";"),
             method_seeds=int(config["method_seeds"]),
-
             crossover=_listed(config["crossover"]),
             pages=PAGES if pages == ("all",) else pages,
             settings=_settings(config["settings"]),

@@ -151,7 +151,6 @@ def run_graph(
     if process.returncode:
         raise Broken("A step failed, and what it said stands above: the same command goes on.")
 
-
 def show_jobs(
     command: Sequence[str],  # of `snakemake_command`, with --dry-run
     whole: bool = False,  # show all that snakemake says
