@@ -47,26 +47,20 @@ def main():
     p.add_argument("--images", type=int, default=2000)
     p.add_argument("--repeats", type=int, default=3)
     a = p.parse_args()
-    record = {"images": a.images, "commit": commit(), **environment(torch.device("cpu")),
-              "images_per_second": []}
+    machine, rates = environment(torch.device("cpu")), []
     with tempfile.TemporaryDirectory() as folder:
         files = draw(Path(folder), a.images)
         model = detector()
         for _ in range(a.repeats):
             out, start = io.StringIO(), time.perf_counter()
             bad = write_scores(model, files, out, Options())
-            record["images_per_second"].append(round(len(files) / (time.perf_counter() - start), 1))
+            rates.append(len(files) / (time.perf_counter() - start))
             assert not bad and out.getvalue().count("\n") == len(files) + 1
-    text = report(record)
+    text = (f"{a.images} JPEG files of 128 x 128, A_inter, AE, K = 2, float32, from file to line: "
+            f"{np.median(rates):.0f} images a second, the median of {a.repeats} ({min(rates):.0f} to "
+            f"{max(rates):.0f}); {machine['cores']} cores, {machine['processor']}; commit {commit()[:8]}.\n")
     (HERE / "files.md").write_text(text, encoding="utf-8")
     print(text)
-
-
-def report(r):
-    rates = r["images_per_second"]
-    return (
-        f"{r['images']} JPEG files of 128 x 128, A_inter, AE, K = 2, float32, from file to line: {np.median(rates):.0f} images a second, "
-            f"the median of {len(rates)} ({min(rates):.0f} to {max(rates):.0f}); {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from ddad.core.checkpoints import load_weights
 from ddad.core.images import to_float
 from ddad.core.record import commit, environment
+from ddad.core.storage import markdown
 from ddad.datasets.registry import PHANTOM
 from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.scorer import Networks
@@ -76,8 +77,7 @@ def main():
     udm, ndm, asr = trained(config, a.store)
     b = open_data(config, a.data)
     images, labels = b.test, b.labels.numpy()
-    record = {"benchmark": config.benchmark, "backbone": config.backbone, "images": len(images),
-              "commit": commit(), **environment(torch.device("cpu")), "scores": {}}
+    machine, rows = environment(torch.device("cpu")), []
     for score in SCORES:
         refiners = {"r_dual": asr} if score == "r_dual" else {}
         ways = {"one by one, float32": lambda x, score=score: one_by_one(x, udm, ndm, asr, score)}
@@ -86,28 +86,15 @@ def main():
                                  score)
             ways[f"the detector, {precision}"] = lambda x, d=detector: d.anomaly_score(x)
         found = {way: timed(f, images) for way, f in ways.items()}
-        exact = found["one by one, float32"][1]
-        record["scores"][score] = {
-            way: {"images_per_second": round(rate, 1), "auc": metrics.auc(s, labels),
-                  "rank_correlation": float(spearmanr(s, exact)[0]),
-                  "relative_difference": float(np.linalg.norm(s - exact) / np.linalg.norm(exact))}
-            for way, (rate, s) in found.items()}
-    text = report(record)
+        slow, exact = found["one by one, float32"]
+        rows += [{"score": SCORES[score], "way": way, "images a second": f"{rate:.0f}",
+                  "against one by one": f"{rate / slow:.1f} x", "AUC": f"{metrics.auc(s, labels):.4f}",
+                  "relative difference of the scores": f"{np.linalg.norm(s - exact) / np.linalg.norm(exact):.1e}",
+                  "rank correlation": f"{spearmanr(s, exact)[0]:.5f}"} for way, (rate, s) in found.items()]
+    text = (f"{config.benchmark}, {config.backbone}, K = 3, {len(images)} images of 64 x 64 in memory; "
+            f"{machine['cores']} cores, {machine['processor']}; commit {commit()[:8]}.\n\n{markdown(rows)}\n")
     (HERE / "scoring.md").write_text(text, encoding="utf-8")
     print(text)
-
-
-def report(r):
-    lines = [
-        f"{r['benchmark']}, {r['backbone']}, K = 3, {r['images']} images of 64 x 64 in memory; {r['cores']} cores, {r['processor']}; commit {r['commit'][:8]}.", ""]
-    lines += [
-        "| score | way | images a second | against one by one | AUC | relative difference of the scores | rank correlation |", "|---|---|---|---|---|---|---|"]
-    for score, ways in r["scores"].items():
-        slow = next(iter(ways.values()))["images_per_second"]
-        for way, v in ways.items():
-            lines.append(
-                f"| {SCORES[score]} | {way} | {v['images_per_second']:.0f} | {v['images_per_second'] / slow:.1f} x | {v['auc']:.4f} | {v['relative_difference']:.1e} | {v['rank_correlation']:.5f} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -5,22 +5,13 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
-# The parts with a page, and what it holds
-API = {
-    "method": ("ddad.method", "the paper's networks, maps, scores and measures."),
-    "plots": ("ddad.plots", "the style of all pictures, curves, maps and the method's diagram."),
-    "features": ("ddad.features", "frozen features, the two distributions on them, simpler estimates."),
-    "detect": ("ddad.detect", "the detector, its threshold, files in and out."),
-    "datasets": ("ddad.datasets", "the benchmarks: fetch, prepare, split, check."),
-    "rivals": ("ddad.rivals", "other methods and trivial scores."),
-    "study": ("ddad.study", "runs, results, claims and the explorer."),
-}
+API = ("method", "plots", "features", "detect", "datasets", "rivals", "study")  # the parts with a page
 
 
-def modules(part: str, repo: Path) -> str:
+def modules(part: str, about: str, repo: Path) -> str:
     "The page of a part: its modules in the order of their notebooks."
     names = [path.stem.split("_", 1)[-1] for path in sorted(repo.glob(f"nbs/{part}/*.ipynb"))]
-    lines = [f"# {API[part][0]}", "", f"{API[part][1].capitalize()}", ""]
+    lines = [f"# ddad.{part}", "", about, ""]
     for name in names:
         if not (repo / f"ddad/{part}/{name}.py").is_file(): continue
         module = f"ddad.{part}.{name}"

@@ -17,7 +17,7 @@ from ddad.study.graph import PAGES  # noqa: E402
 from ddad.study.pages import findings  # noqa: E402
 from ddad.study.view import explorer_page  # noqa: E402
 
-# What a part of the book is called and holds; a folder of nbs/ that is not named here becomes a part too.
+# What a part of the book, a folder of nbs/, is called and holds
 PARTS = {
     "method": ("The paper",
                "Data, networks, maps, scores and their measures, each equation beside its code."),
@@ -59,7 +59,6 @@ def chapters(repo: Path = REPO) -> dict[str, Path]:
         part, executed = source.parent.name, source.parent.name == "paper" and page.is_file()
         if ".ipynb_checkpoints" in source.parts: continue
         found[f"{'core' if part == 'nbs' else part}/{source.stem}"] = page if executed else source
-    for page in sorted(repo.glob("figures/*.ipynb")): found.setdefault(f"paper/{page.stem}", page)
     return found
 
 
@@ -85,26 +84,24 @@ def stage(
         book["cells"].append(
             {"id": "source", "cell_type": "markdown", "metadata": {}, "source": links.source(path, place)})
         write(out / f"{place}.ipynb", json.dumps(book, ensure_ascii=False))
-    new = sorted({place.split("/")[0] for place in pages} - set(PARTS))
     inside = {part: {p.removeprefix(f"{part}/"): s for p, s in summaries.items() if p.startswith(f"{part}/")}
-              for part in [*PARTS, *new]}
+              for part in PARTS}
     for part, chapters_ in inside.items():
         lead = gallery(repo, chapters_, out) if part == "paper" else ""
-        write(out / part / "index.md",
-              part_page(*PARTS.get(part, (part.capitalize(), "")), chapters_, lead=lead,
-                        listed=part not in OPEN))
+        write(out / part / "index.md", part_page(*PARTS[part], chapters_, lead=lead, listed=part not in OPEN))
+    api = {part: (f"ddad.{part}", PARTS[part][1]) for part in API}
     write(out / "api/index.md",
-          part_page("API", "The public functions and classes, module by module.", API, ".md"))
-    for part in API: write(out / f"api/{part}.md", modules(part, repo))
+          part_page("API", "The public functions and classes, module by module.", api, ".md"))
+    for part in API: write(out / f"api/{part}.md", modules(part, PARTS[part][1], repo))
     if (repo / "figures/runs.csv").is_file():
         write(out / "extra/run.html", explorer_page([repo / "figures" / place for place in EXPLORED]))
     front = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     front = links.rewrite(front, repo / "book/index.md", "index")
-    write(out / "index.md", "\n".join([front, *sidebar(inside, [*new, "api"])]))
+    write(out / "index.md", "\n".join([front, *sidebar(inside)]))
 
 
-def sidebar(inside: dict[str, dict], more: list[str]) -> list[str]:
-    "The table of contents of each group; parts that are `more` come last."
+def sidebar(inside: dict[str, dict]) -> list[str]:
+    "The table of contents of each group; the API comes last."
     groups = []
     for caption, names in SIDEBAR.items():
         entries = [name for name in names if "/" in name]
@@ -112,7 +109,7 @@ def sidebar(inside: dict[str, dict], more: list[str]) -> list[str]:
             entries.append(f"{part}/index")
             entries += [f"{part}/{page}" for page in inside[part] if part in OPEN
                         and f"{part}/{page}" != "guides/start"]
-        if caption == "Under the hood": entries += [f"{part}/index" for part in more]
+        if caption == "Under the hood": entries.append("api/index")
         groups.append(toctree(entries, caption))
     return groups
 
@@ -252,8 +249,7 @@ class Links:
         if parts.scheme or parts.netloc or not parts.path: return target
         file = Path(os.path.normpath(path.parent / unquote(parts.path)))
         anchor = f"#{parts.fragment}" if parts.fragment else ""
-        page = self.page(file)
-        if page: return relative(f"{page}.ipynb", place) + anchor
+        if file in self.place: return relative(f"{self.place[file]}.ipynb", place) + anchor
         if not file.is_relative_to(self.repo) or not file.exists(): return None
         name = file.relative_to(self.repo).as_posix()
         if file.suffix in FILES:
@@ -268,14 +264,6 @@ class Links:
         at = self.repo / f"nbs/{place}.ipynb"
         name = (at if at.is_file() else path).relative_to(self.repo).as_posix()
         return f"*Source: [{name}]({self.repository}/{quote(name)})*" if self.repository else f"*Source: `{name}`*"
-
-    def page(self, file: Path) -> str | None:
-        "The page of a notebook, or that on which a table or picture of figures/ is: leaks_auc.md is on leaks."
-        if file in self.place: return self.place[file]
-        if file.parent != self.repo / "figures" or file.suffix != ".md": return None
-        owners = [p for p in self.place if p.parent == file.parent
-                  and f"{file.stem}_".startswith(f"{p.stem}_")]
-        return self.place[max(owners, key=lambda p: len(p.stem))] if owners else None
 
 
 def relative(target: str, place: str) -> str: return quote(os.path.relpath(target, Path(place).parent))

@@ -43,10 +43,9 @@ class Zenodo(ThreadingHTTPServer):
         self.paths = []
         self.stop = threading.Event()
         self.base = f"http://127.0.0.1:{self.server_port}/api/records"
-        self.file = {"key": FILE, "size": len(content), "checksum": "md5:" + hashlib.md5(content).hexdigest(),
-                     "links": {"self": f"{self.base}{KEY.removeprefix('/api/records')}"}}
+        self.file = {"key": FILE, "size": len(content), "checksum": "md5:" + hashlib.md5(content).hexdigest()}
         self.record = {
-            "files": [{"key": "LAG.tar.gz", "size": 9, "checksum": "md5:" + "0" * 32, "links": {}},
+            "files": [{"key": "LAG.tar.gz", "size": 9, "checksum": "md5:" + "0" * 32},
                       self.file]}
 
     def handle_error(self, *_): pass  # the client went away
@@ -281,14 +280,6 @@ def test_never_more_bytes_than_the_record_says(zenodo, tmp_path, content):
     zenodo.script = [{"body": content + b"more"}] * dl.TRIES
     refused("does not fit the record", zenodo.archive, tmp_path / "b", call=dl.fetch, kind=OSError)
     assert files(tmp_path / "b") == {}
-
-
-def test_the_record_names_no_other_server(zenodo, tmp_path, content):
-    with serving(content) as other:
-        zenodo.file["links"]["self"] = f"{other.base}/elsewhere"
-        assert dl.download(NAME, tmp_path, zenodo.base, progress=False)
-        assert zenodo.paths[-1] == KEY
-        assert other.paths == []
 
 
 def test_the_server_may_lead_on_and_the_checksum_decides(zenodo, tmp_path, content):

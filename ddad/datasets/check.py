@@ -29,7 +29,7 @@ from .registry import card, shipped_labels
 from ..method.data import SPLITS
 
 # %% auto #0
-__all__ = ['SAMPLE', 'Look', 'look_at', 'find_groups', 'Report', 'check_benchmark', 'draw_groups', 'write_report', 'read_groups']
+__all__ = ['SAMPLE', 'Look', 'find_groups', 'Report', 'check_benchmark', 'draw_groups', 'write_report', 'read_groups']
 
 # %% ../../nbs/datasets/04_check.ipynb #97033bd8
 @dataclass(frozen=True)
@@ -39,24 +39,17 @@ class Look:
     digest: str = ""  # of its gray levels in full size
     small: torch.Tensor | None = None  # (64, 64) uint8; None where it is constant or could not be read
 
-def look_at(
-    gray: np.ndarray,  # (H, W) uint8
-) -> Look:
-    """Looks at an image.
-
-    `wrong`: constant, or oddly shaped (a side below 32 pixels, or one more than twice the other).
-    """
-    h, w = gray.shape
+def _look(images: Path, name: str, outside: Callable[[str], bool]) -> Look:
+    "What an image shows. Oddly shaped: a side below 32 pixels, or one more than twice the other."
+    if outside(name): return Look("named outside of images/")
+    if not os.path.isfile(images / name): return Look("missing")
+    try: gray = read_image(images / name, None)
+    except ValueError: return Look("unreadable")
     if gray.min() == gray.max(): return Look("constant")
+    h, w = gray.shape
     odd = min(h, w) < 32 or max(h, w) > 2 * min(h, w)
     digest = hashlib.sha256(repr(gray.shape).encode() + gray.tobytes()).hexdigest()
     return Look(f"oddly shaped, {w} x {h} pixels" if odd else "", digest, small(gray))
-
-def _look(images: Path, name: str, outside: Callable[[str], bool]) -> Look:
-    if outside(name): return Look("named outside of images/")
-    if not os.path.isfile(images / name): return Look("missing")
-    try: return look_at(read_image(images / name, None))
-    except ValueError: return Look("unreadable")
 
 # %% ../../nbs/datasets/04_check.ipynb #d56acc3d
 def _patients(folder: Path, benchmark: str) -> dict[str, str]:
@@ -74,11 +67,8 @@ def _sides(names: list[str], splits: list[str], patients: dict[str, str]) -> tup
 
 def _identical(looks: list[Look]) -> tuple[list[int], list[int]]:
     "Pairs of images that are equal in every pixel: each with the first of its kind."
-    seen, pairs = {}, []
-    for i, look in enumerate(looks):
-        if not look.digest: continue
-        if look.digest in seen: pairs.append((seen[look.digest], i))
-        else: seen[look.digest] = i
+    first = {}
+    pairs = [(first.setdefault(look.digest, i), i) for i, look in enumerate(looks) if look.digest]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 SAMPLE = 100  # images whose planted copies show what the bar finds
@@ -162,14 +152,6 @@ class Report:
         counted = all(r["images"] == r["expected"] for r in self.rows() if r["expected"] is not None)
         return counted and not self.wrong and not self.across.any() and not self.mixed.any()
 
-    def largest(
-        self,
-        n: int = 8,
-    ) -> list[list[int]]:  # places of the images in the list
-        "The largest groups of more than one image."
-        sizes = Counter(self.groups.tolist())
-        return [np.flatnonzero(self.groups == g).tolist() for g, size in sizes.most_common(n) if size > 1]
-
 # %% ../../nbs/datasets/04_check.ipynb #5b390106
 def check_benchmark(
     root: str | Path | None,  # the Med-AD folder, as in `find_root`
@@ -204,7 +186,8 @@ def draw_groups(
 ):  # a matplotlib figure, or None where there are no groups
     "The largest groups of copies, a row each."
     from matplotlib import pyplot as plt
-    shown = report.largest(rows)
+    sizes = Counter(report.groups.tolist()).most_common(rows)
+    shown = [np.flatnonzero(report.groups == g) for g, size in sizes if size > 1]
     if not shown: return None
     size = (1.2 * columns, 1.5 * len(shown))
     fig, axes = plt.subplots(len(shown), columns, figsize=size, squeeze=False, layout="constrained")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -136,12 +136,11 @@ def _cut(im: Image.Image, share: float) -> Image.Image:
 def _turned(im: Image.Image, degrees: float) -> Image.Image:
     return im.rotate(degrees, Image.Resampling.BILINEAR)
 def _gamma(im: Image.Image, gamma: float) -> Image.Image: return im.point(lambda v: 255 * (v / 255) ** gamma)
-def _mirrored(im: Image.Image) -> Image.Image: return im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 def _blurred(im: Image.Image, share: float) -> Image.Image:
     return im.filter(ImageFilter.GaussianBlur(share * max(im.size)))
 
 PLANTED: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "mirrored": _mirrored,
+    "mirrored": ImageOps.mirror,
     "gamma 0.5": lambda im: _gamma(im, 0.5),
     "gamma 2": lambda im: _gamma(im, 2),
     "cut by 5 % a side": lambda im: _cut(im, 0.05),
@@ -150,7 +149,7 @@ PLANTED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "turned by 3 degrees": lambda im: _turned(im, 3),
 }
 BEYOND: dict[str, Callable[[Image.Image], Image.Image]] = {  # where it ends
-    "mirrored and turned by 2 degrees": lambda im: _turned(_mirrored(im), 2),
+    "mirrored and turned by 2 degrees": lambda im: _turned(ImageOps.mirror(im), 2),
     "gamma 3": lambda im: _gamma(im, 3),
     "cut by 8 % a side": lambda im: _cut(im, 0.08),
     "cut by 12 % a side": lambda im: _cut(im, 0.12),

@@ -181,11 +181,7 @@ def prepare_distribution(
             bar.update()
             if isinstance(result, ValueError): outcome.failed.append(str(result))
             else: outcome.done += 1
-    missing = [n for s, n in names.items() if s not in files and s not in there]
-    _finish(name, source, folder, lists, missing, outcome)
-    return outcome
-
-def _finish(name: str, source: Path, folder: Path, lists: dict, lost: list[str], outcome: Outcome) -> None:
-    outcome.lack(lost, source, name)
+    outcome.lack([n for s, n in names.items() if s not in files and s not in there], source, name)
     write_csv(folder / "labels.csv", _labels(name, source))
     if not outcome.failed: write_json(folder / "data.json", as_repartition(lists))
+    return outcome

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -100,10 +99,6 @@ def _read_record(url: str) -> dict[str, dict]:
         raise ValueError(f"{url} is not a record with a list of files: check the address (DDAD_ZENODO).")
     return {f["key"]: f for f in files}
 
-def _server(url) -> tuple[str, str] | None:
-    try: return urlsplit(url)[:2]
-    except (TypeError, ValueError, AttributeError): return None
-
 def _check_name(name: str) -> None:
     if name not in ARCHIVES:
         raise ValueError(f"There is no archive of {name!r}: choose {', '.join(ARCHIVES)}.")
@@ -125,14 +120,12 @@ def find_archive(
     files = _read_record(url)
     if key not in files:
         raise ValueError(f"{url} has no {key}: it has {', '.join(sorted(files)) or 'no files'}.")
-    size, checksum, links = (files[key].get(field) for field in ("size", "checksum", "links"))
+    size, checksum = (files[key].get(field) for field in ("size", "checksum"))
     hashed = re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", str(checksum))
     if type(size) is not int or size <= 0 or not hashed:
         what = f"{url} gives {key} the size {size!r:.40} and the checksum {checksum!r:.80}"
         raise ValueError(f"{what}, not bytes and md5 or sha256: check the address (DDAD_ZENODO).")
-    link = links.get("self") if isinstance(links, dict) else None
-    if not isinstance(link, str) or _server(link) != _server(url): link = f"{url}/files/{key}/content"
-    return Archive(name, link, size, checksum)
+    return Archive(name, f"{url}/files/{key}/content", size, checksum)
 
 # %% ../../nbs/datasets/01_download.ipynb #088cf0af
 def _size(path: Path) -> int: return path.stat().st_size if path.is_file() else 0

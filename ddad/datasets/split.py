@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,17 +125,6 @@ def _write_slices(item: Item, images: Path, size: int, window: Window) -> list[s
         names.append(name)
     return names
 
-def _write_images(
-    items: Iterable[tuple[Item, Window]], images: Path, size: int, failed: list[str]
-) -> dict[Item, list[str]]:
-    "Writes each file's images and gives their names; what cannot be read is listed in `failed`."
-    images.mkdir(parents=True)
-    names = {}
-    for item, window in items:
-        try: names[item] = _write_slices(item, images, size, window)
-        except ValueError as e: failed.append(str(e))
-    return names
-
 # %% ../../nbs/datasets/03_split.ipynb #1e83d7b5
 def split(
     folder: str | Path,  # the new benchmark
@@ -167,7 +156,11 @@ def split(
     try:
         windowed = list(zip(items, windows_of([item.path for item in items], window)))
         files = tqdm(windowed, desc=folder.name, unit="file", disable=None if progress else True)
-        names = _write_images(files, part / "images", size, outcome.failed)
+        names, images = {}, part / "images"
+        images.mkdir(parents=True)
+        for item, its_window in files:
+            try: names[item] = _write_slices(item, images, size, its_window)
+            except ValueError as e: outcome.failed.append(str(e))
         lists = {s: [] for s in SPLITS}
         for item, s in zip(names, assign(list(names), test, pool, seed)):
             if s: lists[s] += names[item]

@@ -216,16 +216,6 @@ def in_batches(function: Callable, source, device: torch.device, batch_size: int
     return spread(function, (source[i:i + batch_size] for i in range(0, len(source), batch_size)))
 
 # %% ../../nbs/detect/01_scorer.ipynb #85def910
-class _Outputs(nn.Module):
-    "A `Scorer` that gives its score and maps as a tuple, as ONNX wants them."
-    def __init__(self, scorer: Scorer):
-        super().__init__()
-        self.scorer = scorer
-
-    def forward(self, images):
-        maps, scores = self.scorer(images)
-        return scores, *maps.values()
-
 def write_onnx(
     path: str | Path,
     scorer: Scorer,
@@ -234,12 +224,12 @@ def write_onnx(
 ) -> Path:  # the path
     """Writes a scoring path as one ONNX graph.
 
-    Input `images`: (N, 1, S, S) uint8. Outputs: `score` (N,), and each map (N, 1, S, S) by name, float32.
+    Input `images`: (N, 1, S, S) uint8. Outputs: each map (N, 1, S, S) by name, and `score` (N,), float32.
     Raises `ImportError` without the packages that it needs.
     """
     images = torch.zeros(2, 1, image_size, image_size, dtype=torch.uint8)
     scorer = scorer.portable()
     with torch.no_grad(): names = list(scorer(images)[0])
-    write_graph(path, _Outputs(scorer).eval(), images, ["score", *names],
+    write_graph(path, scorer.eval(), images, [*names, "score"],
                 {0: torch.export.Dim("n", min=1)}, "onnx", facts)
     return Path(path)

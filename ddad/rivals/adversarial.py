@@ -20,30 +20,24 @@ __all__ = ['held', 'GANomaly', 'FAnoGAN', 'linear_cka', 'D2UE']
 
 # %% ../../nbs/rivals/05_adversarial.ipynb #df8dc775
 class _Judge(nn.Module):
-    "The backbone's encoder as a discriminator: features and one logit."
+    "The backbone's encoder as a discriminator: it gives features and one logit."
     def __init__(self, image_size: int, norm: bool = True):
         super().__init__()
         net = AE(1, image_size=image_size)
         layers = [m for m in net.encoder if norm or not isinstance(m, nn.BatchNorm2d)]
         self.encoder = nn.Sequential(*(nn.LeakyReLU(0.2) if isinstance(m, nn.ReLU) else m for m in layers))
         self.head = nn.Linear(net.linear_enc[0].in_features, 1)
-    def features(self, x): return self.encoder(x).flatten(1)
-    def forward(self, x): return self.head(self.features(x))[:, 0]
+    def forward(self, x):
+        features = self.encoder(x).flatten(1)
+        return features, self.head(features)[:, 0]
 
 def held(
     net: nn.Module,
-    function: str,  # the name of one of its methods, such as forward
-    x: torch.Tensor,  # what the method is given
-) -> torch.Tensor:  # what it returns
-    "`net.function(x)` without a gradient for the weights of `net`."
-    class Call(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-        def forward(self, x): return getattr(self.net, function)(x)
-    call = Call()
-    weights = {name: p.detach() for name, p in call.named_parameters()}
-    return torch.func.functional_call(call, weights, (x,))
+    x: torch.Tensor,  # what it is given
+):  # what it returns
+    "`net(x)` without a gradient for the weights of `net`."
+    weights = {name: p.detach() for name, p in net.named_parameters()}
+    return torch.func.functional_call(net, weights, (x,))
 
 # %% ../../nbs/rivals/05_adversarial.ipynb #3eb74d10
 class _GANomaly(nn.Module):
@@ -66,11 +60,11 @@ class GANomaly(Reconstruction):
     def loss(self, net, given, x):
         code = net.ae.encode(x)
         fake = net.ae.decode(code)
-        real_features = held(net.judge, "features", x).detach()
+        real_features = held(net.judge, x)[0].detach()
         image = F.l1_loss(fake.float(), x)
-        features = F.mse_loss(held(net.judge, "features", fake).float(), real_features.float())
+        features = F.mse_loss(held(net.judge, fake)[0].float(), real_features.float())
         codes = F.mse_loss(net.second.encode(fake).float(), code.float())
-        judged_real, judged_fake = net.judge(x).float(), net.judge(fake.detach()).float()
+        judged_real, judged_fake = (net.judge(image)[1].float() for image in (x, fake.detach()))
         judge = F.softplus(-judged_real).mean() + F.softplus(judged_fake).mean()
         return 50 * image + features + codes + judge / 2
 
@@ -127,10 +121,11 @@ class FAnoGAN(Baseline):
         x, code, share, step = batch
         fake = net.generator.decode(code)
         mixed = (share * x + (1 - share) * fake.detach()).requires_grad_()
-        gradient, = torch.autograd.grad(net.judge(mixed).sum(), mixed, create_graph=True)
+        gradient, = torch.autograd.grad(net.judge(mixed)[1].sum(), mixed, create_graph=True)
         slope = gradient.flatten(1).norm(dim=1)
-        critic = net.judge(fake.detach()).mean() - net.judge(x).mean() + 10 * (slope - 1).square().mean()
-        return critic if step % 5 else critic - held(net.judge, "forward", fake).mean()
+        judged_real, judged_fake = (net.judge(image)[1].mean() for image in (x, fake.detach()))
+        critic = judged_fake - judged_real + 10 * (slope - 1).square().mean()
+        return critic if step % 5 else critic - held(net.judge, fake)[1].mean()
 
     def _encoder_loss(self, net, batch):
         x = batch[0]
@@ -139,7 +134,7 @@ class FAnoGAN(Baseline):
     def _difference(self, x, recon):
         "Mean squared differences of pixels and of the critic's features, summed: (N,)."
         pixels = (x - recon).square().flatten(1).mean(1)
-        features = (self.gan.judge.features(x) - self.gan.judge.features(recon)).square().mean(1)
+        features = (self.gan.judge(x)[0] - self.gan.judge(recon)[0]).square().mean(1)
         return pixels + features
 
     def _reconstruct(self, x): return self.gan.generator.decode(self.encoder(x))

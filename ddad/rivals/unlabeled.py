@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ..core.images import to_float
@@ -19,12 +18,6 @@ from .interface import Baseline, coder
 __all__ = ['NormalAgainstUnlabeled', 'PositiveUnlabeled', 'TooFewAbnormal', 'TooManyAbnormal']
 
 # %% ../../nbs/rivals/03_unlabeled.ipynb #a577592f
-class _Classifier(nn.Module):
-    def __init__(self, image_size: int = 64):
-        super().__init__()
-        self.layers = coder(1, image_size)
-    def forward(self, x): return self.layers(x)[:, 0]
-
 class NormalAgainstUnlabeled(Baseline):
     "Tells known-normal images from unlabeled ones."
     name, paper = "D_n against D_u", "the plain classifier"
@@ -48,12 +41,12 @@ class NormalAgainstUnlabeled(Baseline):
                       for part, images in (("n", normal), ("u", unlabeled)))
             for n, u in zip(*orders):
                 yield torch.cat([to_float(normal[n]), to_float(unlabeled[u])]).to(self.device)
-        def make(): return _Classifier(normal.shape[-1])
-        def loss(net, x): return self.risk(*net(x).float().split(half))
+        def make(): return coder(1, normal.shape[-1])
+        def loss(net, x): return self.risk(*net(x)[:, 0].float().split(half))
         self.net = self._train(make, batches, loss, torch.cat([normal, unlabeled]))
         return self
 
-    def score(self, images): return self._apply(self.net, images).double().numpy()
+    def score(self, images): return self._apply(self.net, images)[:, 0].double().numpy()
 
 # %% ../../nbs/rivals/03_unlabeled.ipynb #b46f82e7
 class PositiveUnlabeled(NormalAgainstUnlabeled):

@@ -154,11 +154,6 @@ def all_effects(
     chosen_there = (effects.backbone == FEATURES) & effects.benchmark.isin(DEVELOPMENT)
     return effects.assign(verdict=effects.verdict.mask(chosen_there, "development"))
 
-def _on_splits(results: Results, benchmark: str, method: str = "DDAD", **settings) -> pd.DataFrame:
-    "The runs on further splits of a benchmark."
-    runs = results.select(method=method, **settings)
-    return runs[[base_of(name) == benchmark != name for name in runs.benchmark]]
-
 def at_rates(
     results: Results,
     benchmark: str,
@@ -171,23 +166,20 @@ def at_rates(
 
 def _unlabeled(results, benchmark, backbone) -> Iterator[dict | None]:
     main = results.select(benchmark, backbone=backbone)
-    splits = _on_splits(results, benchmark, backbone=backbone)
     sham = results.select(benchmark, backbone=backbone, n_unlabeled=0)
     yield effect(results, UNLABELED, main, "inter", main, "rec")
-    yield effect(results, UNLABELED, splits, "inter", splits, "rec", setting=SPLITS)
     yield effect(results, UNLABELED, main, "inter", sham, "inter", called="A_inter, sham UDM")
     at = at_rates(results, benchmark, backbone)
     if 0.6 in at and 0.0 in at:
         yield effect(results, UNLABELED, at[0.6], "inter", at[0.0], "inter", called="A_inter, anomaly rate 0",
                      setting=f"{sweep_size(benchmark)} unlabeled images")
 
-def _disagreement(results, benchmark, backbone):
-    main = results.select(benchmark, backbone=backbone)
-    yield effect(results, DISAGREEMENT, main, "intra", main, "rec")
-
-def _ensemble(results, benchmark, backbone):
-    main = results.select(benchmark, backbone=backbone)
-    yield effect(results, ENSEMBLE, main, "rec", main, "rec_single")
+def _within(claim: Claim, score: str, *others: str) -> Callable:
+    "What takes a score of the usual runs against others of these."
+    def rows(results, benchmark, backbone):
+        main = results.select(benchmark, backbone=backbone)
+        for against in others: yield effect(results, claim, main, score, main, against)
+    return rows
 
 def _refined(results, benchmark, backbone):
     for variant in VARIANTS:
@@ -210,7 +202,7 @@ def _unseen(results, benchmark, backbone):
         yield effect(results, UNSEEN, drawn, "inter", drawn, "rec", setting=setting, kinds=others)
 
 def _methods(results, benchmark, backbone):
-    "Against each other method with the usual D_u, on further splits too."
+    "Against each other method with the usual D_u."
     main, stable = (results.select(benchmark, backbone=backbone, variant=v) for v in VARIANTS)
     others = results.rivals.method[results.rivals.group != ON_FEATURES].unique()
     rivals = {m: results.select(benchmark, m) for m in sorted(others)}
@@ -219,36 +211,30 @@ def _methods(results, benchmark, backbone):
             once = len(theirs) == 1 and not method_named(method).deterministic
             yield effect(results, METHODS, runs, score, theirs, "score", called=method,
                          setting=", ".join(filter(None, [setting, ONE_SEED * once])))
-    splits = _on_splits(results, benchmark, backbone=backbone)
-    for method in rivals if len(splits) else ():
-        theirs = _on_splits(results, benchmark, method)
-        yield effect(results, METHODS, splits, "inter", theirs, "score", called=method, setting=SPLITS)
 
 def _survives(results, benchmark, backbone):
     "On frozen features alone."
     if backbone != FEATURES: return
     main, pixels = (results.select(benchmark, backbone=b) for b in (FEATURES, "AE-U"))
-    splits = _on_splits(results, benchmark, backbone=FEATURES)
+    splits = results.select(backbone=FEATURES)
+    splits = splits[[base_of(b) == benchmark != b for b in splits.benchmark]]
     yield effect(results, SURVIVES, main, "inter", main, "rec")
     yield effect(results, SURVIVES, splits, "inter", splits, "rec", setting=SPLITS)
     yield effect(results, SURVIVES, main, "inter", pixels, "inter", called="A_inter on pixels, AE-U")
 
-def _estimates(results, benchmark, backbone):
-    "On frozen features alone."
-    main = results.select(benchmark, backbone=backbone)
-    for estimate in ("gaussian", "classifier", "combined"):
-        yield effect(results, ESTIMATES, main, "inter", main, estimate)
 
 def _frozen(results, benchmark, backbone):
     main = results.select(benchmark, backbone=backbone)
     for method in sorted(results.rivals.method[results.rivals.group == ON_FEATURES].unique()):
-        # on features `_estimates` has it: it is the detector's `classifier`
+        # on features `ESTIMATES` has it: it is the detector's `classifier`
         if backbone == FEATURES and method == "Features, D_n against D_u": continue
         theirs = results.select(benchmark, method)
         yield effect(results, FROZEN, main, "inter", theirs, "score", called=method)
 
-MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _disagreement, ENSEMBLE: _ensemble, REFINED: _refined,
-            RATES: _rates, UNSEEN: _unseen, METHODS: _methods, SURVIVES: _survives, ESTIMATES: _estimates,
+MEASURED = {UNLABELED: _unlabeled, DISAGREEMENT: _within(DISAGREEMENT, "intra", "rec"),
+            ENSEMBLE: _within(ENSEMBLE, "rec", "rec_single"), REFINED: _refined, RATES: _rates,
+            UNSEEN: _unseen, METHODS: _methods, SURVIVES: _survives,
+            ESTIMATES: _within(ESTIMATES, "inter", "gaussian", "classifier", "combined"),  # on features alone
             FROZEN: _frozen}
 CLAIMS = tuple(MEASURED)
 

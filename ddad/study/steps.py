@@ -227,14 +227,10 @@ def cross_over(
 # %% ../../nbs/study/17_steps.ipynb #8bd8bbdd
 def _score(settings: dict, weights: Sequence[Path], out: Path) -> None:
     "A run, by its notebook, in the folder of its record."
-    config = Config.of(**settings)
-    names = (*MODULES, *config.refiners)
+    names = (*MODULES, *Config.of(**settings).refiners)
     places = {what: str(place) for what, place in zip(names, weights)}
     settings = settings | {"out": str(out.parent), "weights": places}
     execute(notebook_path("run"), out.parent / "run.ipynb", settings)
-
-def _rival(settings: dict, out: Path) -> None:
-    run_rival(settings.pop("method"), Config.of(**settings), out.parent)
 
 def _draw(notebook: Path, out: Path) -> None:
     "A page; its findings are `figures/findings/<page>.csv`, the executed notebook lies in `figures`."
@@ -248,18 +244,17 @@ def step(
     inputs: Sequence[Path] = (),  # what it reads: folders of networks or runs, a notebook
 ) -> None:
     "One step by its name in the Snakefile."
-    what = settings.pop("what", "")
-    if kind == "train": train(Config.of(**settings), what, out)
-    elif kind == "refine": refine(Config.of(**settings), what, inputs, out)
-    elif kind == "score": _score(settings, inputs, out)
-    elif kind == "epochs": look_at_epochs(Config.of(**settings), inputs, out)
-    elif kind == "features":
-        config = Config.of(**settings)
-        run_features(config, out.parent, progress=False, swept=config.swept)
-    elif kind == "rival": _rival(settings, out)
-    elif kind == "crossover": cross_over(Config.of(**settings), out)
-    elif kind == "tables": add(inputs, out.parent, replace=True)
-    else: _draw(inputs[0], out)
+    if kind == "tables": return add(inputs, out.parent, replace=True)
+    if kind == "page": return _draw(inputs[0], out)
+    if kind == "score": return _score(settings, inputs, out)
+    what, method = settings.pop("what", ""), settings.pop("method", "")
+    config = Config.of(**settings)
+    if kind == "train": train(config, what, out)
+    elif kind == "refine": refine(config, what, inputs, out)
+    elif kind == "epochs": look_at_epochs(config, inputs, out)
+    elif kind == "features": run_features(config, out.parent, progress=False, swept=config.swept)
+    elif kind == "rival": run_rival(method, config, out.parent)
+    else: cross_over(config, out)
 
 def main(argv: Sequence[str] | None = None) -> None:
     "One step, from the words KIND SETTINGS OUT [INPUTS ...]."

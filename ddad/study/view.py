@@ -31,21 +31,12 @@ from .pictures import Pictures
 from .results import Results
 
 # %% auto #0
-__all__ = ['PLACES', 'LIMIT', 'own_runs', 'first_run', 'by_label', 'benchmark_of', 'read_scores', 'copies_of', 'collect',
-           'map_sheets', 'image_sheets', 'keep_run', 'explorer_page', 'main']
+__all__ = ['PLACES', 'LIMIT', 'first_run', 'by_label', 'benchmark_of', 'read_scores', 'copies_of', 'collect', 'map_sheets',
+           'image_sheets', 'keep_run', 'explorer_page', 'main']
 
 # %% ../../nbs/study/09_view.ipynb #cb18a535
 PLACES = ("reproduced/runs", "runs", "figures/runs")  # of runs in a repository, the reader's own first
 
-def own_runs(
-    root: Path,  # the repository
-) -> list[Run]:
-    "The reader's runs, in reproduced/ and runs/."
-    runs = []
-    for folder in (folder for place in PLACES[:2] for folder in list_runs(root / place)):
-        try: runs.append(read_run(folder))
-        except ValueError: pass  # the explorer says so when it is chosen
-    return runs
 
 def first_run(
     root: Path,  # the repository
@@ -54,8 +45,11 @@ def first_run(
 
     Their own newest one, in reproduced/ or runs/; else a committed one on Kermany, whose scans are embedded.
     """
-    own = own_runs(root)
-    if own: return max(own, key=lambda run: run.record.get("finished", "")).folder
+    def finished(folder):
+        try: return read_run(folder).record.get("finished", "")
+        except ValueError: return ""  # the explorer says so when it is chosen
+    own = list_runs(*(root / place for place in PLACES[:2]))
+    if own: return max(own, key=finished)
     if not (root / "figures/runs.csv").is_file(): return None
     runs = Results(root / "figures").select("Kermany", backbone=None)
     return root / PLACES[2] / runs.index[0] if len(runs) else None
