@@ -1,6 +1,4 @@
 "Every method learns something on discs, gives the same twice, and goes on after a break."
-import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -243,19 +241,3 @@ def test_every_method_with_a_name_is_in_the_table_under_it():
     assert list(methods_for("RSNA")) == list(METHODS)
     with pytest.raises(ValueError, match="There is no method 'PSA': choose among AE; AE, L1; "):
         method_named("PSA")
-
-
-def test_every_method_has_a_card_in_the_chapters():
-    chapters = [path.read_text(encoding="utf-8") for path in sorted(REPO.glob("nbs/rivals/*.ipynb"))]
-    cells = ["".join(c["source"]) for text in chapters
-             for c in json.loads(text)["cells"] if c["cell_type"] == "markdown"]
-    cards = {heading[1]: cell for cell in cells if (heading := re.search(r"^### (.+)$", cell, re.M))
-             and heading[1].split(" / ")[0] in METHODS}
-    assert sorted(name for heading in cards for name in heading.split(" / ")) == sorted(METHODS)
-    for heading, text in cards.items():
-        parts = [text.find(part)
-                 for part in ("**Idea.**", "$$", "**Published in**", "**Kept.**", "**Changed.**")]
-        assert -1 not in parts and parts == sorted(parts), heading
-        for cls in (METHODS[name] for name in heading.split(" / ")):
-            assert cls.paper in text and ("†" in text) == bool(cls.handicap) and (
-                cls.version == 1 or f"Version {cls.version}" in text), heading

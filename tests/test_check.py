@@ -116,22 +116,6 @@ def test_patients_of_a_table_set_the_bar(faces):
     assert len(set(report.groups)) == 40
 
 
-def test_damaged_images_are_listed(faces, capsys):
-    images = faces / "images"
-    (images / "normal_0.png").unlink()
-    (images / "normal_1.png").write_bytes((images / "normal_1.png").read_bytes()[:300])
-    Image.new("L", (96, 96), 50).save(images / "normal_2.png")
-    Image.fromarray(face(99)[:30]).save(images / "test_normal_0.png")
-    Image.fromarray(face(98)).save(images / "nobody.png")
-    assert main(["check", "--root", str(faces)]) == 1
-    shown = capsys.readouterr().out
-    for line in ("normal_0.png (train.0): missing", "normal_1.png (train.0): unreadable",
-                 "normal_2.png (train.0): constant",
-                 "test_normal_0.png (test.0): oddly shaped, 96 x 30 pixels",
-                 "1 files in images/ are in no list"):
-        assert line in shown
-
-
 def test_the_report_says_what_was_seen_and_in_what(faces, tmp_path):
     copy(faces, "normal_3.png", "test_normal_5.png")
     assert main(["check", "--root", str(faces), "--out", str(tmp_path / "first")]) == 1

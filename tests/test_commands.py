@@ -184,28 +184,6 @@ def broken_off(arguments, monkeypatch, after):
         assert main_score(arguments) == 130
 
 
-def test_a_run_taken_up_gives_what_an_unbroken_one_gives(place, tmp_path, monkeypatch):
-    import nibabel
-    images = tmp_path / "images"
-    images.mkdir()
-    for i in range(4):
-        (images / f"{i}.png").write_bytes((place / f"normals/00{i}.png").read_bytes() if i != 1
-                                          else b"broken")
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((20, 20, 9), np.float32), np.eye(4)),
-                 images / "2a.nii")
-    def score(out):
-        return [str(place / "model"), str(images), "--out", str(tmp_path / out), "--overlays", "all"]
-    broken_off(score("broken"), monkeypatch, 3)
-    assert main_score(score("whole")) == main_score(score("broken")) == 1
-    def names(out): return sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*"))
-    def found(out): return rows((tmp_path / out / "scores.csv").read_text())
-    assert names("broken") == names("whole")
-    for one, other in zip(found("whole"), found("broken"), strict=True):
-        assert [one[key] for key in ("file", "slice", "overlay")] == [
-            other[key] for key in ("file", "slice", "overlay")]
-        assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-4)
-
-
 def test_other_options_or_another_detector_start_anew(place, tmp_path, monkeypatch, capsys):
     arguments = [str(place / "model"), str(place / "new"), "--out", str(tmp_path / "found")]
     broken_off(arguments, monkeypatch, 20)
@@ -344,21 +322,6 @@ def test_scores_go_to_a_home_folder_and_through_a_link(place, here):
 
 
 # ---- names, overlays, help
-
-def test_a_line_break_in_a_name_breaks_no_record(place, tmp_path, capsys):
-    images = tmp_path / "images"
-    images.mkdir()
-    for name in ("a\nb, c.png", "a\rb.png", "a\u2028b.png", "\u00fcml\u00e4ut \u202f.png"):
-        shutil.copy(place / "normals/000.png", images / name)
-    (images / "bro\nken.png").write_bytes(b"x")
-    assert main_score([str(place / "model"), str(images), "--out", str(tmp_path / "found")]) == 1
-    assert all("cannot be read" in line for line in capsys.readouterr().err.splitlines() if "bro" in line)
-    with (tmp_path / "found/scores.csv").open(newline="", encoding="utf-8") as f: text = f.read()
-    records = list(csv.reader(text.splitlines()))
-    assert len(records) == 5 and len({len(r) for r in records}) == 1
-    assert {Path(r[0]).name for r in records[1:]} == {"a\\nb, c.png", "a\\rb.png", "a\\u2028b.png",
-                                                      "\u00fcml\u00e4ut \u202f.png"}
-
 
 def test_new_scores_take_the_overlays_of_old_ones_away_and_nothing_else(place, tmp_path):
     found, start, end = tmp_path / "found", [str(place / "model")], ["--out", str(tmp_path / "found")]

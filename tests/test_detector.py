@@ -21,7 +21,6 @@ from ddad.detect.estimator import DDAD, _assemble
 from ddad.detect.inputs import as_images
 from ddad.detect.parameters import split
 from ddad.detect.scorer import Networks
-from ddad.detect.threshold import conformal_threshold
 from ddad.method import recipe
 from ddad.method.networks import ASRNet, make_network
 
@@ -101,24 +100,6 @@ def test_a_broken_off_fit_goes_on_from_its_checkpoints(detector, tmp_path, monke
 
 
 # ---- the threshold
-
-def test_false_alarms_of_new_normal_images_are_as_rare_as_asked():
-    rng = np.random.default_rng(0)
-    for n, fpr in ((19, 0.05), (50, 0.1), (99, 0.01)):
-        alarms = [(rng.gamma(2, size=50) > conformal_threshold(rng.gamma(2, size=n), fpr)).mean()
-                  for _ in range(2000)]
-        spread = np.std(alarms) / np.sqrt(len(alarms))
-        assert fpr - 1 / (n + 1) - 4 * spread < np.mean(alarms) < fpr + 4 * spread
-    # ties only lower it
-    assert np.mean(
-        [(rng.integers(0, 5, 50) > conformal_threshold(rng.integers(0, 5, 99), 0.05)).mean()
-         for _ in range(2000)]) <= 0.05
-
-
-@pytest.mark.parametrize("n, fpr", [(18, 0.05), (0, 0.5), (10, 1.0)])
-def test_too_few_images_for_a_rate_are_refused(n, fpr):
-    with pytest.raises(ValueError, match="fpr"): conformal_threshold(np.zeros(n), fpr)
-
 
 def test_the_threshold_follows_fpr_and_a_new_calibration(detector):
     X = discs(100, seed=7)

@@ -197,17 +197,6 @@ def test_scores_are_handed_over_as_they_are(run, csv):
     with pytest.raises(ValueError, match="no finished run"): view.collect([run.parent])
 
 
-def test_copies_are_those_of_the_committed_reports():
-    "As many as figures/leaks.csv has."
-    for name, normal, abnormal in (("BrainTumor_AE-U_seed0", 560, 85),
-                                   ("BrainTumorLeakFree_AE-U_seed0", 0, 0), ("NIH_AE-U_seed0", 0, 0)):
-        data = view.collect([REPO / "figures/runs" / name])
-        copies, labels = np.array(data["copies"]), np.array(data["labels"])
-        assert (copies[labels == 0].sum(), copies[labels == 1].sum()) == (normal, abnormal)
-    assert view.collect([REPO / "figures/runs/Phantom_AE_seed0"])["copies"] is None
-    assert view.copies_of("BrainTumor", data["names"], "/nowhere/figures/runs/x") is None
-
-
 def test_it_opens_on_the_run_that_a_reader_wants(tmp_path):
     "Their own newest; else a committed one."
     assert view.first_run(tmp_path) is None
@@ -453,7 +442,6 @@ def test_an_image_with_everything_about_it(browser, written, csv):
     i = csv["image"].index(name)
     assert page.locator(".about h2").inner_text() == name
     assert page.locator(".tile.chosen").get_attribute("title").startswith(name)
-    others = csv["inter"][(csv["label"] == 0) & (np.arange(24) != i)]
     for key, row in zip(("rec", "intra", "inter"), page.locator(".scores tbody tr").all()):
         value, percent = row.locator("td").all_inner_texts()
         others = csv[key][(csv["label"] == 0) & (np.arange(24) != i)]

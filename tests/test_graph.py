@@ -14,18 +14,16 @@ import yaml
 from invented import make_run, tables
 
 from ddad.study import notebooks
-from ddad.study.config import Config, expand
+from ddad.study.config import Config
 from ddad.study.graph import PAGES, Plan, Request, crossed, make_plan, training_rates
 from ddad.study.notebooks import claim_gpu
 from ddad.study.reproduce import (
     _WAYS_TO_STOP,
-    SEEN,
     _arguments,
     _stop,
     changed_config,
     main,
     snakemake_command,
-    what_one_sees,
 )
 from ddad.study.results import Results
 
@@ -184,15 +182,6 @@ CONFIG = yaml.safe_load((REPO / "nbs/paper/config.yaml").read_text(encoding="utf
 def plan_of(tmp_path, **changes): return make_plan(Request.of(CONFIG | {"figures": str(tmp_path)} | changes))
 
 
-def test_an_ndm_serves_every_anomaly_rate_and_a_large_ensemble_every_smaller_one():
-    grid = {"rates": {"anomaly_rate": [0.0, 0.4, 1.0]}, "members": {"k": [2, 5]}}
-    plan = Plan(expand(grid, grid, "BrainTumor"), {})
-    assert len(plan.runs) == 5
-    assert sum(what == "ndm" for what, _ in plan.modules.values()) == 1
-    assert len(plan.modules) == 5
-    assert {config.k for what, config in plan.modules.values() if what == "ndm"} == {5}
-
-
 def test_into_the_committed_results_only_what_they_lack_is_computed(tmp_path):
     tables(tmp_path, make_run(tmp_path / "runs", 0, benchmark="NIH", backbone="AE"))
     figures = str(tmp_path / "figures")
@@ -225,19 +214,6 @@ def test_a_single_run_trains_its_own_networks(tmp_path):
         assert not plan.alone and len(plan.weights("score", "Phantom_AE_seed0")) >= 2
 
 
-def test_a_time_limit_has_a_margin_and_grows_with_each_attempt():
-    rates = training_rates(Results(REPO / "figures"))
-    assert {"network, AE", "network, AE-U", "refiner, AE"} <= set(rates)
-    assert all(rate > 0 for rate in rates.values())
-    config = Config.of("RSNA")
-    plan = Plan({config.name: config}, {}, {"network, AE": 1e-3})
-    expected = 1e-3 * (3851 + 4000) * 250 * 3 / 60
-    assert plan.minutes("train", config.module_name("udm")) == pytest.approx(3 * expected, abs=1)
-    assert plan.minutes("train", config.module_name("udm"),
-                        2) == 2 * plan.minutes("train", config.module_name("udm"))
-    assert plan.minutes("score", config.name) == 15
-
-
 def test_every_committed_training_fits_its_time_limit():
     results = Results(REPO / "figures")
     rates, networks = training_rates(results), results.long("networks")
@@ -264,13 +240,6 @@ def test_epochs_and_what_they_stand_for(asked, asks, monkeypatch):
     assert {name: value for name, value in config.items() if name != "figures"} == asks
     with pytest.raises(ValueError, match="EPOCHS is 'many': give a number, or paper"):
         changed_config(_arguments().parse_args(["--epochs", "many"]))
-
-
-def test_the_sentence_of_the_main_job_is_taken_back_where_it_does_not_hold():
-    def rows(**auc): return [{"score": name, "auc": value} for name, value in auc.items()]
-    assert what_one_sees(rows(inter=0.9, rec=0.67, thumbnail=0.95)) == SEEN
-    assert what_one_sees(rows(inter=0.7, rec=0.67, thumbnail=0.95)).startswith("Your results differ")
-    assert what_one_sees(rows(inter=0.9, rec=0.67)) != SEEN
 
 
 @pytest.mark.parametrize("asked, says", [

@@ -8,8 +8,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
-
 import ddad
 
 REPO = Path(__file__).parents[1]
@@ -139,13 +137,3 @@ def test_the_scans_come_with_a_wheel(site, tmp_path):
     assert (done.stdout, done.stderr) == ("500\n", "")
     assert python("import ddad\nprint(ddad.__file__)", cwd=tmp_path,
                   PYTHONPATH=str(site)).stdout.startswith(str(site))
-
-
-@pytest.mark.slow
-def test_a_run_from_a_wheel_outside_the_clone(root, site, tmp_path):
-    options = "--benchmark Discs --k 2 --epochs 2 --refine-epochs 1 --image-size 32 --batch-size 16 --n-unlabeled 24 --refined r_dual"
-    code = f"import ddad\nassert ddad.__file__.startswith({str(site)!r})\nfrom ddad.study.command import main\nmain({options.split()!r} + ['--data', {str(root)!r}])"
-    done = python(code, cwd=tmp_path, PYTHONPATH=str(site))
-    assert done.returncode == 0, done.stderr
-    record = next(tmp_path.glob("runs/*/record.json")).read_text(encoding="utf-8")
-    assert '"commit": "unknown"' in record and "R_dual" in done.stdout

@@ -25,7 +25,6 @@ from ddad.detect.commands import main_score
 from ddad.detect.estimator import DDAD
 from ddad.detect.evaluate import read_labels
 from ddad.detect.inputs import as_images
-from ddad.detect.looks import unlike
 
 TINY = dict(k=2, epochs=1, refine_epochs=0, image_size=16, batch_size=8, precision="float32", random_state=0,
             fpr=0.2, device="cpu")
@@ -230,24 +229,6 @@ def test_split_takes_a_window_and_says_what_it_passed_over(tmp_path, capsys):
 
 
 # ---- H. messages and manners
-
-def test_each_side_of_what_is_usual_has_its_sentence():
-    usual = {"mean": (90, 110), "score": (0.2, 0.3)}
-    def sentences(mean, score): return unlike({"mean": np.full(9, mean), "score": np.full(9, score)}, usual)
-    assert not sentences(100, 0.25)
-    bright = sentences(140, 0.25)
-    assert len(bright) == 2 and "mean gray level" in bright[0] and "--calibrate" in bright[1]
-    low, high = sentences(100, 0.01), sentences(100, 0.9)
-    assert "median score" in low[0]
-    assert "blank" in low[1]
-    assert "copies" in low[1]
-    assert not any("Most of it" in s for s in low)
-    assert "median score" in high[0] and "Most of it is abnormal" in high[1]
-    both = sentences(10, 0.01)
-    assert any("blank" in s for s in both)
-    assert "--calibrate" in both[-1]
-    assert not any("Most of it" in s for s in both)
-
 
 def test_blank_images_are_told_with_and_without_a_folder_for_results(tmp_path, model, capsys):
     keep(tmp_path / "new", [*discs(2), np.full((24, 24), 120, np.uint8)])

@@ -7,7 +7,7 @@ from browsers import fits
 from PIL import Image
 from test_explorer import HOSTILE
 
-from ddad.detect.page import Batch, finding, write_page
+from ddad.detect.page import Batch, write_page
 from ddad.detect.threshold import conformal_p_values, conformal_threshold
 
 
@@ -131,14 +131,6 @@ def test_the_table_sorts_and_filters(browser, found):
     page.locator("#all button", has_text="next ›").click()
     n = sum(not r["abnormal"] for r in rows)
     assert place() == f"51 – {n} of {n}" and set(cells(5)) == {"no"}
-
-
-def test_sentences_for_few_and_for_none():
-    rows, threshold = scored(1)
-    one = batch([rows[0] | {"abnormal": 1, "slice": None}], threshold)
-    assert finding(one).startswith("1 of 1 image is above the threshold;")
-    assert finding(batch([], threshold)) == "Nothing could be scored."
-    assert finding(batch(rows, None, np.array([]))).startswith("1 slice, without a threshold")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from ddad.datasets import prepare as preparing
 from ddad.datasets.commands import main
 from ddad.datasets.layout import as_repartition, read_repartition
 from ddad.datasets.prepare import in_processes, prepare, prepare_radiograph
-from ddad.datasets.registry import shipped_repartition
 from ddad.datasets.split import Item, assign, split
 from ddad.method.data import SPLITS
 
@@ -156,16 +155,6 @@ def test_only_what_the_repartition_lists_is_prepared_and_what_is_missing_is_one_
     assert sorted(p.name for p in (tmp_path / "RSNA/images").iterdir()) == ["0.png", "1.png"]
 
 
-def test_the_files_of_the_paper_are_prepared_by_its_own_list(tmp_path):
-    names = shipped_repartition("RSNA")["test_abnormal"]
-    (tmp_path / "source").mkdir()
-    radiograph(tmp_path / "source" / names[0].replace(".png", ".dcm"), (VALUES + 900).astype(np.uint16))
-    outcome = prepare("RSNA", tmp_path / "source", tmp_path, 16, workers=1, progress=False)
-    assert [p.name for p in tmp_path.glob("RSNA/**/*.*")] == names[:1]
-    assert outcome.done == 1
-    assert outcome.failed[0].startswith("14862 images of RSNA are missing")
-
-
 def _dies(path):
     if path.name == "3": os._exit(139)
     if path.name == "5": raise ValueError("five")
@@ -260,14 +249,6 @@ def test_slices_of_a_volume_stay_together_and_names_do_not_clash(hospital):
     assert outcome.done == 75 + 36 == len({n for v in names.values() for n in v}) and not outcome.failed
     for i in range(12):
         assert sum(any(n.startswith(f"normal_normal{i}_") for n in v) for v in names.values()) == 1
-
-
-def test_an_unreadable_image_is_left_out_and_listed(hospital, capsys):
-    (hospital / "normal/broken.png").write_text("no image")
-    assert main(given_folders(hospital)) == 1
-    shown = capsys.readouterr()
-    assert "broken.png cannot be read as an image" in shown.err and "75 images" in shown.out
-    assert not any("broken" in n for v in read_repartition(hospital / "root", "Mine").values() for n in v)
 
 
 def lose_a_row(h):

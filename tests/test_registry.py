@@ -9,7 +9,6 @@ from ddad.datasets import opening
 from ddad.datasets.layout import list_names
 from ddad.datasets.opening import benchmark_root
 from ddad.datasets.registry import CARDS, card, known_labels, shipped_labels, shipped_repartition
-from ddad.datasets.repartition import lists_of
 from ddad.method.data import draw_unlabeled
 from ddad.study.config import PRESETS, Config
 from ddad.study.run import known_columns
@@ -157,18 +156,3 @@ def test_a_cache_folder_that_cannot_be_written_costs_one_sentence(tmp_path, monk
     monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
     with pytest.raises(OSError, match="BrainTumorLeakFree needs a link.*ddad-data repartition"):
         benchmark_root("BrainTumorLeakFree", tmp_path / "Med-AD")
-
-
-def test_a_further_split_opens_with_the_images_of_the_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDAD_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "BrainTumor/images").mkdir(parents=True)
-    name = "BrainTumorLeakFree-split1"
-    root = benchmark_root(name, tmp_path)
-    assert os.path.samefile(root / name / "images", tmp_path / "BrainTumor/images")
-    assert list_names(root / name) == lists_of(name)
-    assert tuple(map(len, lists_of(name).values())) == card(name).counts
-    assert lists_of(name) != lists_of("BrainTumorLeakFree-split2")
-    with pytest.raises(
-        ValueError, match="There is no NIH-split1. Whole groups give .* with ddad-data repartition"):
-        lists_of("NIH-split1")
-    assert card("Mine-split1").of == "" and Config.of(name).n_unlabeled == 990

@@ -62,14 +62,6 @@ def test_other_test_images_are_refused_and_a_replaced_run_leaves_no_column(tmp_p
     assert again.value("NIH_AE-U_seed0", "inter") < before
 
 
-def test_a_damaged_record_is_one_sentence(tmp_path):
-    run = make_run(tmp_path / "a")
-    (run / "record.json").write_text('{"config": {"k": "three"}}')
-    with pytest.raises(
-        ValueError, match="record.json is no record of a run .*: restore it, or delete that folder"):
-        add([run], tmp_path / "figures")
-
-
 def test_a_table_keeps_scores_apart_and_text_as_it_is(tmp_path):
     near = np.float64(0.1) + np.array([0, 1e-13, 2e-13])
     write_frame(tmp_path / "t.csv",

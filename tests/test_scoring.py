@@ -268,8 +268,6 @@ def test_a_volumes_p_value_counts_its_slices():
     assert volumes([*lines, lines[1] | {"file": "copy of b"}, lines[2], lines[2]]) == [several]
 
 
-# ---- overlays
-
 # ---- ddad-fit
 
 def test_calibration_for_another_scanner(place, tmp_path, capsys):

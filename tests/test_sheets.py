@@ -1,7 +1,6 @@
 "The scans in the package: the pixels that committed runs had, found by name alone, and one sentence for whatever is wrong with them."
 import io
 import os
-import re
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 import ddad
 from ddad.datasets import commands, opening, sheets
 from ddad.datasets.registry import card
-from ddad.datasets.sheets import COLUMNS, TILE, export_sheet, sheet_path
+from ddad.datasets.sheets import COLUMNS, TILE, sheet_path
 from ddad.method.data import SPLITS
 
 FOLDER = os.environ.get("DDAD_DATA", "")  # of the scans themselves, where they are at hand
@@ -110,22 +109,6 @@ def test_a_further_split_parts_the_same_scans():
     assert other.name == "Kermany-split1" and other.hash != first.hash and len(other.test) == len(first.test)
     shared = next(n for n in other.test_names if n in first.test_names)
     assert (other.test[other.test_names.index(shared)] == first.test[first.test_names.index(shared)]).all()
-
-
-REMEDIES = {
-    "LGG": "make its folder with ddad-data prepare LGG, then name the Med-AD folder, or set DDAD_DATA to it.",
-    "RSNA": "get it with ddad-data download RSNA, then name the Med-AD folder, or set DDAD_DATA to it.",
-    "RSNAPart-split1": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
-    "CXAD": "name the Med-AD folder that has it, or set DDAD_DATA to it.",
-}
-
-
-@pytest.mark.parametrize("name", REMEDIES)
-def test_a_benchmark_that_is_not_inside_says_how_to_get_it(name, tmp_path):
-    says = f"The scans of {name} are not in the package, which has BrainTumor, BrainTumorLeakFree, NIH, Kermany: {REMEDIES[name]}"
-    for use in (ddad.load_benchmark, lambda name: export_sheet(name, tmp_path / "new")):
-        with pytest.raises(ValueError, match=f"^{re.escape(says)}$"): use(name)
-    assert not (tmp_path / "new").exists()
 
 
 def harmed(name, path):
