@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import torch  # two seconds, which many a command can do without
 
 # %% auto #0
-__all__ = ['COLUMN_TYPES', 'reason', 'written', 'uninterrupted', 'alone', 'write_json', 'read_json', 'csv_line', 'write_csv',
-           'read_csv', 'markdown', 'tried_epochs', 'cache_folder', 'cached']
+__all__ = ['COLUMN_TYPES', 'reason', 'written', 'new_folder', 'uninterrupted', 'alone', 'write_json', 'read_json', 'csv_line',
+           'write_csv', 'read_csv', 'markdown', 'tried_epochs', 'cache_folder', 'cached']
 
 # %% ../../nbs/core/00_storage.ipynb #187c47c5
 def reason(e: Exception) -> str:
@@ -55,6 +56,20 @@ def written(
         if not isinstance(e, (OSError, SafetensorError)): raise
         remedy = "free some space, or choose a folder that you may write to"
         raise OSError(f"{path} cannot be written ({reason(e)}): {remedy}.") from None
+
+@contextmanager
+def new_folder(
+    folder: str | Path,  # not there yet
+) -> Iterator[Path]:  # a hidden folder beside it to fill
+    "The filled folder takes the place of `folder` when the block ends, and is deleted where the block fails."
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.replace(folder)
+    finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../../nbs/core/00_storage.ipynb #da69a3e0
 @contextmanager

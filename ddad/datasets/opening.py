@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
-from ..core.storage import alone, cache_folder, write_json
-from .layout import as_repartition, find_root, read_benchmark, usual_root
+from ..core.storage import alone, cache_folder, reason
+from .layout import find_root, read_benchmark, usual_root
 from .phantom import VERSION, make_phantom
 from .registry import CARDS, PHANTOM, card, known_labels, split_of
-from .repartition import lists_of
+from .repartition import link_benchmark, lists_of
 from .sheets import TILE, export_sheet, load_sheet, not_inside, sheet_name
 from ..method.data import Benchmark, check_image_size
 
@@ -74,22 +72,12 @@ def _parted_anew(name: str, lists: dict[str, list[str]], folder: Path) -> Path:
     key = hashlib.sha256(repr((str(folder), lists)).encode()).hexdigest()[:16]
     root = cache_folder() / f"repartition-{key}"
     if (root / name / "data.json").is_file(): return root
-    part = None
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=root))
-        write_json(part / "data.json", as_repartition(lists))
-        for inside in ("images", "masks"):
-            if (folder / inside).is_dir():
-                os.symlink(folder / inside, part / inside, target_is_directory=True)
-        part.chmod(0o755)
-        part.rename(root / name)
+        with alone(root / name):
+            if not (root / name).is_dir(): link_benchmark(root / name, folder, lists)
     except OSError as e:
-        if (root / name / "data.json").is_file(): return root  # another process was quicker
-        raise OSError(f"{name} needs a link from {root} to {folder}, which cannot be made ({e.strerror}): "
+        raise OSError(f"{name} needs a link from {root} to {folder}, which cannot be made ({reason(e)}): "
                       f"make the folder {name} beside the images with ddad-data repartition.") from None
-    finally:
-        if part: shutil.rmtree(part, ignore_errors=True)
     return root
 
 # %% ../../nbs/datasets/11_opening.ipynb #271dce59

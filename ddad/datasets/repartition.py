@@ -6,20 +6,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..core.storage import read_csv, write_csv, write_json
+from ..core.storage import new_folder, read_csv, write_csv, write_json
 from .layout import as_repartition, benchmark_folder, find_root, list_names
 from .registry import card, shipped_labels, shipped_repartition, split_of
 from ..method.data import SPLITS
 
 # %% auto #0
-__all__ = ['part_groups', 'lists_of', 'repartition']
+__all__ = ['part_groups', 'lists_of', 'repartition', 'link_benchmark']
 
 # %% ../../nbs/datasets/10_repartition.ipynb #6d263cd5
 _PLACES = {"normal": ("normal", "unlabeled_abnormal"), "pool": ("unlabeled_normal", "unlabeled_abnormal"),
@@ -154,22 +153,22 @@ def repartition(
     abnormal = [s.endswith("abnormal") for s, listed in lists.items() for _ in listed]
     parted = part_groups([groups[n] for n in names], [kinds.get(n, "") for n in names], abnormal, sizes, seed)
     new_lists = {s: [n for n, part in zip(names, parted) if part == s] for s in SPLITS}
-    _write(target, folder, new_lists, {n: (kinds.get(n, ""), groups[n]) for n in names})
+    used = [n for listed in new_lists.values() for n in listed]
+    labels = {"image": used, "kind": [kinds.get(n, "") for n in used], "group": [groups[n] for n in used]}
+    if not any(labels["kind"]): del labels["kind"]
+    link_benchmark(target, folder, new_lists, labels)
     return target
 
-def _write(target: Path, folder: Path, lists: dict[str, list[str]],
-           known: dict[str, tuple[str, str]]) -> None:
-    "The new benchmark's folder; `known` has the kind and the group of each image."
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+def link_benchmark(
+    target: Path,  # not there yet
+    folder: Path,  # of the benchmark whose images it has
+    lists: dict[str, list[str]],
+    labels: dict[str, list] | None = None,  # columns of labels.csv
+) -> None:
+    "Makes a benchmark of the images in another one's folder, whole or not at all."
+    with new_folder(target) as part:
         for inside in ("images", "masks"):
-            if (folder / inside).is_dir(): os.symlink((folder / inside).resolve(), part / inside)
-        used = [n for names in lists.values() for n in names]
-        columns = {"image": used, "kind": [known[n][0] for n in used], "group": [known[n][1] for n in used]}
-        write_csv(part / "labels.csv",
-                  columns if any(columns["kind"]) else {k: columns[k] for k in ("image", "group")})
+            if (folder / inside).is_dir():
+                os.symlink((folder / inside).resolve(), part / inside, target_is_directory=True)
+        if labels: write_csv(part / "labels.csv", labels)
         write_json(part / "data.json", as_repartition(lists))
-        part.replace(target)
-    finally: shutil.rmtree(part, ignore_errors=True)

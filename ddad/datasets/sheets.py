@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..core.storage import reason, write_csv, write_json, written
+from ..core.storage import new_folder, reason, write_csv, write_json, written
 from .distributions import DISTRIBUTIONS
 from .layout import as_repartition, content_hash
 from .registry import CARDS, base_of, card, known_labels, shipped_labels
@@ -115,10 +114,7 @@ def export_sheet(
         raise FileExistsError(f"{folder} is there already: choose another, or delete it.")
     names, images = _parts(name)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as part:
-            _fill(Path(part) / name, names, images, known_labels(name))
-            os.rename(Path(part) / name, folder)
+        with new_folder(folder) as part: _fill(part, names, images, known_labels(name))
     except OSError as e:
         raise OSError(f"{folder} cannot be written ({reason(e)}): choose another place.") from None
     return folder

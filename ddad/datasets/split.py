@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from tqdm import tqdm
 
 from ..core.formats import Passed, check_window, owners, read_slices, search_images, windows_of
 from ..core.images import Window
-from ..core.storage import write_json
+from ..core.storage import new_folder, write_json
 from ..core.tables import read_patients
 from .layout import as_repartition, list_names
 from .prepare import Outcome
@@ -151,11 +150,9 @@ def split(
     given = {"normal": normal, "abnormal": abnormal, "unlabeled": unlabeled}
     items, passed = _find_items({kind: Path(place) for kind, place in given.items() if place}, patients)
     assign(items, test, pool, seed)  # says what is impossible before anything is read
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        windowed = list(zip(items, windows_of([item.path for item in items], window)))
-        files = tqdm(windowed, desc=folder.name, unit="file", disable=None if progress else True)
+    windowed = list(zip(items, windows_of([item.path for item in items], window)))
+    files = tqdm(windowed, desc=folder.name, unit="file", disable=None if progress else True)
+    with new_folder(folder) as part:
         names, images = {}, part / "images"
         images.mkdir(parents=True)
         for item, its_window in files:
@@ -166,8 +163,6 @@ def split(
             if s: lists[s] += names[item]
             else: outcome.failed.append(f"{item.path} is left out: its patient is in the test set.")
         write_json(part / "data.json", as_repartition(lists))
-        part.replace(folder)
-    finally: shutil.rmtree(part, ignore_errors=True)
     outcome.done = sum(map(len, lists.values()))
     if passed: print(f"{folder.name}: {passed}", file=sys.stderr)
     return outcome
