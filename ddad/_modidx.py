@@ -1470,8 +1470,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'ddad.study.reproduce.show_jobs': ('study/reproduce.html#show_jobs', 'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.snakemake_command': ( 'study/reproduce.html#snakemake_command',
                                                                                   'ddad/study/reproduce.py'),
-                                      'ddad.study.reproduce.what_features_show': ( 'study/reproduce.html#what_features_show',
-                                                                                   'ddad/study/reproduce.py'),
                                       'ddad.study.reproduce.what_one_sees': ( 'study/reproduce.html#what_one_sees',
                                                                               'ddad/study/reproduce.py')},
             'ddad.study.results': { 'ddad.study.results.Results': ('study/results.html#results', 'ddad/study/results.py'),

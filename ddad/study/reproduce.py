@@ -19,6 +19,7 @@ from pathlib import Path
 from ..core.extras import needed
 from ..core.storage import read_json, tried_epochs
 from ..datasets.registry import PHANTOM
+from .config import FEATURES
 from .graph import PAGES, Plan, Request, make_plan
 from .notebooks import gpu_count
 from .pages import findings
@@ -28,7 +29,7 @@ from .run import open_data
 
 # %% auto #0
 __all__ = ['PROFILES', 'SEEN_ON_FEATURES', 'SEEN', 'changed_config', 'duration', 'Broken', 'executor_of', 'find_slurm',
-           'snakemake_command', 'run_graph', 'show_jobs', 'what_one_sees', 'what_features_show', 'reproduce', 'main']
+           'snakemake_command', 'run_graph', 'show_jobs', 'what_one_sees', 'reproduce', 'main']
 
 # %% ../../nbs/study/06_reproduce.ipynb #2a7c1b1d
 def _arguments() -> argparse.ArgumentParser:
@@ -184,36 +185,26 @@ SEEN = ("On children's chest X-rays A_inter finds pneumonia far better than the 
         "finds it better still.")
 
 def what_one_sees(
-    rows: list[dict],  # of a run's record: the rows of the method's scores, then of the simple ones
+    pixels: dict[str, float],  # AUC of each score of the run on pixels, and of the simple ones beside it
+    features: dict[str, float] | None = None,  # of the run on frozen features
 ) -> str:
-    "The sentence under the main job's table, or that it does not hold for these results."
-    auc = {row["score"]: row["auc"] for row in rows}
-    thumbnail = next((value for name, value in auc.items() if "thumbnail" in name), float("nan"))
-    holds = auc["inter"] > auc["rec"] + 0.1 and thumbnail > auc["inter"]
-    return SEEN if holds else f"Your results differ from ours, which showed: {SEEN}"
+    "The sentence under the main job's last table, or that it does not hold for these results."
+    thumbnail = next((value for name, value in pixels.items() if "thumbnail" in name), float("nan"))
+    seen, holds = SEEN, pixels["inter"] > pixels["rec"] + 0.1 and thumbnail > pixels["inter"]
+    if features: seen, holds = SEEN_ON_FEATURES, features["inter"] > max(thumbnail, pixels["inter"])
+    return seen if holds else f"Your results differ from ours, which showed: {seen}"
 
 def _show(plan: Plan, figures: Path) -> None:
     "Prints the tables of the main job, and what one sees there."
     if not plan.alone: return
-    rows = []
+    aucs = []
     for name, config in (plan.on_pixels | plan.on_features).items():
         folder = figures / "runs" / name
         print(f"\n{(folder / 'results.md').read_text(encoding='utf-8')}")
         record = read_json(folder / "record.json")
-        rows.append(record["results"] + record.get("simple", []))
+        aucs.append({row["score"]: row["auc"] for row in record["results"] + record.get("simple", [])})
         usual = config.benchmark == "Kermany" and config.anomaly_rate == 0.6
-        if usual and config.backbone == "AE-U": print(f"{what_one_sees(rows[0])}\n")
-        if usual and name in plan.on_features: print(f"{what_features_show(*rows[:2])}\n")
-
-def what_features_show(
-    on_pixels: list[dict],  # rows as for `what_one_sees`
-    on_features: list[dict],
-) -> str:
-    "The sentence under the table on frozen features, or that it does not hold."
-    pixels, features = ({row["score"]: row["auc"] for row in rows} for rows in (on_pixels, on_features))
-    simple = max(value for name, value in pixels.items() if "thumbnail" in name or name == "inter")
-    if features["inter"] > simple: return SEEN_ON_FEATURES
-    return f"Your results differ from ours, which showed: {SEEN_ON_FEATURES}"
+        if usual and config.backbone in ("AE-U", FEATURES): print(f"{what_one_sees(*aucs[:2])}\n")
 
 def _show_findings(figures: Path, pages: Sequence[str]) -> bool:
     "Prints which findings of the pages are true of the results; whether none is untrue."
