@@ -222,7 +222,6 @@ def _survives(results, benchmark, backbone):
     yield effect(results, SURVIVES, splits, "inter", splits, "rec", setting=SPLITS)
     yield effect(results, SURVIVES, main, "inter", pixels, "inter", called="A_inter on pixels, AE-U")
 
-
 def _frozen(results, benchmark, backbone):
     main = results.select(benchmark, backbone=backbone)
     for method in sorted(results.rivals.method[results.rivals.group == ON_FEATURES].unique()):

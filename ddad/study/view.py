@@ -37,7 +37,6 @@ __all__ = ['PLACES', 'LIMIT', 'first_run', 'by_label', 'benchmark_of', 'read_sco
 # %% ../../nbs/study/09_view.ipynb #cb18a535
 PLACES = ("reproduced/runs", "runs", "figures/runs")  # of runs in a repository, the reader's own first
 
-
 def first_run(
     root: Path,  # the repository
 ) -> Path | None:  # None where there is no run
